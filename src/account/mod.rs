@@ -1,0 +1,33 @@
+//! The pure heart: what an account is, what is wrong with one, and what becomes of it.
+//!
+//! Nothing here does I/O, reads a clock or is async; every function's result depends on its
+//! arguments alone.
+
+mod batch;
+mod coordinates;
+mod fingerprint;
+mod outcome;
+mod plan;
+mod reference;
+mod request;
+mod schema;
+mod submission;
+mod text;
+mod timestamp;
+
+pub use batch::{BatchItem, BatchLimits, parse_batch, parse_single};
+pub use coordinates::{Coordinates, Generation, LogPartition, Offset, Partition};
+pub use fingerprint::Fingerprint;
+pub use outcome::{EventId, Outcome, RejectionCode, Verdict};
+pub use plan::{
+    AccountState, AccountWrite, Claim, FrontierMove, LedgerEntry, Plan, Rejection, RejectionNote, View,
+};
+pub use reference::{Classifier, CreateExisting, Policy, Reference, UpdateMissing};
+pub use request::{Account, AccountStatus, Action, ItemError};
+pub use schema::{Place, Problem, SchemaError, SchemaErrors};
+pub use submission::{AccountKey, Communication, Submission};
+pub use text::{
+    AccountExtId, AccountNumber, BusinessEntityExtId, BusinessUnit, CommunicationNumber, CurrencyCode,
+    Requester, Text,
+};
+pub use timestamp::Timestamp;

@@ -1,0 +1,129 @@
+//! Result events: what became of a communication, as CloudEvents 1.0.2.
+//!
+//! An event is a function of the communication and its outcome; sending it twice sends the same id
+//! and the same data.
+
+use bytes::Bytes;
+use serde::Serialize;
+
+use crate::account::{Communication, EventId, Outcome, Timestamp, Verdict};
+
+/// `resultType` of an accepted communication.
+pub const REQUEST_ACCEPTED: &str = "REQUEST_ACCEPTED";
+/// `resultType` of a rejected communication.
+pub const REQUEST_REJECTED: &str = "REQUEST_REJECTED";
+
+/// One result event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResultEvent {
+    id: EventId,
+    event_type: String,
+    communication: Communication,
+    verdict: Verdict,
+    time: Timestamp,
+}
+
+impl ResultEvent {
+    /// The event of an outcome. Its type is `<type_prefix>.account.accepted` or `….rejected`;
+    /// `time` is when the submission was appended to the log.
+    pub fn new(
+        type_prefix: &str,
+        communication: Communication,
+        outcome: Outcome,
+        time: Timestamp,
+    ) -> Self {
+        let verdict = match outcome.verdict {
+            Verdict::Accepted => "accepted",
+            Verdict::Rejected(_) => "rejected",
+        };
+        Self {
+            id: outcome.event_id,
+            event_type: format!("{type_prefix}.account.{verdict}"),
+            communication,
+            verdict: outcome.verdict,
+            time,
+        }
+    }
+
+    /// `id`: the same for every copy of this event.
+    pub fn id(&self) -> EventId {
+        self.id
+    }
+
+    /// `type`.
+    pub fn event_type(&self) -> &str {
+        &self.event_type
+    }
+
+    /// `source`: the communication's number.
+    pub fn source(&self) -> &str {
+        self.communication.number.as_str()
+    }
+
+    /// `subject`: the account's external id.
+    pub fn subject(&self) -> &str {
+        self.communication.account.account_ext_id.as_str()
+    }
+
+    /// The event's data.
+    pub fn data(&self) -> EventData<'_> {
+        let code = match self.verdict {
+            Verdict::Accepted => None,
+            Verdict::Rejected(code) => Some(code),
+        };
+        EventData {
+            result_type: if code.is_none() { REQUEST_ACCEPTED } else { REQUEST_REJECTED },
+            communication_number: self.source(),
+            account_ext_id: self.subject(),
+            business_unit: self.communication.account.business_unit.as_ref().map(|unit| unit.as_str()),
+            business_entity_ext_id: self.communication.business_entity_ext_id.as_str(),
+            requester: self.communication.requester.as_str(),
+            error_code: code.map(|code| code.code()),
+            error_description: code.map(|code| code.description()),
+        }
+    }
+
+    /// The data as JSON: the value of the event in binary mode.
+    pub fn data_json(&self) -> Result<Bytes, serde_json::Error> {
+        serde_json::to_vec(&self.data()).map(Bytes::from)
+    }
+
+    /// The attributes of Kafka's binary mode in their order: `content-type`, then `ce_…`.
+    pub fn kafka_headers(&self) -> [(&'static str, String); 7] {
+        [
+            ("content-type", "application/json".to_owned()),
+            ("ce_specversion", "1.0".to_owned()),
+            ("ce_id", self.id.to_string()),
+            ("ce_source", self.source().to_owned()),
+            ("ce_type", self.event_type.clone()),
+            ("ce_subject", self.subject().to_owned()),
+            ("ce_time", self.time.to_string()),
+        ]
+    }
+}
+
+/// Data of a result event. It identifies the communication and its account; it carries none of the
+/// account's own data.
+#[derive(Clone, Copy, Debug, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct EventData<'a> {
+    /// `REQUEST_ACCEPTED` or `REQUEST_REJECTED`.
+    pub result_type: &'static str,
+    /// The communication's number.
+    pub communication_number: &'a str,
+    /// The account's external id.
+    pub account_ext_id: &'a str,
+    /// The unit the account counts for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub business_unit: Option<&'a str>,
+    /// The customer who holds the account.
+    pub business_entity_ext_id: &'a str,
+    /// The system that sent it.
+    pub requester: &'a str,
+    /// Why it was rejected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error_code: Option<&'static str>,
+    /// The code in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error_description: Option<&'static str>,
+}

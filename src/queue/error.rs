@@ -1,0 +1,30 @@
+//! What can go wrong with a queue, by what the caller does next.
+
+/// An error's cause, kept for the log.
+pub type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why the queue did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum QueueError {
+    /// Too much is waiting to be written: refuse new work for a moment.
+    #[error("the queue is full: what waits to be written has reached its limit")]
+    Overloaded,
+    /// It may work later: try again with a backoff.
+    #[error("the queue is unavailable ({action})")]
+    Unavailable {
+        /// What was tried.
+        action: &'static str,
+        /// Why it failed.
+        #[source]
+        cause: Cause,
+    },
+    /// It will not work without an operator: stop.
+    #[error("the queue is broken ({action})")]
+    Broken {
+        /// What was tried.
+        action: &'static str,
+        /// Why it failed.
+        #[source]
+        cause: Cause,
+    },
+}

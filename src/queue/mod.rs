@@ -1,0 +1,265 @@
+//! The queue port: a durable, partitioned log with consumer groups.
+//!
+//! An implementation promises, and the conformance suite checks: what [`Queue::publish`] has
+//! acknowledged survives the process; records of one key stay in order on one partition; a group
+//! reads every record at least once from its committed offset on; at any time a partition belongs
+//! to at most one consumer of a group that has not been told otherwise.
+
+mod envelope;
+mod error;
+
+use std::borrow::Cow;
+use std::future::Future;
+use std::time::Duration;
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+use crate::account::{Offset, Outcome, Partition, Timestamp};
+
+pub use envelope::Envelope;
+pub use error::{Cause, QueueError};
+
+/// The topics of the pipeline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Topic {
+    /// Accounts as received, one record each.
+    Submitted,
+    /// Result events.
+    Results,
+    /// What cannot be an account at all.
+    DeadLetter,
+}
+
+impl Topic {
+    /// Every topic with durable records.
+    pub const ALL: [Self; 3] = [Self::Submitted, Self::Results, Self::DeadLetter];
+
+    /// The topic's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Submitted => "accounts.submitted",
+            Self::Results => "accounts.results",
+            Self::DeadLetter => "accounts.dead-letter",
+        }
+    }
+}
+
+/// A record's headers in their order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Headers(Vec<(Cow<'static, str>, Bytes)>);
+
+impl Headers {
+    /// Adds a header after those that are there.
+    pub fn push(&mut self, name: impl Into<Cow<'static, str>>, value: impl Into<Bytes>) {
+        self.0.push((name.into(), value.into()));
+    }
+
+    /// The first value of a name.
+    pub fn get(&self, name: &str) -> Option<&Bytes> {
+        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value)
+    }
+
+    /// The first value of a name, if it is UTF-8.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.get(name).and_then(|value| std::str::from_utf8(value).ok())
+    }
+
+    /// All headers in their order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &Bytes)> {
+        self.0.iter().map(|(name, value)| (name.as_ref(), value))
+    }
+}
+
+/// A record to publish.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Chooses the partition; records of one key stay in order.
+    pub key: Bytes,
+    /// The content.
+    pub value: Bytes,
+    /// What travels beside the content.
+    pub headers: Headers,
+}
+
+/// A record as read from a topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// The partition it is on.
+    pub partition: Partition,
+    /// Its place there.
+    pub offset: Offset,
+    /// When the queue appended it, to the millisecond.
+    pub appended_at: Timestamp,
+    /// As published.
+    pub record: Record,
+}
+
+/// How much one poll takes at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PollLimits {
+    /// Most records.
+    pub max_records: usize,
+    /// Most bytes of values; a single record may be larger.
+    pub max_bytes: usize,
+    /// How long to wait for the first record.
+    pub max_wait: Duration,
+}
+
+/// A partition that was given to a consumer, with what is known of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Assignment {
+    /// The partition.
+    pub partition: Partition,
+    /// The group's committed offset: the next one to read.
+    pub committed: Option<Offset>,
+    /// The first offset the log still holds (the end when it is empty).
+    pub earliest: Offset,
+    /// The offset the next record will get.
+    pub end: Offset,
+}
+
+/// What a poll brings.
+#[derive(Debug)]
+pub enum Polled {
+    /// These partitions are the consumer's now. None is read before [`Consumer::seek`] says from where.
+    Assigned(Vec<Assignment>),
+    /// These partitions are to be given back: commit what is done, then call [`Consumer::release`].
+    /// Whatever else is in flight for them must be dropped.
+    Revoked(Vec<Partition>),
+    /// Records in the order of their offsets within each partition; never empty.
+    Records(Vec<Received>),
+    /// Nothing arrived in time.
+    Idle,
+}
+
+/// A place to start reading from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// The record with this offset, or the first one after it.
+    Offset(Offset),
+    /// The first record appended at or after this time; the end when there is none.
+    Time(Timestamp),
+}
+
+/// A member of a consumer group. Dropping it leaves the group without committing.
+pub trait Consumer: Send + 'static {
+    /// Waits for the next event, at most `limits.max_wait`.
+    fn poll(&mut self, limits: PollLimits) -> impl Future<Output = Result<Polled, QueueError>> + Send;
+
+    /// Reads an assigned partition from `start` on; returns the offset found.
+    fn seek(
+        &mut self,
+        partition: Partition,
+        start: Start,
+    ) -> impl Future<Output = Result<Offset, QueueError>> + Send;
+
+    /// Makes `offsets`, each the next one to read, the group's durable position.
+    /// A partition the consumer has lost meanwhile is left alone without an error.
+    fn commit(
+        &mut self,
+        offsets: &[(Partition, Offset)],
+    ) -> impl Future<Output = Result<(), QueueError>> + Send;
+
+    /// Gives revoked partitions back.
+    fn release(
+        &mut self,
+        partitions: &[Partition],
+    ) -> impl Future<Output = Result<(), QueueError>> + Send;
+
+    /// Records of the assigned partitions that are still to be polled.
+    fn backlog_records(&self) -> u64;
+}
+
+/// Id of a batch: a UUIDv7, so that it tells when the batch was received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BatchId(pub Uuid);
+
+impl BatchId {
+    /// A new id of the current time.
+    pub fn now() -> Self {
+        Self(Uuid::now_v7())
+    }
+
+    /// When the batch was received, to the millisecond; none for an id that is no UUIDv7.
+    pub fn received_at(self) -> Option<Timestamp> {
+        let (seconds, nanos) = self.0.get_timestamp()?.to_unix();
+        let millis = i64::try_from(seconds).ok()? * 1_000 + i64::from(nanos / 1_000_000);
+        Some(Timestamp::from_unix_millis(millis))
+    }
+}
+
+impl std::fmt::Display for BatchId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(&self.0, f)
+    }
+}
+
+/// Where an intake process takes its replies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ReplyAddress(pub u32);
+
+/// How an item of a batch ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// It was decided and persisted.
+    Decided(Outcome),
+    /// It was put aside for an operator.
+    DeadLettered,
+}
+
+/// The answer to one item of a batch that may be waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// The batch.
+    pub batch: BatchId,
+    /// The item's number within it, from 0.
+    pub item: u32,
+    /// How it ended.
+    pub answer: Answer,
+}
+
+/// An intake's inbox of replies.
+pub trait ReplyInbox: Send + 'static {
+    /// The address to stamp on what is published.
+    fn address(&self) -> ReplyAddress;
+
+    /// Waits for replies; never empty. Pending for ever once the queue is gone.
+    fn receive(&mut self) -> impl Future<Output = Vec<Reply>> + Send;
+}
+
+/// A handle to the queue; cheap to clone.
+pub trait Queue: Clone + Send + Sync + 'static {
+    /// Its consumers.
+    type Consumer: Consumer;
+    /// Its inboxes.
+    type Inbox: ReplyInbox;
+
+    /// Largest value a record may have, in bytes.
+    fn max_record_bytes(&self) -> usize;
+
+    /// Appends records; returns once all are durable. After an error some may be, so whoever
+    /// publishes again must be harmless. Dropping the future does not take anything back.
+    fn publish(
+        &self,
+        topic: Topic,
+        records: Vec<Record>,
+    ) -> impl Future<Output = Result<(), QueueError>> + Send;
+
+    /// Joins a consumer group.
+    fn subscribe(
+        &self,
+        topic: Topic,
+        group: &str,
+    ) -> impl Future<Output = Result<Self::Consumer, QueueError>> + Send;
+
+    /// Opens an inbox.
+    fn open_inbox(&self) -> impl Future<Output = Result<Self::Inbox, QueueError>> + Send;
+
+    /// Sends replies to an inbox. A courtesy: it never fails and never blocks for long, and what
+    /// nobody takes is lost.
+    fn reply(&self, to: ReplyAddress, replies: Vec<Reply>) -> impl Future<Output = ()> + Send;
+
+    /// Tells whether records can be published now.
+    fn check(&self) -> impl Future<Output = Result<(), QueueError>> + Send;
+}

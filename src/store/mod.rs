@@ -1,0 +1,109 @@
+//! The store port: the ledger, the accounts, the rejections and the applied frontiers.
+//!
+//! An implementation promises, and the conformance suite checks: a plan is applied whole or not at
+//! all, and only if everything its view showed still holds; what was applied survives the process.
+
+use std::future::Future;
+
+use crate::account::{
+    AccountKey, Communication, CommunicationNumber, Coordinates, LogPartition, Offset, Outcome, Plan,
+    View,
+};
+
+/// An error's cause, kept for the log.
+pub type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why the store did not do what was asked, by what the caller does next.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// It may work later: try again in place with a backoff.
+    #[error("the store is unavailable ({action})")]
+    Unavailable {
+        /// What was tried.
+        action: &'static str,
+        /// Why it failed.
+        #[source]
+        cause: Cause,
+    },
+    /// A row of the plan cannot be stored, whenever it is tried: find it and put it aside.
+    #[error("a row cannot be stored ({action})")]
+    Poison {
+        /// What was tried.
+        action: &'static str,
+        /// Why it failed.
+        #[source]
+        cause: Cause,
+    },
+    /// It will not work without an operator: stop.
+    #[error("the store is broken ({action})")]
+    Broken {
+        /// What was tried.
+        action: &'static str,
+        /// Why it failed.
+        #[source]
+        cause: Cause,
+    },
+}
+
+/// Offsets of one partition, `from` to before `to`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OffsetRange {
+    /// The partition.
+    pub log: LogPartition,
+    /// The first offset.
+    pub from: Offset,
+    /// The offset after the last one.
+    pub to: Offset,
+}
+
+/// What a view must show. Lists may repeat themselves.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted {
+    /// Ledger rows of these numbers.
+    pub numbers: Vec<CommunicationNumber>,
+    /// Account rows of these keys.
+    pub accounts: Vec<AccountKey>,
+    /// Frontiers of these partitions, and the rejections whose coordinates lie in the ranges.
+    pub ranges: Vec<OffsetRange>,
+}
+
+/// Whether a plan was applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "a stale plan was not applied"]
+pub enum Applied {
+    /// All of it.
+    Done,
+    /// Nothing: the store has moved on since the view was loaded.
+    Stale,
+}
+
+/// A communication's outcome as it was persisted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PersistedOutcome {
+    /// What it was about.
+    pub communication: Communication,
+    /// Where it stood on the log.
+    pub coordinates: Coordinates,
+    /// How it ended; none when it was put aside as a dead letter.
+    pub outcome: Option<Outcome>,
+}
+
+/// A handle to the store; cheap to clone.
+pub trait Store: Clone + Send + Sync + 'static {
+    /// One consistent look at what is wanted.
+    fn load(&self, wanted: &Wanted) -> impl Future<Output = Result<View, StoreError>> + Send;
+
+    /// Applies a plan in one transaction. Dropping the future does not take anything back.
+    fn apply(&self, plan: &Plan) -> impl Future<Output = Result<Applied, StoreError>> + Send;
+
+    /// The persisted outcomes of a number: the accepted one first, then the newest rejections,
+    /// at most `limit` in all.
+    fn outcomes(
+        &self,
+        number: &CommunicationNumber,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<PersistedOutcome>, StoreError>> + Send;
+
+    /// Tells whether the store answers now.
+    fn check(&self) -> impl Future<Output = Result<(), StoreError>> + Send;
+}
