@@ -5,11 +5,14 @@
 
 mod batch;
 mod coordinates;
+mod currency;
+mod decide;
 mod fingerprint;
 mod outcome;
 mod plan;
 mod reference;
 mod request;
+mod rules;
 mod schema;
 mod submission;
 mod text;
@@ -17,6 +20,8 @@ mod timestamp;
 
 pub use batch::{BatchItem, BatchLimits, parse_batch, parse_single};
 pub use coordinates::{Coordinates, Generation, LogPartition, Offset, Partition};
+pub use currency::currencies;
+pub use decide::{Decided, Decision, InconsistentStore, decide, set_aside};
 pub use fingerprint::Fingerprint;
 pub use outcome::{EventId, Outcome, RejectionCode, Verdict};
 pub use plan::{
