@@ -9,3 +9,4 @@ pub mod events;
 pub mod queue;
 pub mod store;
 pub mod telemetry;
+pub mod worker;

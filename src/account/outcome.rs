@@ -89,7 +89,7 @@ impl fmt::Display for RejectionCode {
 }
 
 /// What was decided of a submission.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Verdict {
     /// The account was created or replaced.
     Accepted,

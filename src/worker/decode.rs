@@ -1,0 +1,150 @@
+//! From a record to a submission, or to a dead letter when it is none.
+
+use crate::account::{
+    Account, Generation, LogPartition, Offset, Place, SchemaError, Submission, Timestamp,
+};
+use crate::queue::{Envelope, Headers, Received, Record, Topic};
+
+/// A record that was polled, with what it is.
+#[derive(Clone, Debug)]
+pub(super) struct Item {
+    /// The record as it was read.
+    pub(super) received: Received,
+    /// What it is.
+    pub(super) content: Content,
+}
+
+/// What a record is.
+#[derive(Clone, Debug)]
+pub(super) enum Content {
+    /// An account to decide on.
+    Submission(Box<Submission>, Envelope),
+    /// No account at all, for a reason without personal data.
+    Unreadable(String),
+}
+
+impl Item {
+    pub(super) fn decode(received: Received, generation: Generation) -> Self {
+        let envelope = Envelope::from_headers(&received.record.headers);
+        let log = LogPartition { generation, partition: received.partition };
+        let content = match parse(&received.record.value) {
+            Ok(account) => {
+                let unit = envelope.default_business_unit.clone();
+                let submission = Submission::new(account, unit, log.at(received.offset));
+                Content::Submission(Box::new(submission), envelope)
+            }
+            Err(reason) => Content::Unreadable(reason),
+        };
+        Self { received, content }
+    }
+
+    pub(super) fn submission(&self) -> Option<&Submission> {
+        match &self.content {
+            Content::Submission(submission, _) => Some(submission),
+            Content::Unreadable(_) => None,
+        }
+    }
+
+    /// The offset after this record.
+    pub(super) fn next_offset(&self) -> Offset {
+        self.received.offset.next()
+    }
+}
+
+fn parse(value: &[u8]) -> Result<Account, String> {
+    let text = std::str::from_utf8(value)
+        .map_err(|error| format!("the record is not UTF-8 at byte {}", error.valid_up_to()))?;
+    Account::parse(text).map_err(|errors| {
+        let message = |(field, problem): (Option<&'static str>, _)| {
+            SchemaError { place: field.map_or(Place::Body, Place::BodyField), problem }.to_string()
+        };
+        errors.into_iter().map(message).collect::<Vec<_>>().join("; ")
+    })
+}
+
+/// Why a record is put aside, as header and metric tell it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum DeadLetterClass {
+    /// It is no account by the schema.
+    NotAnAccount,
+    /// The store cannot hold it.
+    NotStorable,
+}
+
+impl DeadLetterClass {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::NotAnAccount => "not_an_account",
+            Self::NotStorable => "not_storable",
+        }
+    }
+}
+
+/// The record for the dead-letter topic: the original bytes, key and headers, and where they stood.
+pub(super) fn dead_letter(received: &Received, class: DeadLetterClass, reason: &str) -> Record {
+    let mut headers = Headers::default();
+    for (name, value) in received.record.headers.iter() {
+        headers.push(name.to_owned(), value.clone());
+    }
+    let Received { partition, offset, appended_at, record } = received;
+    headers.push("penstock-dead-letter-class", class.as_str());
+    headers.push("penstock-dead-letter-reason", reason.to_owned());
+    headers.push("penstock-origin-topic", Topic::Submitted.name());
+    headers.push("penstock-origin-partition", partition.0.to_string());
+    headers.push("penstock-origin-offset", offset.0.to_string());
+    headers.push("penstock-origin-timestamp", Timestamp::to_string(appended_at));
+    Record { key: record.key.clone(), value: record.value.clone(), headers }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::account::Partition;
+
+    fn received(value: &'static [u8]) -> Received {
+        let mut headers = Headers::default();
+        headers.push("trace", "kept");
+        Received {
+            partition: Partition(4),
+            offset: Offset(17),
+            appended_at: Timestamp::from_unix_millis(1_700_000_000_123),
+            record: Record {
+                key: Bytes::from_static(b"key"),
+                value: Bytes::from_static(value),
+                headers,
+            },
+        }
+    }
+
+    #[test]
+    fn what_is_no_account_is_told_without_its_content() {
+        for (value, expected) in [
+            (&b"\xff\xfe"[..], "the record is not UTF-8 at byte 0"),
+            (b"[1]", "body: must be an object"),
+            (b"{\"accountNumber\":7}", "accountNumber: must be a string"),
+        ] {
+            let Content::Unreadable(reason) = Item::decode(received(value), Generation(1)).content
+            else {
+                panic!("{value:?} was taken for an account");
+            };
+            assert!(reason.contains(expected), "{reason}");
+        }
+    }
+
+    #[test]
+    fn a_dead_letter_keeps_bytes_and_tells_the_origin() {
+        let origin = received(b"\xff\x00");
+        let letter = dead_letter(&origin, DeadLetterClass::NotAnAccount, "no UTF-8");
+        assert_eq!((&letter.key, &letter.value), (&origin.record.key, &origin.record.value));
+        let header = |name| letter.headers.text(name).unwrap().to_owned();
+        assert_eq!(header("trace"), "kept");
+        assert_eq!(header("penstock-dead-letter-class"), "not_an_account");
+        assert_eq!(header("penstock-dead-letter-reason"), "no UTF-8");
+        assert_eq!(header("penstock-origin-topic"), "accounts.submitted");
+        assert_eq!(header("penstock-origin-partition"), "4");
+        assert_eq!(header("penstock-origin-offset"), "17");
+        assert_eq!(header("penstock-origin-timestamp"), "2023-11-14T22:13:20.123Z");
+    }
+}

@@ -1,0 +1,100 @@
+//! What a persisted batch has to tell: events, dead letters, replies.
+
+use std::collections::HashMap;
+
+use crate::account::{Decided, Submission, Timestamp};
+use crate::events::ResultEvent;
+use crate::queue::{Answer, Envelope, Headers, Record, Reply, ReplyAddress};
+
+use super::decode::{Content, DeadLetterClass, Item, dead_letter};
+
+/// Records to publish before the batch's offsets may be committed, and replies for who waits.
+#[derive(Debug, Default)]
+pub(super) struct Emission {
+    pub(super) results: Vec<Record>,
+    pub(super) dead_letters: Vec<Record>,
+    pub(super) replies: HashMap<ReplyAddress, Vec<Reply>>,
+}
+
+impl Emission {
+    /// What the items have to tell, given what was decided of the submissions among them, in order.
+    pub(super) fn of(
+        items: &[Item],
+        decided: &[Decided],
+        event_type_prefix: &str,
+    ) -> Result<Self, serde_json::Error> {
+        let mut emission = Self::default();
+        let mut decided = decided.iter();
+        for item in items {
+            match &item.content {
+                Content::Unreadable(reason) => {
+                    let letter = dead_letter(&item.received, DeadLetterClass::NotAnAccount, reason);
+                    emission.dead_letters.push(letter);
+                }
+                Content::Submission(submission, envelope) => {
+                    let Some(decided) = decided.next() else { break };
+                    emission.add(item, submission, envelope, *decided, event_type_prefix)?;
+                }
+            }
+        }
+        Ok(emission)
+    }
+
+    /// What a submission that was put aside has to tell.
+    pub(super) fn of_set_aside(item: &Item, reason: &str) -> Self {
+        let mut emission = Self::default();
+        emission.dead_letters.push(dead_letter(&item.received, DeadLetterClass::NotStorable, reason));
+        if let Content::Submission(_, envelope) = &item.content {
+            emission.reply(envelope, Answer::DeadLettered);
+        }
+        emission
+    }
+
+    fn add(
+        &mut self,
+        item: &Item,
+        submission: &Submission,
+        envelope: &Envelope,
+        decided: Decided,
+        event_type_prefix: &str,
+    ) -> Result<(), serde_json::Error> {
+        if let Some(outcome) = decided.event() {
+            let communication = submission.account.communication();
+            let time = item.received.appended_at;
+            let event = ResultEvent::new(event_type_prefix, communication, outcome, time);
+            self.results.push(result_record(item, &event)?);
+        }
+        if let Some(outcome) = decided.outcome() {
+            self.reply(envelope, Answer::Decided(outcome));
+        } else {
+            // Its first dead letter may have been cut short by a crash.
+            let reason = "the store could not hold the submission";
+            self.dead_letters.push(dead_letter(&item.received, DeadLetterClass::NotStorable, reason));
+            self.reply(envelope, Answer::DeadLettered);
+        }
+        Ok(())
+    }
+
+    fn reply(&mut self, envelope: &Envelope, answer: Answer) {
+        let Envelope { item: Some((batch, item)), reply_to: Some(address), .. } = *envelope else {
+            return;
+        };
+        self.replies.entry(address).or_default().push(Reply { batch, item, answer });
+    }
+}
+
+/// A result event on the results topic, keyed like its submission so that order is kept.
+fn result_record(item: &Item, event: &ResultEvent) -> Result<Record, serde_json::Error> {
+    let mut headers = Headers::default();
+    for (name, value) in event.kafka_headers() {
+        headers.push(name, value);
+    }
+    Ok(Record { key: item.received.record.key.clone(), value: event.data_json()?, headers })
+}
+
+/// Age of the oldest record, zero for one that seems to come from the future.
+pub(super) fn oldest_age(items: &[Item], now: Timestamp) -> std::time::Duration {
+    let oldest = items.iter().map(|item| item.received.appended_at.unix_millis()).min();
+    let age_ms = oldest.map_or(0, |oldest| now.unix_millis() - oldest);
+    std::time::Duration::from_millis(u64::try_from(age_ms).unwrap_or(0))
+}

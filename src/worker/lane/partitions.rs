@@ -1,0 +1,86 @@
+//! Which partitions a lane has, from where it reads them, and how far it has committed.
+
+use std::time::Instant;
+
+use crate::account::{Offset, Partition};
+use crate::queue::{Assignment, Consumer, Queue, QueueError, Start};
+use crate::store::{OffsetRange, Store, Wanted};
+
+use super::super::error::LaneError;
+use super::super::start::start_offset;
+use super::{Lane, Position, StepOutcome};
+
+impl<Q: Queue, S: Store> Lane<Q, S> {
+    pub(super) async fn start_partitions(&mut self) -> Result<StepOutcome, LaneError> {
+        let range = |assignment: &Assignment| OffsetRange {
+            log: self.log(assignment.partition),
+            from: Offset(0),
+            to: Offset(0),
+        };
+        let wanted = Wanted { ranges: self.unstarted.iter().map(range).collect(), ..Wanted::default() };
+        let view = match self.store.load(&wanted).await {
+            Ok(view) => view,
+            Err(error) => return self.retry_store(error),
+        };
+        while let Some(assignment) = self.unstarted.last().copied() {
+            let log = self.log(assignment.partition);
+            let start = start_offset(log, &assignment, view.frontiers.get(&log).copied())?;
+            if let Err(error) = self.consumer.seek(assignment.partition, Start::Offset(start)).await {
+                return self.retry_queue(error);
+            }
+            let committed = assignment.committed.unwrap_or(start).min(start);
+            self.positions.insert(assignment.partition, Position { done: start, committed });
+            self.unstarted.pop();
+        }
+        Ok(StepOutcome::Progress)
+    }
+
+    /// Commits what is done of revoked partitions, drops the rest and gives them back.
+    pub(super) async fn give_back(&mut self, partitions: &[Partition]) -> Result<(), LaneError> {
+        self.unstarted.retain(|assignment| !partitions.contains(&assignment.partition));
+        for batch in &mut self.work {
+            batch.drop_partitions(partitions);
+        }
+        self.work.retain(|batch| !batch.items.is_empty());
+        self.commit().await?;
+        self.positions.retain(|partition, _| !partitions.contains(partition));
+        self.consumer.release(partitions).await.map_err(LaneError::Queue)
+    }
+
+    pub(super) async fn commit_if_due(&mut self, now: Instant, idle: bool) -> Result<(), LaneError> {
+        let interval = self.options.commit_interval;
+        let is_due = self.committed_at.is_none_or(|at| now.saturating_duration_since(at) >= interval);
+        if is_due || idle {
+            self.commit().await?;
+            self.committed_at = Some(now);
+        }
+        Ok(())
+    }
+
+    /// Commits what is done. A queue that is unavailable is asked again later: until then records
+    /// would only be read twice.
+    pub(super) async fn commit(&mut self) -> Result<(), LaneError> {
+        let moved = |(partition, position): (&Partition, &Position)| {
+            (position.done > position.committed).then_some((*partition, position.done))
+        };
+        let offsets: Vec<(Partition, Offset)> = self.positions.iter().filter_map(moved).collect();
+        if offsets.is_empty() {
+            return Ok(());
+        }
+        match self.consumer.commit(&offsets).await {
+            Ok(()) => {}
+            Err(error @ QueueError::Broken { .. }) => return Err(LaneError::Queue(error)),
+            Err(error) => {
+                let error: &dyn std::error::Error = &error;
+                tracing::warn!(lane = self.number, error, "offsets are not committed yet");
+                return Ok(());
+            }
+        }
+        for (partition, done) in offsets {
+            if let Some(position) = self.positions.get_mut(&partition) {
+                position.committed = done;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,19 @@
+//! The worker: load → decide → apply → emit → commit.
+//!
+//! Invariant: a partition's committed offset never passes a record whose outcome is not persisted
+//! and whose event is not acknowledged. The applied frontier in the store moves with the data it
+//! covers; the committed offset follows once the events are out. Whatever dies in between, the
+//! records between the two are read back and told again under the same event ids.
+
+mod brake;
+mod decode;
+mod emission;
+mod error;
+mod lane;
+mod options;
+mod start;
+
+pub use error::LaneError;
+pub use lane::{Lane, StepOutcome};
+pub use options::{Backoff, BrakeOptions, LaneOptions};
+pub use start::StartRefused;

@@ -1,0 +1,125 @@
+//! Where a newly assigned partition is read from.
+
+use crate::account::{LogPartition, Offset};
+use crate::queue::Assignment;
+
+/// Why a partition must not be read: what queue and store say of it does not fit together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StartRefused {
+    /// The log has lost records that were not applied or not told.
+    #[error(
+        "partition {} must be read from offset {}, but the queue holds it only from offset {} on: \
+         records in between were deleted before they were processed. Restore the queue from a backup \
+         that holds them, or restore a store that has them", log.partition.0, needed.0, earliest.0
+    )]
+    RecordsDeleted {
+        /// The partition.
+        log: LogPartition,
+        /// The first offset that is needed.
+        needed: Offset,
+        /// The first offset there is.
+        earliest: Offset,
+    },
+    /// The group has processed the partition, but with another store.
+    #[error(
+        "partition {} was processed up to offset {} before, but the store knows nothing of it: this is \
+         not the store the queue was used with. Put the matching store back, or start with a new data \
+         directory", log.partition.0, committed.0
+    )]
+    StoreUnknown {
+        /// The partition.
+        log: LogPartition,
+        /// The group's committed offset.
+        committed: Offset,
+    },
+    /// The store is ahead of the log, so the log is another one.
+    #[error(
+        "the store has applied partition {} up to offset {}, but the queue's log ends at offset {}: the \
+         topic was recreated. Put the matching queue back, or raise queue.generation to begin a new log",
+        log.partition.0, applied.0, end.0
+    )]
+    LogRecreated {
+        /// The partition.
+        log: LogPartition,
+        /// The applied frontier.
+        applied: Offset,
+        /// The end of the log.
+        end: Offset,
+    },
+}
+
+/// The smaller of the applied frontier and the committed offset, if the two fit the log.
+pub(super) fn start_offset(
+    log: LogPartition,
+    assignment: &Assignment,
+    applied: Option<Offset>,
+) -> Result<Offset, StartRefused> {
+    let Assignment { committed, earliest, end, .. } = *assignment;
+    let Some(applied) = applied else {
+        return match committed {
+            Some(committed) if committed > Offset(0) => {
+                Err(StartRefused::StoreUnknown { log, committed })
+            }
+            _ => Ok(earliest),
+        };
+    };
+    if applied > end {
+        return Err(StartRefused::LogRecreated { log, applied, end });
+    }
+    let needed = committed.map_or(applied.min(earliest), |committed| committed.min(applied));
+    if needed < earliest {
+        return Err(StartRefused::RecordsDeleted { log, needed, earliest });
+    }
+    if applied < earliest {
+        return Err(StartRefused::RecordsDeleted { log, needed: applied, earliest });
+    }
+    Ok(needed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::account::{Generation, Partition};
+
+    const LOG: LogPartition = LogPartition { generation: Generation(1), partition: Partition(3) };
+
+    fn start(
+        committed: Option<u64>,
+        applied: Option<u64>,
+        range: std::ops::Range<u64>,
+    ) -> Result<Offset, StartRefused> {
+        let assignment = Assignment {
+            partition: LOG.partition,
+            committed: committed.map(Offset),
+            earliest: Offset(range.start),
+            end: Offset(range.end),
+        };
+        start_offset(LOG, &assignment, applied.map(Offset))
+    }
+
+    #[test]
+    fn a_partition_is_read_from_the_smaller_frontier() {
+        assert_eq!(start(None, None, 0..9), Ok(Offset(0)));
+        assert_eq!(start(None, None, 4..9), Ok(Offset(4)));
+        assert_eq!(start(Some(5), Some(7), 0..9), Ok(Offset(5)), "applied, not told");
+        assert_eq!(start(Some(7), Some(5), 0..9), Ok(Offset(5)), "store restored from a backup");
+        assert_eq!(start(None, Some(7), 0..9), Ok(Offset(0)), "applied, never committed");
+        assert_eq!(start(Some(9), Some(9), 9..9), Ok(Offset(9)));
+        assert_eq!(start(Some(0), None, 0..9), Ok(Offset(0)), "committed before anything was read");
+    }
+
+    #[test]
+    fn what_does_not_fit_together_is_refused() {
+        let (needed, earliest) = (Offset(5), Offset(6));
+        let deleted = StartRefused::RecordsDeleted { log: LOG, needed, earliest };
+        assert_eq!(start(Some(5), Some(7), 6..9), Err(deleted));
+        assert_eq!(start(None, Some(5), 6..9), Err(deleted));
+        let committed = Offset(5);
+        assert_eq!(start(Some(5), None, 0..9), Err(StartRefused::StoreUnknown { log: LOG, committed }));
+        let (applied, end) = (Offset(10), Offset(9));
+        assert_eq!(
+            start(Some(9), Some(10), 0..9),
+            Err(StartRefused::LogRecreated { log: LOG, applied, end })
+        );
+    }
+}
