@@ -7,6 +7,7 @@
 pub mod account;
 pub mod events;
 pub mod queue;
+pub mod settings;
 pub mod store;
 pub mod telemetry;
 pub mod worker;

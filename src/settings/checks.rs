@@ -1,0 +1,175 @@
+//! What the types cannot say: ranges, and settings that must fit each other.
+
+use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use tracing_subscriber::EnvFilter;
+
+use crate::account::{BusinessUnit, RejectionCode};
+
+use super::tree::{IntakeSettings, RuleSettings, Settings, TokenSettings, WorkerSettings};
+
+/// Rules that are always applied: without them outcomes would depend on more than what is stored.
+const ALWAYS_ON: [RejectionCode; 3] = [RejectionCode::O005, RejectionCode::A009, RejectionCode::A010];
+
+/// Longest wait for an answer; beyond it clients and proxies give up on their own.
+const LONGEST_WAIT: Duration = Duration::from_secs(300);
+
+/// Collects what is wrong, by key.
+#[derive(Debug, Default)]
+pub(super) struct Findings(pub(super) Vec<(String, String)>);
+
+impl Findings {
+    fn add(&mut self, key: &str, what: impl Into<String>) {
+        self.0.push((key.to_owned(), what.into()));
+    }
+
+    fn range(&mut self, key: &str, value: usize, allowed: RangeInclusive<usize>) {
+        if !allowed.contains(&value) {
+            let (least, most) = allowed.into_inner();
+            self.add(key, format!("is {value}; it must be from {least} to {most}"));
+        }
+    }
+
+    fn span(&mut self, key: &str, value: Duration, allowed: RangeInclusive<Duration>) {
+        if !allowed.contains(&value) {
+            let text = humantime::format_duration;
+            let (least, most) = allowed.into_inner();
+            self.add(
+                key,
+                format!("is {}; it must be from {} to {}", text(value), text(least), text(most)),
+            );
+        }
+    }
+}
+
+/// Everything that is wrong with settings whose types are right.
+pub(super) fn check(settings: &Settings) -> Findings {
+    let mut findings = Findings::default();
+    if settings.data_dir.as_os_str().is_empty() {
+        findings.add("data_dir", "is empty; name a directory");
+    }
+    if settings.queue.generation == 0 {
+        findings.add("queue.generation", "is 0; it must be 1 or more");
+    }
+    let partitions = settings.queue.sqlite.partitions as usize;
+    findings.range("queue.sqlite.partitions", partitions, 1..=256);
+    findings.range(
+        "queue.sqlite.max_pending_bytes",
+        settings.queue.sqlite.max_pending_bytes.bytes(),
+        1_000_000..=16_000_000_000,
+    );
+    check_intake(&settings.intake, &mut findings);
+    check_worker(&settings.worker, &mut findings);
+    check_type_prefix(&settings.events.type_prefix, &mut findings);
+    check_tokens(&settings.auth.tokens, &mut findings);
+    check_rules(&settings.rules, &mut findings);
+    if let Err(error) = EnvFilter::builder().parse(&settings.telemetry.log_level) {
+        let what = format!("is no filter ({error}); write a level such as info, or info,penstock=debug");
+        findings.add("telemetry.log_level", what);
+    }
+    let drain = settings.shutdown.drain_timeout.duration();
+    findings.span("shutdown.drain_timeout", drain, Duration::from_secs(1)..=Duration::from_hours(1));
+    let (intake, admin) = (settings.intake.listen, settings.admin.listen);
+    if intake == admin && intake.port() != 0 {
+        findings.add("admin.listen", "is the same address as intake.listen; take another port");
+    }
+    findings
+}
+
+fn check_intake(intake: &IntakeSettings, findings: &mut Findings) {
+    let second = Duration::from_secs(1);
+    let (wait, max_wait) = (intake.outcome_wait.duration(), intake.max_outcome_wait.duration());
+    findings.span("intake.max_outcome_wait", max_wait, Duration::ZERO..=LONGEST_WAIT);
+    if wait > max_wait {
+        let what = format!("is longer than intake.max_outcome_wait ({})", intake.max_outcome_wait);
+        findings.add("intake.outcome_wait", what);
+    }
+    findings.range("intake.max_items", intake.max_items, 1..=1_000_000);
+    findings.range("intake.max_body", intake.max_body.bytes(), 1_000..=1_000_000_000);
+    if intake.max_bytes_in_flight < intake.max_body {
+        let what = format!(
+            "is less than intake.max_body ({}), so the largest request could never be taken; raise it",
+            intake.max_body
+        );
+        findings.add("intake.max_bytes_in_flight", what);
+    }
+    findings.range("intake.max_connections", intake.max_connections, 1..=65_535);
+    findings.span("intake.header_timeout", intake.header_timeout.duration(), second..=LONGEST_WAIT);
+    findings.span(
+        "intake.body_timeout",
+        intake.body_timeout.duration(),
+        second..=Duration::from_hours(1),
+    );
+}
+
+fn check_worker(worker: &WorkerSettings, findings: &mut Findings) {
+    let millisecond = Duration::from_millis(1);
+    findings.range("worker.lanes", worker.lanes, 1..=64);
+    findings.range("worker.max_records", worker.max_records, 1..=10_000);
+    findings.range("worker.max_bytes", worker.max_bytes.bytes(), 1_000..=256_000_000);
+    let (commit, hour) = (worker.commit_interval.duration(), Duration::from_hours(1));
+    findings.span("worker.commit_interval", commit, millisecond..=Duration::from_mins(1));
+    let (least, most) = (worker.retry_min_backoff.duration(), worker.retry_max_backoff.duration());
+    findings.span("worker.retry_min_backoff", least, millisecond..=hour);
+    findings.span("worker.retry_max_backoff", most, millisecond..=hour);
+    if least > most {
+        let what = format!("is longer than worker.retry_max_backoff ({})", worker.retry_max_backoff);
+        findings.add("worker.retry_min_backoff", what);
+    }
+    if !(0.0..=1.0).contains(&worker.dead_letter_share) {
+        findings.add("worker.dead_letter_share", "must be from 0 to 1; 1 never pauses");
+    }
+    findings.range("worker.dead_letter_window", worker.dead_letter_window, 10..=1_000_000);
+}
+
+fn check_type_prefix(prefix: &str, findings: &mut Findings) {
+    let part = |part: &str| {
+        !part.is_empty() && part.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-' || c == b'_')
+    };
+    if prefix.len() > 200 || !prefix.split('.').all(part) {
+        let what =
+            "must be names of letters, digits, - and _ with dots between them, such as bank.penstock";
+        findings.add("events.type_prefix", what);
+    }
+}
+
+fn check_tokens(tokens: &[TokenSettings], findings: &mut Findings) {
+    let mut names = BTreeSet::new();
+    let mut digests = BTreeSet::new();
+    for (place, token) in tokens.iter().enumerate() {
+        let key = |field: &str| format!("auth.tokens[{place}].{field}");
+        if token.name.trim().is_empty() || token.name.chars().any(char::is_control) {
+            findings.add(&key("name"), "must say who it is, in printable characters");
+        }
+        if !names.insert(&token.name) {
+            findings.add(&key("name"), "is the name of an earlier token; give each its own");
+        }
+        if !digests.insert(token.sha256.bytes()) {
+            findings.add(&key("sha256"), "is an earlier token's; `penstock token new` makes another");
+        }
+        if token.scopes.is_empty() {
+            findings.add(&key("scopes"), "is empty, so it may do nothing; leave it out for all scopes");
+        }
+        for unit in token.business_units.iter().filter(|unit| BusinessUnit::parse(unit).is_err()) {
+            let what =
+                format!("has {unit:?}, which no account can name; 1 to 255 characters are allowed");
+            findings.add(&key("business_units"), what);
+        }
+    }
+}
+
+fn check_rules(rules: &RuleSettings, findings: &mut Findings) {
+    let key = "rules.disabled";
+    for code in &rules.disabled {
+        match RejectionCode::parse(code) {
+            None => findings.add(key, format!("has {code:?}, which is no code; codes look like A004")),
+            Some(code) if ALWAYS_ON.contains(&code) => {
+                let what = format!("has {code}, which is always applied; take it off the list");
+                findings.add(key, what);
+            }
+            Some(_) => {}
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! The sources above the defaults, each cut into leaves: one value, its key and where it stands.
+//!
+//! A leaf is what the defaults have a value for; so a list is one leaf, whatever it holds.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::path::Path;
+
+use config::{ConfigError, Map, Source, Value, ValueKind};
+use toml::de::{DeTable, DeValue};
+
+use super::report::Problem;
+
+/// Start of every variable that is a setting.
+pub(super) const ENVIRONMENT_PREFIX: &str = "PENSTOCK__";
+
+const FILE_SUFFIX: &str = "_file";
+
+/// A value with its key and where it stands.
+#[derive(Clone, Debug)]
+pub(super) struct Leaf {
+    pub(super) key: String,
+    pub(super) origin: String,
+    pub(super) value: toml::Value,
+}
+
+/// What a source brings.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Layer {
+    pub(super) leaves: Vec<Leaf>,
+    pub(super) problems: Vec<Problem>,
+}
+
+impl Source for Leaf {
+    fn clone_into_box(&self) -> Box<dyn Source + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    fn collect(&self) -> Result<Map<String, Value>, ConfigError> {
+        Ok(Map::from_iter([(self.key.clone(), traced(&self.value, &self.origin))]))
+    }
+}
+
+/// The value in the form of the `config` crate, every part knowing where it comes from.
+fn traced(value: &toml::Value, origin: &String) -> Value {
+    let kind = match value {
+        toml::Value::String(text) => ValueKind::String(text.clone()),
+        toml::Value::Integer(number) => ValueKind::I64(*number),
+        toml::Value::Float(number) => ValueKind::Float(*number),
+        toml::Value::Boolean(truth) => ValueKind::Boolean(*truth),
+        toml::Value::Datetime(time) => ValueKind::String(time.to_string()),
+        toml::Value::Array(items) => {
+            ValueKind::Array(items.iter().map(|item| traced(item, origin)).collect())
+        }
+        toml::Value::Table(table) => ValueKind::Table(
+            table.iter().map(|(key, item)| (key.clone(), traced(item, origin))).collect(),
+        ),
+    };
+    Value::new(Some(origin), kind)
+}
+
+/// The keys there are, with their defaults: what every other source is held against.
+#[derive(Clone, Debug)]
+pub(super) struct Known {
+    pub(super) defaults: toml::Table,
+    keys: BTreeSet<String>,
+}
+
+impl Known {
+    pub(super) fn new(defaults: toml::Table) -> Self {
+        let mut keys = BTreeSet::new();
+        collect_keys(&defaults, "", &mut keys);
+        Self { defaults, keys }
+    }
+
+    /// The default of a key; the table of a section.
+    pub(super) fn get(&self, key: &str) -> Option<&toml::Value> {
+        let mut parts = key.split('.');
+        let first = self.defaults.get(parts.next()?)?;
+        parts.try_fold(first, |value, part| value.get(part))
+    }
+
+    /// Every key that has a value, sorted.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &str> {
+        self.keys.iter().map(String::as_str)
+    }
+
+    fn unknown(&self, key: &str, origin: &str) -> Problem {
+        let what = match self.resembling(key) {
+            Some(similar) => format!("unknown key; did you mean {similar}?"),
+            None => "unknown key; `penstock config print` lists the keys there are".to_owned(),
+        };
+        Problem::new(key, origin, what)
+    }
+
+    /// The known key that was most likely meant: nearly the same, or the same name elsewhere.
+    fn resembling(&self, key: &str) -> Option<&str> {
+        let name = |key: &str| key.rsplit('.').next().unwrap_or_default().to_owned();
+        let likeness = |known: &&str| {
+            let elsewhere = strsim::jaro_winkler(&name(known), &name(key)) * 0.95;
+            strsim::jaro_winkler(known, key).max(elsewhere)
+        };
+        let best = self.keys().max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
+        (likeness(&best) > 0.85).then_some(best)
+    }
+}
+
+fn collect_keys(table: &toml::Table, prefix: &str, keys: &mut BTreeSet<String>) {
+    for (name, value) in table {
+        let key = joined(prefix, name);
+        match value {
+            toml::Value::Table(section) => collect_keys(section, &key, keys),
+            _ => {
+                keys.insert(key);
+            }
+        }
+    }
+}
+
+fn joined(prefix: &str, name: &str) -> String {
+    if prefix.is_empty() { name.to_owned() } else { format!("{prefix}.{name}") }
+}
+
+/// Reads a file of settings.
+pub(super) fn from_file(path: &Path, known: &Known) -> Layer {
+    match std::fs::read_to_string(path) {
+        Ok(text) => from_toml(&text, &path.display().to_string(), known),
+        Err(error) => {
+            let path = path.display().to_string();
+            let what = format!("cannot be read: {error}; check the path and its permissions");
+            Layer { leaves: Vec::new(), problems: vec![Problem::new(path, "--config", what)] }
+        }
+    }
+}
+
+/// Reads a text of settings; `name` is what its origins begin with.
+pub(super) fn from_toml(text: &str, name: &str, known: &Known) -> Layer {
+    let line = |at: usize| text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1;
+    let mut layer = Layer::default();
+    let parsed =
+        DeTable::parse(text).and_then(|places| Ok((places, toml::from_str::<toml::Table>(text)?)));
+    match parsed {
+        Ok((places, table)) => {
+            let origin = |at: usize| format!("{name}:{}", line(at));
+            layer.take_table(&table, places.get_ref(), "", known, &origin);
+        }
+        Err(error) => {
+            let at = error.span().map_or(0, |span| span.start);
+            let what = format!("is no TOML: {}", error.message());
+            layer.problems.push(Problem::new(name, format!("line {}", line(at)), what));
+        }
+    }
+    layer
+}
+
+impl Layer {
+    fn take_table(
+        &mut self,
+        table: &toml::Table,
+        places: &DeTable<'_>,
+        prefix: &str,
+        known: &Known,
+        origin: &dyn Fn(usize) -> String,
+    ) {
+        for (name, place) in places {
+            let key = joined(prefix, name.get_ref());
+            let origin_here = origin(name.span().start);
+            let (Some(value), Some(default)) = (table.get(name.get_ref().as_ref()), known.get(&key))
+            else {
+                self.problems.push(known.unknown(&key, &origin_here));
+                continue;
+            };
+            match (default, value, place.get_ref()) {
+                (toml::Value::Table(_), toml::Value::Table(section), DeValue::Table(places)) => {
+                    self.take_table(section, places, &key, known, origin);
+                }
+                (toml::Value::Table(_), _, _) => {
+                    let what = format!("is a section, not a value; write [{key}] and its keys below");
+                    self.problems.push(Problem::new(key, origin_here, what));
+                }
+                _ => self.leaves.push(Leaf { key, origin: origin_here, value: value.clone() }),
+            }
+        }
+    }
+
+    /// Takes the text of a variable or option for `key`.
+    fn take_text(&mut self, key: &str, origin: &str, text: &str, known: &Known) {
+        match known.get(key) {
+            None => self.problems.push(known.unknown(key, origin)),
+            Some(toml::Value::Table(_)) => {
+                let what = "is a section; set its keys one by one";
+                self.problems.push(Problem::new(key, origin, what));
+            }
+            Some(default) => match value_like(default, text) {
+                Ok(value) => {
+                    self.leaves.push(Leaf { key: key.to_owned(), origin: origin.to_owned(), value });
+                }
+                Err(what) => self.problems.push(Problem::new(key, origin, what)),
+            },
+        }
+    }
+}
+
+/// Reads a text as a value of the same kind as the default.
+fn value_like(default: &toml::Value, text: &str) -> Result<toml::Value, String> {
+    let trimmed = text.trim();
+    match default {
+        toml::Value::Integer(_) => {
+            trimmed.parse().map(toml::Value::Integer).map_err(|_| kind_of(default))
+        }
+        toml::Value::Float(_) => trimmed.parse().map(toml::Value::Float).map_err(|_| kind_of(default)),
+        toml::Value::Boolean(_) => {
+            trimmed.parse().map(toml::Value::Boolean).map_err(|_| kind_of(default))
+        }
+        toml::Value::Array(_) | toml::Value::Table(_) => {
+            structured(trimmed).ok_or_else(|| kind_of(default))
+        }
+        toml::Value::String(_) | toml::Value::Datetime(_) => Ok(toml::Value::String(text.to_owned())),
+    }
+}
+
+fn structured(text: &str) -> Option<toml::Value> {
+    let as_toml = || toml::from_str::<toml::Table>(&format!("value = {text}")).ok()?.remove("value");
+    serde_json::from_str(text).ok().or_else(as_toml)
+}
+
+/// What a value of the default's kind looks like, in words.
+pub(super) fn kind_of(default: &toml::Value) -> String {
+    match default {
+        toml::Value::Integer(number) => format!("must be a whole number such as {number}"),
+        toml::Value::Float(number) => format!("must be a number such as {number}"),
+        toml::Value::Boolean(_) => "must be true or false".to_owned(),
+        toml::Value::Array(_) => {
+            "must be a list such as [\"a\", \"b\"], in TOML or, from the environment, also in JSON"
+                .to_owned()
+        }
+        toml::Value::Table(_) => "must be a section".to_owned(),
+        toml::Value::String(text) => format!("must be text in quotes such as \"{text}\""),
+        toml::Value::Datetime(_) => "must be a date and time".to_owned(),
+    }
+}
+
+/// Reads the variables of an environment that are settings.
+pub(super) fn from_environment(
+    variables: impl IntoIterator<Item = (OsString, OsString)>,
+    known: &Known,
+) -> Layer {
+    let mut layer = Layer::default();
+    let mut seen = BTreeSet::new();
+    let mut ours: Vec<_> = variables
+        .into_iter()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
+        .filter(|(name, _)| name.starts_with(ENVIRONMENT_PREFIX))
+        .collect();
+    ours.sort();
+    for (name, value) in ours {
+        let key = name[ENVIRONMENT_PREFIX.len()..].to_lowercase().replace("__", ".");
+        let named_file = key.strip_suffix(FILE_SUFFIX).filter(|stem| known.get(stem).is_some());
+        let text = match named_file {
+            Some(_) => std::fs::read_to_string(Path::new(&value))
+                .map(|text| text.trim_end_matches(['\r', '\n']).to_owned())
+                .map_err(|error| format!("the file it names cannot be read: {error}")),
+            None => value.into_string().map_err(|_| "is not UTF-8".to_owned()),
+        };
+        let key = named_file.unwrap_or(&key);
+        if !seen.insert(key.to_owned()) {
+            let what = format!(
+                "set both directly and by a variable with _FILE; keep one of {name} and the other"
+            );
+            layer.problems.push(Problem::new(key, &name, what));
+            continue;
+        }
+        match text {
+            Ok(text) => layer.take_text(key, &name, &text, known),
+            Err(what) => layer.problems.push(Problem::new(key, &name, what)),
+        }
+    }
+    layer
+}
+
+/// Reads options of the command line: key, option, value.
+pub(super) fn from_options(options: &[(&str, &str, String)], known: &Known) -> Layer {
+    let mut layer = Layer::default();
+    for (key, option, text) in options {
+        layer.take_text(key, option, text, known);
+    }
+    layer
+}

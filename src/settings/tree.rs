@@ -1,0 +1,329 @@
+//! The tree of settings, one struct a section. Defaults stand in `config/default.toml` alone.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::units::{ByteSize, Network, Sha256Digest, Span};
+
+/// Everything that can be set.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "penstock configuration")]
+pub struct Settings {
+    /// Directory of the embedded queue and store.
+    pub data_dir: PathBuf,
+    /// The queue.
+    pub queue: QueueSettings,
+    /// The store.
+    pub store: StoreSettings,
+    /// HTTP in.
+    pub intake: IntakeSettings,
+    /// Probes and metrics.
+    pub admin: AdminSettings,
+    /// The lanes.
+    pub worker: WorkerSettings,
+    /// Result events.
+    pub events: EventSettings,
+    /// Who may use the intake.
+    pub auth: AuthSettings,
+    /// The institution's own lists.
+    pub reference: ReferenceSettings,
+    /// What the rules do where institutions differ.
+    pub rules: RuleSettings,
+    /// Logs.
+    pub telemetry: TelemetrySettings,
+    /// How the process ends.
+    pub shutdown: ShutdownSettings,
+}
+
+/// Implementations of the queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum QueueKind {
+    /// A file in the data directory.
+    Sqlite,
+}
+
+/// `queue.*`
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct QueueSettings {
+    /// Which queue.
+    pub kind: QueueKind,
+    /// Number of the submitted topic's incarnation.
+    pub generation: u32,
+    /// The embedded queue.
+    pub sqlite: SqliteQueueSettings,
+}
+
+/// `queue.sqlite.*`
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SqliteQueueSettings {
+    /// Partitions of every topic.
+    pub partitions: u32,
+    /// Bytes that may wait to be written.
+    pub max_pending_bytes: ByteSize,
+}
+
+/// Implementations of the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum StoreKind {
+    /// A file in the data directory.
+    Sqlite,
+}
+
+/// `store.*`
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StoreSettings {
+    /// Which store.
+    pub kind: StoreKind,
+}
+
+/// `intake.*`
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct IntakeSettings {
+    /// Address and port for clients.
+    pub listen: SocketAddr,
+    /// How long an answer waits for outcomes.
+    pub outcome_wait: Span,
+    /// The longest wait a client may ask for.
+    pub max_outcome_wait: Span,
+    /// Items of one batch.
+    pub max_items: usize,
+    /// Size of a request's body after decompression.
+    pub max_body: ByteSize,
+    /// Bytes of requests in work at a time.
+    pub max_bytes_in_flight: ByteSize,
+    /// Connections at a time.
+    pub max_connections: usize,
+    /// How long a request's head may take.
+    pub header_timeout: Span,
+    /// How long a request's body may take.
+    pub body_timeout: Span,
+}
+
+/// `admin.*`
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AdminSettings {
+    /// Address and port of probes and metrics.
+    pub listen: SocketAddr,
+}
+
+/// `worker.*`
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WorkerSettings {
+    /// Lanes of this process.
+    pub lanes: usize,
+    /// Records of one batch.
+    pub max_records: usize,
+    /// Bytes of one batch.
+    pub max_bytes: ByteSize,
+    /// How often the position is committed.
+    pub commit_interval: Span,
+    /// Wait before the first retry.
+    pub retry_min_backoff: Span,
+    /// Longest wait between two retries.
+    pub retry_max_backoff: Span,
+    /// Share of dead letters at which a lane pauses.
+    pub dead_letter_share: f64,
+    /// Records of the brake's window.
+    pub dead_letter_window: usize,
+}
+
+/// `events.*`
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EventSettings {
+    /// First part of every event's type.
+    pub type_prefix: String,
+}
+
+/// `auth.*`
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AuthSettings {
+    /// Bearer tokens.
+    pub tokens: Vec<TokenSettings>,
+    /// Client networks; all when empty.
+    pub allow_ips: Vec<Network>,
+}
+
+/// What a token may be used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum TokenScope {
+    /// Batches, single accounts, validation.
+    Submit,
+    /// Look-ups.
+    Read,
+}
+
+/// One of `auth.tokens`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TokenSettings {
+    /// Who it is, as logs show it.
+    pub name: String,
+    /// The token's digest.
+    pub sha256: Sha256Digest,
+    /// Units it may act for; all when empty.
+    #[serde(default)]
+    pub business_units: Vec<String>,
+    /// What it may be used for.
+    #[serde(default = "TokenSettings::all_scopes")]
+    pub scopes: Vec<TokenScope>,
+}
+
+impl TokenSettings {
+    /// Every scope there is.
+    pub fn all_scopes() -> Vec<TokenScope> {
+        vec![TokenScope::Submit, TokenScope::Read]
+    }
+}
+
+/// `reference.*`
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReferenceSettings {
+    /// Account types (A007).
+    pub account_types: CodeList,
+    /// Business units (A008).
+    pub business_units: CodeList,
+    /// Customers by their external ids (A015).
+    pub business_entities: CodeList,
+    /// BICs of the institution itself (A012).
+    pub own_bics: CodeList,
+}
+
+/// A list of codes, here or in a file.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(
+    untagged,
+    expecting = "must be a list of codes, a list of { code, name }, or { file = \"path\" }"
+)]
+pub enum CodeList {
+    /// In a file.
+    File(CodeFile),
+    /// Here.
+    Inline(Vec<CodeEntry>),
+}
+
+/// The file of a list.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CodeFile {
+    /// `.json`, or text with one `code` or `code,name` a line.
+    pub file: PathBuf,
+}
+
+/// An entry of a list.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum CodeEntry {
+    /// A code that is its own name.
+    Code(String),
+    /// A code with a name.
+    Named(NamedCode),
+}
+
+/// A code with a name.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NamedCode {
+    /// The code.
+    pub code: String,
+    /// What people call it.
+    pub name: String,
+}
+
+/// What becomes of a CREATE of an account that exists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum OnCreateExisting {
+    /// It is rejected (A009).
+    Reject,
+    /// It replaces the account's data.
+    Replace,
+}
+
+/// What becomes of an UPDATE of an account that does not exist.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum OnUpdateMissing {
+    /// It is rejected (A010).
+    Reject,
+    /// It creates the account.
+    Create,
+}
+
+/// `rules.*`
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RuleSettings {
+    /// CREATE of an account that exists.
+    pub create_existing: OnCreateExisting,
+    /// UPDATE of an account that does not exist.
+    pub update_missing: OnUpdateMissing,
+    /// Whether an account must name its business unit (A008).
+    pub business_unit_mandatory: bool,
+    /// Whether a bic must be an ISO 9362 code (A013).
+    pub bic_format: bool,
+    /// Whether IBAN check digits must be right (A014).
+    pub iban_check_digits: bool,
+    /// Codes of further rules that are not applied.
+    pub disabled: Vec<String>,
+}
+
+/// Forms of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// Text on a terminal, JSON elsewhere.
+    Auto,
+    /// For people.
+    Text,
+    /// For machines, one object a line.
+    Json,
+}
+
+/// `telemetry.*`
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TelemetrySettings {
+    /// Form of the log.
+    pub log_format: LogFormat,
+    /// What is logged.
+    pub log_level: String,
+}
+
+/// `shutdown.*`
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ShutdownSettings {
+    /// How long a stop may take.
+    pub drain_timeout: Span,
+}
+
+impl CodeEntry {
+    /// An entry with a name.
+    pub fn named(code: &str, name: &str) -> Self {
+        Self::Named(NamedCode { code: code.to_owned(), name: name.to_owned() })
+    }
+
+    /// Code and name; a code without a name is its own.
+    pub fn into_parts(self) -> (String, String) {
+        match self {
+            Self::Code(code) => (code.clone(), code),
+            Self::Named(named) => (named.code, named.name),
+        }
+    }
+}
