@@ -14,7 +14,7 @@ use super::tree::{IntakeSettings, RuleSettings, Settings, TokenSettings, WorkerS
 const ALWAYS_ON: [RejectionCode; 3] = [RejectionCode::O005, RejectionCode::A009, RejectionCode::A010];
 
 /// Longest wait for an answer; beyond it clients and proxies give up on their own.
-const LONGEST_WAIT: Duration = Duration::from_secs(300);
+const LONGEST_WAIT: Duration = Duration::from_mins(5);
 
 /// Collects what is wrong, by key.
 #[derive(Debug, Default)]
@@ -121,7 +121,8 @@ fn check_worker(worker: &WorkerSettings, findings: &mut Findings) {
     if !(0.0..=1.0).contains(&worker.dead_letter_share) {
         findings.add("worker.dead_letter_share", "must be from 0 to 1; 1 never pauses");
     }
-    findings.range("worker.dead_letter_window", worker.dead_letter_window, 10..=1_000_000);
+    findings.range("worker.dead_letter_window", worker.dead_letter_window as usize, 10..=1_000_000);
+    findings.span("worker.dead_letter_pause", worker.dead_letter_pause.duration(), millisecond..=hour);
 }
 
 fn check_type_prefix(prefix: &str, findings: &mut Findings) {

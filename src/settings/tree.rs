@@ -136,7 +136,9 @@ pub struct WorkerSettings {
     /// Share of dead letters at which a lane pauses.
     pub dead_letter_share: f64,
     /// Records of the brake's window.
-    pub dead_letter_window: usize,
+    pub dead_letter_window: u32,
+    /// How long a paused lane waits.
+    pub dead_letter_pause: Span,
 }
 
 /// `events.*`

@@ -1,0 +1,84 @@
+//! How a command ends, for scripts.
+
+use std::io;
+use std::process::ExitCode;
+
+use crate::settings::SettingsError;
+
+/// The exit codes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// Done.
+    Ok = 0,
+    /// It failed; the message says why.
+    Failure = 1,
+    /// The command line is wrong.
+    Usage = 2,
+    /// The check ran and found differences.
+    Differences = 3,
+    /// The configuration is wrong.
+    Configuration = 4,
+    /// Something it needs cannot be had: an address, the data directory, a server.
+    Unavailable = 5,
+}
+
+impl Exit {
+    /// Every code with its meaning, as `--help` and the documentation show it.
+    pub const ALL: [(Self, &'static str); 6] = [
+        (Self::Ok, "done"),
+        (Self::Failure, "failed; the message says why"),
+        (Self::Usage, "the command line is wrong"),
+        (Self::Differences, "the check ran and found differences"),
+        (Self::Configuration, "the configuration is wrong"),
+        (Self::Unavailable, "an address, the data directory or a server it needs cannot be had"),
+    ];
+
+    /// The code that fits an error.
+    pub fn of(error: &anyhow::Error) -> Self {
+        let closed = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
+        if error.is::<SettingsError>() {
+            Self::Configuration
+        } else if error.is::<Unavailable>() {
+            Self::Unavailable
+        } else if error.downcast_ref::<io::Error>().is_some_and(closed) {
+            // Whoever read the output has seen enough.
+            Self::Ok
+        } else {
+            Self::Failure
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// Something a command needs cannot be had; says what, why, and what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Unavailable(pub String);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_listed_with_their_numbers() {
+        for (place, (exit, _)) in Exit::ALL.iter().enumerate() {
+            assert_eq!(*exit as usize, place);
+        }
+    }
+
+    #[test]
+    fn errors_have_their_codes_whatever_is_said_around_them() {
+        let wrong = anyhow::Error::from(SettingsError { problems: Vec::new() }).context("starting");
+        assert_eq!(Exit::of(&wrong), Exit::Configuration);
+        let taken = anyhow::Error::from(Unavailable("port".to_owned()));
+        assert_eq!(Exit::of(&taken), Exit::Unavailable);
+        let closed = io::Error::from(io::ErrorKind::BrokenPipe);
+        assert_eq!(Exit::of(&closed.into()), Exit::Ok);
+        assert_eq!(Exit::of(&anyhow::anyhow!("else")), Exit::Failure);
+    }
+}

@@ -1,0 +1,144 @@
+//! The command line: reads options, wires the parts, prints.
+//!
+//! Data goes to stdout, everything else to stderr; a command ends with one of the codes of [`Exit`].
+//! This is the only place that knows which implementation of a port is used.
+
+mod completions;
+mod config;
+mod exit;
+mod token;
+mod version;
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+pub use exit::{Exit, Unavailable};
+
+/// Takes in bank account batches over HTTP, queues them durably, decides and stores each account
+/// once, and tells the results.
+#[derive(Debug, Parser)]
+#[command(name = "penstock", version, before_help = "Example: penstock version")]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Check, print or describe the configuration
+    #[command(subcommand, before_help = "Example: penstock config print")]
+    Config(config::ConfigCommand),
+    /// Make bearer tokens
+    #[command(subcommand, before_help = "Example: penstock token new --name core-banking")]
+    Token(token::TokenCommand),
+    /// Print a script that completes commands in a shell
+    #[command(before_help = "Example: penstock completions bash > /etc/bash_completion.d/penstock")]
+    Completions(completions::CompletionsArgs),
+    /// Print what this binary is made of
+    #[command(before_help = "Example: penstock version --json")]
+    Version(version::VersionArgs),
+}
+
+/// The command line's definition, for help, completions and documentation.
+pub fn command() -> clap::Command {
+    Cli::command().after_help(after_help())
+}
+
+fn after_help() -> String {
+    use std::fmt::Write as _;
+    let mut text = "Exit codes:\n".to_owned();
+    for (exit, meaning) in Exit::ALL {
+        let _infallible = writeln!(text, "  {}  {meaning}", exit as u8);
+    }
+    text.push_str(
+        "\nSettings: defaults < --config FILE < environment < options. PENSTOCK__WORKER__LANES=4 sets\n\
+         worker.lanes; with _FILE at its end a variable names a file that has the value; lists are\n\
+         TOML or JSON text. `penstock config print` shows every key there is.",
+    );
+    text
+}
+
+/// Runs the process's command line to its end.
+pub fn main() -> ExitCode {
+    run(std::env::args_os()).into()
+}
+
+fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
+    let parsed =
+        command().try_get_matches_from(arguments).and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match parsed {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Nobody is left to tell when this fails.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage } else { Exit::Ok };
+        }
+    };
+    match dispatch(cli.command) {
+        Ok(exit) => exit,
+        Err(error) => {
+            let exit = Exit::of(&error);
+            if exit != Exit::Ok {
+                let _ = writeln!(io::stderr(), "error: {error:#}");
+            }
+            exit
+        }
+    }
+}
+
+fn dispatch(command: Command) -> anyhow::Result<Exit> {
+    match command {
+        Command::Config(command) => config::run(command),
+        Command::Token(command) => token::run(command),
+        Command::Completions(args) => completions::run(&args),
+        Command::Version(args) => version::run(&args),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn walk(command: &clap::Command, path: &str, visit: &mut impl FnMut(&str, &clap::Command)) {
+        visit(path, command);
+        for inner in command.get_subcommands().filter(|inner| inner.get_name() != "help") {
+            walk(inner, &format!("{path} {}", inner.get_name()), visit);
+        }
+    }
+
+    #[test]
+    fn every_help_starts_with_an_example_of_its_command() {
+        walk(&command(), "penstock", &mut |path, command| {
+            for help in [command.clone().render_help(), command.clone().render_long_help()] {
+                let first = help.to_string().lines().next().unwrap_or_default().to_owned();
+                assert!(first.starts_with(&format!("Example: {path}")), "{path} starts with {first:?}");
+            }
+        });
+    }
+
+    #[test]
+    fn every_example_is_a_command_line_that_parses() {
+        walk(&command(), "penstock", &mut |path, inner| {
+            let help = inner.get_before_help().map(ToString::to_string).unwrap_or_default();
+            let example = help.trim_start_matches("Example: ").split(" > ").next().unwrap_or_default();
+            let parsed = command().try_get_matches_from(example.split_whitespace());
+            assert!(parsed.is_ok(), "the example of {path}: {:?}", parsed.err());
+        });
+    }
+
+    #[test]
+    fn the_help_lists_every_exit_code() {
+        let help = command().render_long_help().to_string();
+        for (exit, meaning) in Exit::ALL {
+            assert!(help.contains(&format!("  {}  {meaning}", exit as u8)));
+        }
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        command().debug_assert();
+    }
+}
