@@ -45,7 +45,7 @@ start() {
     until [[ -n "$(address)" ]]; do
         kill -0 "$server" 2>/dev/null || fail "$BINARY dev ended before it was ready"
         [[ $SECONDS -lt $deadline ]] || fail "$BINARY dev was not ready in $START_TIMEOUT_S s"
-        read -rt 0.1 <> <(:) || true
+        sleep 0.1
     done
 }
 

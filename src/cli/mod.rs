@@ -6,6 +6,7 @@
 mod completions;
 mod config;
 mod exit;
+mod load;
 mod token;
 mod version;
 
@@ -28,6 +29,9 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Send account batches whose right outcomes are known, and check every answer
+    #[command(before_help = "Example: penstock load --items 200000 --repeat 5% --conflict 1%")]
+    Load(Box<load::LoadArgs>),
     /// Check, print or describe the configuration
     #[command(subcommand, before_help = "Example: penstock config print")]
     Config(config::ConfigCommand),
@@ -91,6 +95,7 @@ fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
 
 fn dispatch(command: Command) -> anyhow::Result<Exit> {
     match command {
+        Command::Load(args) => load::run(&args),
         Command::Config(command) => config::run(command),
         Command::Token(command) => token::run(command),
         Command::Completions(args) => completions::run(&args),

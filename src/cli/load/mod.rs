@@ -1,0 +1,103 @@
+//! `penstock load`: account batches over HTTP whose right outcomes are known, and a check of every
+//! answer.
+
+mod args;
+mod body;
+mod client;
+mod draws;
+mod expected;
+mod feed;
+mod mix;
+mod pace;
+mod report;
+mod run;
+
+use std::io::{self, Write};
+
+use anyhow::Context;
+use tokio_util::sync::CancellationToken;
+
+use super::exit::{Exit, Unavailable};
+use client::{ClientError, Target};
+use feed::Feed;
+use report::Report;
+use run::{Ended, Plan, RunError};
+
+pub(super) use args::LoadArgs;
+
+/// Runs the command to its end; an interrupt stops it after what has been answered.
+pub(super) fn run(args: &LoadArgs) -> anyhow::Result<Exit> {
+    if args.mix().total() > 1.0 {
+        writeln!(io::stderr(), "error: --invalid, --repeat, --conflict and --update exceed 1 together")?;
+        return Ok(Exit::Usage);
+    }
+    tokio::runtime::Runtime::new().context("the runtime cannot be started")?.block_on(async {
+        let stop = CancellationToken::new();
+        let interrupted = stop.clone();
+        tokio::spawn(async move {
+            if tokio::signal::ctrl_c().await.is_ok() {
+                interrupted.cancel();
+            }
+        });
+        send(args, &stop, &mut io::stdout().lock()).await
+    })
+}
+
+/// Sends what `args` ask for, until `stop` is cancelled, and writes what came of it to `out`.
+async fn send(args: &LoadArgs, stop: &CancellationToken, out: &mut impl Write) -> anyhow::Result<Exit> {
+    let seed = args.seed.unwrap_or_else(random_seed);
+    let ended = run::run(plan(args, seed), stop).await.map_err(explained)?;
+    let report = Report::new(seed, &ended);
+    match args.output {
+        args::Output::Table => report.write_table(out)?,
+        args::Output::Json => report.write_json(out)?,
+    }
+    out.flush()?;
+    exit(ended, seed)
+}
+
+fn plan(args: &LoadArgs, seed: u64) -> Plan {
+    let connections = u64::from(args.connections.get());
+    let batch_size = u64::from(args.batch_size.get());
+    Plan {
+        feed: Feed::new(seed, args.items.get(), batch_size, connections, &args.mix()),
+        connections,
+        items_per_second: args.rate,
+        business_unit: args.business_unit.clone(),
+        target: Target {
+            url: args.url.clone(),
+            token: args.token.clone(),
+            wait: args.wait,
+            patience: args.patience,
+        },
+    }
+}
+
+fn exit(ended: Ended, seed: u64) -> anyhow::Result<Exit> {
+    if let Some(failure) = ended.failure {
+        return Err(explained(failure)
+            .context(format!("not all was sent; the same command with --seed {seed} resumes")));
+    }
+    if ended.tally.checked.differences() > 0 {
+        return Ok(Exit::Differences);
+    }
+    if ended.stopped {
+        anyhow::bail!("interrupted; the same command with --seed {seed} resumes");
+    }
+    Ok(Exit::Ok)
+}
+
+/// Gives an error the exit code it stands for.
+fn explained(error: RunError) -> anyhow::Error {
+    match error {
+        RunError::Client(ClientError::Unreachable { .. }) => Unavailable(error.to_string()).into(),
+        RunError::Client(ClientError::Unusable { .. } | ClientError::Refused { .. })
+        | RunError::Histogram(_)
+        | RunError::Task(_) => error.into(),
+    }
+}
+
+/// A seed that no earlier run had; short enough to be typed.
+fn random_seed() -> u64 {
+    uuid::Uuid::new_v4().as_u64_pair().0 >> 32
+}
