@@ -47,7 +47,7 @@ impl Metrics {
             batches: counter("penstock.intake.batches", "Batches answered, by HTTP status."),
             batch_duration: seconds("penstock.intake.batch.duration", "Time from request to answer."),
             bytes_in_flight: meter
-                .i64_up_down_counter("penstock.intake.bytes_in_flight")
+                .i64_up_down_counter("penstock.intake.in_flight")
                 .with_unit("By")
                 .with_description("Bytes of requests that are being worked on.")
                 .build(),

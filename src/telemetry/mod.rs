@@ -1,5 +1,11 @@
-//! What operators see: logs and metrics. Account numbers, IBANs and names are never in either.
+//! What operators see: logs, metrics and probes. Account numbers, IBANs and names are in none.
 
+mod admin;
+mod exporter;
+mod logging;
 mod metrics;
 
+pub use admin::{Readiness, serve_admin};
+pub use exporter::Exporter;
+pub use logging::{LineFormat, LogError, start_log};
 pub use metrics::Metrics;

@@ -1,0 +1,148 @@
+//! Metrics as Prometheus reads them, with those of the process itself.
+
+use opentelemetry::KeyValue;
+use opentelemetry::metrics::{Meter, MeterProvider as _};
+use opentelemetry_sdk::error::OTelSdkError;
+use opentelemetry_sdk::metrics::SdkMeterProvider;
+use prometheus::{Registry, TextEncoder};
+
+use super::Metrics;
+
+/// Where metrics gather until they are read; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Exporter {
+    registry: Registry,
+    provider: SdkMeterProvider,
+    metrics: Metrics,
+}
+
+impl Exporter {
+    /// Starts to gather. `version` and `commit` become labels of `penstock_build_info`.
+    pub fn start(version: &'static str, commit: &'static str) -> Result<Self, OTelSdkError> {
+        let registry = Registry::new();
+        let reader = opentelemetry_prometheus::exporter()
+            .with_registry(registry.clone())
+            .without_target_info()
+            .scope_info_enabled(false)
+            .build()?;
+        let provider = SdkMeterProvider::builder().with_reader(reader).build();
+        let meter = provider.meter("penstock");
+        observe_process(&meter, version, commit);
+        let metrics = Metrics::new(&meter);
+        Ok(Self { registry, provider, metrics })
+    }
+
+    /// The instruments that are gathered here.
+    pub fn metrics(&self) -> Metrics {
+        self.metrics.clone()
+    }
+
+    /// All metrics in Prometheus' text format.
+    pub fn render(&self) -> Result<String, prometheus::Error> {
+        TextEncoder::new().encode_to_string(&self.registry.gather())
+    }
+
+    /// Ends the gathering; what is recorded afterwards is lost.
+    pub fn shutdown(&self) -> Result<(), OTelSdkError> {
+        self.provider.shutdown()
+    }
+}
+
+/// Gauges that are read when somebody asks; their callbacks live as long as the provider.
+fn observe_process(meter: &Meter, version: &'static str, commit: &'static str) {
+    let labels = [KeyValue::new("version", version), KeyValue::new("commit", commit)];
+    let _registered = meter
+        .u64_observable_gauge("penstock.build.info")
+        .with_description("1, with what the binary is made of.")
+        .with_callback(move |gauge| gauge.observe(1, &labels))
+        .build();
+    let _registered = meter
+        .u64_observable_gauge("process.resident_memory")
+        .with_unit("By")
+        .with_description("Memory of the process that is in RAM.")
+        .with_callback(|gauge| {
+            if let Some(bytes) = resident_bytes() {
+                gauge.observe(bytes, &[]);
+            }
+        })
+        .build();
+}
+
+/// What Linux says; nothing elsewhere.
+fn resident_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kibibytes: u64 = line.trim().trim_end_matches("kB").trim_end().parse().ok()?;
+    kibibytes.checked_mul(1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::account::{RejectionCode, Verdict};
+
+    fn rendered() -> String {
+        let exporter = Exporter::start("1.2.3", "abc").unwrap();
+        let metrics = exporter.metrics();
+        metrics.items_accepted(3);
+        metrics.batch_answered(200, Duration::from_millis(4));
+        metrics.bytes_in_flight(10);
+        metrics.outcomes(Verdict::Accepted, 2);
+        metrics.outcomes(Verdict::Rejected(RejectionCode::A001), 1);
+        metrics.repeated(1);
+        metrics.dead_letters("malformed", 1);
+        metrics.lag(0, 7, Duration::from_secs(2));
+        metrics.store_operation("apply", Duration::from_millis(3));
+        metrics.retried("store");
+        exporter.render().unwrap()
+    }
+
+    #[test]
+    fn every_metric_has_the_name_that_dashboards_know() {
+        let text = rendered();
+        let names: BTreeSet<_> = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("# TYPE "))
+            .filter_map(|line| line.split(' ').next())
+            .collect();
+        let expected = [
+            "penstock_build_info",
+            "penstock_intake_accepted_items_total",
+            "penstock_intake_batch_duration_seconds",
+            "penstock_intake_batches_total",
+            "penstock_intake_in_flight_bytes",
+            "penstock_store_operation_duration_seconds",
+            "penstock_worker_dead_letters_total",
+            "penstock_worker_lag_records",
+            "penstock_worker_lag_seconds",
+            "penstock_worker_outcomes_total",
+            "penstock_worker_repeated_total",
+            "penstock_worker_retries_total",
+            "process_resident_memory_bytes",
+        ];
+        assert_eq!(names.into_iter().collect::<Vec<_>>(), expected, "{text}");
+    }
+
+    #[test]
+    fn samples_carry_their_labels_and_no_others() {
+        let text = rendered();
+        for sample in [
+            "penstock_intake_accepted_items_total 3",
+            "penstock_intake_batches_total{status=\"200\"} 1",
+            "penstock_worker_outcomes_total{code=\"A001\"} 1",
+            "penstock_worker_lag_seconds{lane=\"0\"} 2",
+            "penstock_build_info{commit=\"abc\",version=\"1.2.3\"} 1",
+        ] {
+            assert!(text.lines().any(|line| line == sample), "no {sample} in\n{text}");
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_memory_of_the_process_is_known() {
+        assert!(resident_bytes().unwrap() > 1_000_000);
+    }
+}

@@ -1,0 +1,111 @@
+//! The log: lines on stderr that carry the fields of every span they stand in.
+//!
+//! What is logged never holds data of a communication but its number and ids; so the panic hook
+//! leaves out the panic's message, which may quote anything.
+
+use std::io;
+
+use tracing::Subscriber;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::fmt::MakeWriter;
+
+/// Forms of a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LineFormat {
+    /// For people, with colours or without.
+    Text {
+        /// Whether the terminal shows colours.
+        colours: bool,
+    },
+    /// One JSON object, for machines.
+    Json,
+}
+
+/// Why there is no log: correct the filter, or start the log only once.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// The filter cannot be read.
+    #[error("the log level is no filter")]
+    Filter(#[source] ParseError),
+    /// The log was started before.
+    #[error("the log was already started")]
+    Started(#[source] tracing::subscriber::SetGlobalDefaultError),
+}
+
+/// Starts the process's log on stderr, panics included. `filter` is a level or levels by module.
+pub fn start_log(format: LineFormat, filter: &str) -> Result<(), LogError> {
+    let filter = EnvFilter::builder().parse(filter).map_err(LogError::Filter)?;
+    tracing::subscriber::set_global_default(subscriber(format, filter, io::stderr))
+        .map_err(LogError::Started)?;
+    std::panic::set_hook(Box::new(|panic| {
+        let location = panic.location().map(ToString::to_string).unwrap_or_default();
+        let thread = std::thread::current().name().unwrap_or_default().to_owned();
+        tracing::error!(location, thread, "a bug: the code panicked; please report the location");
+    }));
+    Ok(())
+}
+
+fn subscriber<W>(format: LineFormat, filter: EnvFilter, writer: W) -> Box<dyn Subscriber + Send + Sync>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
+    match format {
+        LineFormat::Text { colours } => Box::new(lines.with_ansi(colours).finish()),
+        LineFormat::Json => {
+            let lines = lines.json().flatten_event(true).with_current_span(false).with_span_list(true);
+            Box::new(lines.finish())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn logged(format: LineFormat) -> String {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let filter = EnvFilter::new("info");
+        tracing::subscriber::with_default(subscriber(format, filter, move || writer.clone()), || {
+            let request = tracing::info_span!("request", request_id = "r1");
+            let batch = tracing::info_span!(parent: &request, "batch", batch_id = "b1");
+            batch.in_scope(|| tracing::info!(items = 3, "queued"));
+        });
+        String::from_utf8(lines.0.lock().unwrap().clone()).unwrap()
+    }
+
+    #[test]
+    fn a_text_line_has_the_fields_of_every_span() {
+        let line = logged(LineFormat::Text { colours: false });
+        for part in ["request_id=\"r1\"", "batch_id=\"b1\"", "items=3", "queued"] {
+            assert!(line.contains(part), "{line}");
+        }
+        assert!(!line.contains('\u{1b}'));
+    }
+
+    #[test]
+    fn a_json_line_has_the_fields_of_every_span() {
+        let line: serde_json::Value = serde_json::from_str(&logged(LineFormat::Json)).unwrap();
+        assert_eq!(line["message"], "queued");
+        assert_eq!(line["items"], 3);
+        assert_eq!(line["spans"][0]["request_id"], "r1");
+        assert_eq!(line["spans"][1]["batch_id"], "b1");
+    }
+}
