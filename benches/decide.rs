@@ -1,6 +1,10 @@
 //! What one account costs before any I/O: parse, check against the schema, rules, fingerprint,
 //! decide. Run with `cargo bench --bench decide`; the time of one item is the inverse of `elem/s`.
-#![allow(missing_docs, reason = "criterion's macros make undocumented items")]
+#![allow(
+    missing_docs,
+    clippy::expect_used,
+    reason = "criterion makes undocumented items; a benchmark may panic"
+)]
 
 use std::hint::black_box;
 
