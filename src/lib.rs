@@ -9,6 +9,7 @@ pub mod cli;
 pub mod events;
 pub mod queue;
 pub mod settings;
+pub mod sqlite;
 pub mod store;
 pub mod telemetry;
 pub mod worker;

@@ -7,6 +7,7 @@
 
 mod envelope;
 mod error;
+pub mod sqlite;
 
 use std::borrow::Cow;
 use std::future::Future;

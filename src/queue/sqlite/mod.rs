@@ -1,0 +1,244 @@
+//! The embedded queue: one `SQLite` file for every topic, for one process.
+//!
+//! One task writes; what it has committed is durable before any publisher or consumer learns of it.
+//! Consumer groups live in memory, only their committed offsets are stored: whoever reads the file is
+//! in this process.
+
+mod consumer;
+mod group;
+mod headers;
+mod log;
+mod partitioner;
+mod pending;
+mod position;
+mod reader;
+mod replies;
+pub mod statements;
+mod writer;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use sqlx::{Connection, SqlitePool};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::account::Offset;
+use crate::sqlite::{Database, FailureClass, FileKind, OpenError, classify};
+
+use super::{Cause, Queue, QueueError, Record, Reply, ReplyAddress, Topic};
+use group::MemberId;
+use log::Log;
+use partitioner::partition_of;
+use pending::Pending;
+use replies::Replies;
+use writer::{Append, Done, Placed, Request, Writer};
+
+pub use consumer::SqliteConsumer;
+pub use replies::SqliteInbox;
+
+const KIND: FileKind = FileKind {
+    name: "queue",
+    application_id: 0x7065_6e71,
+    migrator: sqlx::migrate!("migrations/sqlite/queue"),
+    page_bytes: 4096,
+    // Appends touch the end of each partition only.
+    cache_kib: 8_192,
+    checkpoint_pages: 4_000,
+};
+const READERS: u32 = 4;
+/// Requests that wait for the writer, however small they are.
+const WAITING_REQUESTS: usize = 4_096;
+
+/// What may be set of the queue.
+#[derive(Clone, Debug)]
+pub struct SqliteQueueOptions {
+    /// Partitions of each topic, 1 to 2048; fixed when the file is created.
+    pub partitions: u32,
+    /// How many bytes of records may wait to be written before publishing is refused.
+    pub max_pending_bytes: usize,
+    /// Largest value a record may have, in bytes.
+    pub max_record_bytes: usize,
+    /// How far the file may grow; none leaves it to the disk.
+    pub max_file_bytes: Option<u64>,
+}
+
+impl Default for SqliteQueueOptions {
+    fn default() -> Self {
+        Self {
+            partitions: 12,
+            max_pending_bytes: 64 * 1024 * 1024,
+            max_record_bytes: 1024 * 1024,
+            max_file_bytes: None,
+        }
+    }
+}
+
+/// A handle to the embedded queue; cheap to clone. The file is released by [`SqliteQueue::close`], or
+/// some time after the last handle, consumer and inbox are dropped.
+#[derive(Clone, Debug)]
+pub struct SqliteQueue {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    partitions: u32,
+    max_record_bytes: usize,
+    log: Arc<Log>,
+    pending: Arc<Pending>,
+    readers: SqlitePool,
+    writer: mpsc::Sender<Request>,
+    replies: Arc<Replies>,
+    last_member: AtomicU64,
+}
+
+impl SqliteQueue {
+    /// Opens the file, or creates it when it is missing or empty. A file that is damaged, or not a
+    /// queue's, or was created with another partition count, is refused and left as it is. The caller
+    /// sees to it that no other process has it.
+    pub async fn open(path: impl AsRef<Path>, options: SqliteQueueOptions) -> Result<Self, OpenError> {
+        let SqliteQueueOptions { partitions, max_pending_bytes, max_record_bytes, max_file_bytes } =
+            options;
+        if !(1..=position::MAX_PARTITIONS).contains(&partitions) {
+            return Err(OpenError::BadSetting { setting: "partitions", allowed: "1 to 2048" });
+        }
+        let database = Database::open(path.as_ref(), &KIND, max_file_bytes).await?;
+        pin_partitions(&database, partitions).await?;
+        let log = Arc::new(Log::new(partitions));
+        let readers = database.readers(READERS);
+        let writing = Writer::open(database, readers.clone(), partitions, Arc::clone(&log)).await?;
+        let (writer, requests) = mpsc::channel(WAITING_REQUESTS);
+        tokio::spawn(writing.run(requests));
+        let inner = Inner {
+            partitions,
+            max_record_bytes,
+            log,
+            pending: Arc::new(Pending::new(max_pending_bytes)),
+            readers,
+            writer,
+            replies: Arc::default(),
+            last_member: AtomicU64::new(0),
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Finishes what was asked for and closes the file. Every handle is of no use afterwards.
+    pub async fn close(&self) {
+        let (done, closed) = oneshot::channel();
+        if self.inner.writer.send(Request::Close(done)).await.is_ok() {
+            // An error means that somebody else has closed it.
+            let _ = closed.await;
+        }
+    }
+
+    async fn write(
+        &self,
+        action: &'static str,
+        request: impl FnOnce(Done) -> Request,
+    ) -> Result<(), QueueError> {
+        let (done, answer) = oneshot::channel();
+        if self.inner.writer.send(request(done)).await.is_err() {
+            return Err(closed(action));
+        }
+        match answer.await {
+            Ok(result) => result.map_err(|cause| queue_error(action, cause)),
+            Err(_) => Err(closed(action)),
+        }
+    }
+}
+
+impl Queue for SqliteQueue {
+    type Consumer = SqliteConsumer;
+    type Inbox = SqliteInbox;
+
+    fn max_record_bytes(&self) -> usize {
+        self.inner.max_record_bytes
+    }
+
+    async fn publish(&self, topic: Topic, records: Vec<Record>) -> Result<(), QueueError> {
+        let action = "publishing records";
+        if records.is_empty() {
+            return Ok(());
+        }
+        if records.iter().any(|record| record.value.len() > self.inner.max_record_bytes) {
+            return Err(broken(action, "a value is larger than max_record_bytes"));
+        }
+        let bytes = records.iter().map(writer::weight).sum();
+        let reservation = self.inner.pending.reserve(bytes).ok_or(QueueError::Overloaded)?;
+        let partitions = self.inner.partitions;
+        let records = records
+            .into_iter()
+            .map(|record| Placed {
+                partition: partition_of(&record.key, partitions),
+                offset: Offset(0),
+                record,
+            })
+            .collect();
+        self.write(action, |done| Request::Append(Append { topic, records, reservation, done })).await
+    }
+
+    async fn subscribe(&self, topic: Topic, group: &str) -> Result<SqliteConsumer, QueueError> {
+        let member = MemberId(self.inner.last_member.fetch_add(1, Ordering::Relaxed));
+        Ok(SqliteConsumer::join(self.clone(), topic, group, member))
+    }
+
+    async fn open_inbox(&self) -> Result<SqliteInbox, QueueError> {
+        Ok(self.inner.replies.open())
+    }
+
+    async fn reply(&self, to: ReplyAddress, replies: Vec<Reply>) {
+        self.inner.replies.send(to, replies);
+    }
+
+    async fn check(&self) -> Result<(), QueueError> {
+        self.write("checking the queue", Request::Probe).await
+    }
+}
+
+/// Fixes the partition count of a new file, and compares that of an old one: another count would send
+/// an account's records to another partition, out of order.
+async fn pin_partitions(database: &Database, partitions: u32) -> Result<(), OpenError> {
+    const NAME: &str = "partitions";
+    let failed = |cause| database.open_error("reading its partition count", cause);
+    let mut connection = database.connect_writer().await.map_err(failed)?;
+    let configured = i64::from(partitions);
+    let stored: Option<i64> = sqlx::query_scalar(statements::META)
+        .bind(NAME)
+        .fetch_optional(&mut connection)
+        .await
+        .map_err(failed)?;
+    if stored.is_none() {
+        sqlx::query(statements::PIN_META)
+            .bind(NAME)
+            .bind(configured)
+            .execute(&mut connection)
+            .await
+            .map_err(failed)?;
+    }
+    connection.close().await.map_err(failed)?;
+    match stored {
+        Some(stored) if stored != configured => Err(OpenError::OtherSetting {
+            path: database.path().to_owned(),
+            setting: NAME,
+            stored,
+            configured,
+        }),
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn queue_error(action: &'static str, cause: Arc<sqlx::Error>) -> QueueError {
+    match classify(&cause) {
+        FailureClass::Transient => QueueError::Unavailable { action, cause: Box::new(cause) },
+        FailureClass::Row | FailureClass::Fatal => QueueError::Broken { action, cause: Box::new(cause) },
+    }
+}
+
+fn broken(action: &'static str, cause: &'static str) -> QueueError {
+    QueueError::Broken { action, cause: Cause::from(cause) }
+}
+
+fn closed(action: &'static str) -> QueueError {
+    QueueError::Unavailable { action, cause: "the queue is closed".into() }
+}

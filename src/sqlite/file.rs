@@ -1,0 +1,267 @@
+//! One database file: checked before anything is written to it, then opened for one writer and some
+//! readers.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sqlx::migrate::{Migrate, Migrator};
+use sqlx::sqlite::{
+    SqliteAutoVacuum, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions,
+    SqliteSynchronous,
+};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, SqlitePool};
+
+use super::error::{FailureClass, OpenError, classify};
+
+const MAGIC: &[u8; 16] = b"SQLite format 3\0";
+const HEADER_BYTES: usize = 100;
+const APPLICATION_ID_AT: usize = 68;
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+/// The write-ahead log is cut back to this size after a checkpoint.
+const WAL_LIMIT_BYTES: &str = "67108864";
+
+/// What tells the files of one port from all others.
+#[derive(Debug)]
+pub(crate) struct FileKind {
+    /// What messages call it.
+    pub(crate) name: &'static str,
+    /// Written into the file's header; see `PRAGMA application_id`.
+    pub(crate) application_id: i32,
+    /// Its schema.
+    pub(crate) migrator: Migrator,
+    /// Bytes a page has; fixed when the file is created.
+    pub(crate) page_bytes: u32,
+    /// Memory for pages of the writing connection, in KiB.
+    pub(crate) cache_kib: u32,
+    /// Pages the write-ahead log collects before they move to the file.
+    pub(crate) checkpoint_pages: u32,
+}
+
+/// A file that has passed every check and has the current schema.
+#[derive(Clone, Debug)]
+pub(crate) struct Database {
+    path: PathBuf,
+    writer: SqliteConnectOptions,
+    reader: SqliteConnectOptions,
+}
+
+impl Database {
+    /// Checks the file, or creates it when it is missing or empty, and brings its schema up to date.
+    /// `max_bytes` bounds how far it may grow.
+    pub(crate) async fn open(
+        path: &Path,
+        kind: &FileKind,
+        max_bytes: Option<u64>,
+    ) -> Result<Self, OpenError> {
+        match inspect(path, kind)? {
+            Found::Nothing => create(path, kind).await?,
+            Found::Ours { bytes } => check_and_migrate(path, kind, bytes).await?,
+        }
+        let mut writer = options(path)
+            .synchronous(SqliteSynchronous::Full)
+            .pragma("cache_size", format!("-{}", kind.cache_kib))
+            .pragma("wal_autocheckpoint", kind.checkpoint_pages.to_string())
+            .pragma("journal_size_limit", WAL_LIMIT_BYTES);
+        if let Some(max_bytes) = max_bytes {
+            writer =
+                writer.pragma("max_page_count", (max_bytes / u64::from(kind.page_bytes)).to_string());
+        }
+        Ok(Self { path: path.to_owned(), writer, reader: options(path).read_only(true) })
+    }
+
+    /// The file.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A connection that writes. There is to be one at a time.
+    pub(crate) async fn connect_writer(&self) -> Result<SqliteConnection, sqlx::Error> {
+        self.writer.connect().await
+    }
+
+    /// Connections that only read.
+    pub(crate) fn readers(&self, connections: u32) -> SqlitePool {
+        SqlitePoolOptions::new()
+            .max_connections(connections)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            // A ping tells nothing about a local file.
+            .test_before_acquire(false)
+            .connect_lazy_with(self.reader.clone())
+    }
+
+    /// Wraps an error of a statement that belongs to opening.
+    pub(crate) fn open_error(&self, action: &'static str, cause: sqlx::Error) -> OpenError {
+        database_error(&self.path, action, cause)
+    }
+}
+
+/// Moves what the write-ahead log holds into the file, and closes. The readers are to be closed before.
+pub(crate) async fn close_writer(mut connection: SqliteConnection) -> Result<(), sqlx::Error> {
+    let checkpoint = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut connection).await;
+    connection.close().await?;
+    checkpoint.map(drop)
+}
+
+fn options(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .busy_timeout(BUSY_TIMEOUT)
+        .foreign_keys(true)
+        .disable_statement_logging()
+}
+
+/// What stands under the file's name.
+enum Found {
+    Nothing,
+    Ours { bytes: u64 },
+}
+
+/// Looks at the file without `SQLite`, which might write to it.
+fn inspect(path: &Path, kind: &FileKind) -> Result<Found, OpenError> {
+    let io_error = |cause| OpenError::Io { path: path.to_owned(), cause };
+    let bytes = match std::fs::metadata(path) {
+        Ok(found) if found.is_file() => found.len(),
+        Ok(_) => return Err(foreign(path, kind)),
+        Err(missing) if missing.kind() == io::ErrorKind::NotFound => 0,
+        Err(cause) => return Err(io_error(cause)),
+    };
+    if bytes == 0 {
+        let wal = std::fs::metadata(sibling(path, "-wal")).map_or(0, |found| found.len());
+        if wal > 0 {
+            let reason = "it is gone, but its -wal file is not".to_owned();
+            return Err(OpenError::Damaged { path: path.to_owned(), reason });
+        }
+        return Ok(Found::Nothing);
+    }
+    let mut header = [0; HEADER_BYTES];
+    match File::open(path).and_then(|mut file| file.read_exact(&mut header)) {
+        Ok(()) if is_ours(&header, kind) => Ok(Found::Ours { bytes }),
+        Ok(()) => Err(foreign(path, kind)),
+        Err(short) if short.kind() == io::ErrorKind::UnexpectedEof => Err(foreign(path, kind)),
+        Err(cause) => Err(io_error(cause)),
+    }
+}
+
+fn is_ours(header: &[u8; HEADER_BYTES], kind: &FileKind) -> bool {
+    let id = &header[APPLICATION_ID_AT..APPLICATION_ID_AT + 4];
+    header.starts_with(MAGIC) && id == kind.application_id.to_be_bytes()
+}
+
+fn foreign(path: &Path, kind: &FileKind) -> OpenError {
+    OpenError::Foreign { path: path.to_owned(), kind: kind.name }
+}
+
+/// The file's name with something added.
+fn sibling(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+/// Makes the file under another name, complete with its schema, and renames it.
+async fn create(path: &Path, kind: &FileKind) -> Result<(), OpenError> {
+    let io_error = |cause| OpenError::Io { path: path.to_owned(), cause };
+    let draft = sibling(path, ".new");
+    for leftover in [draft.clone(), sibling(&draft, "-wal"), sibling(&draft, "-shm")] {
+        match std::fs::remove_file(leftover) {
+            Err(cause) if cause.kind() != io::ErrorKind::NotFound => return Err(io_error(cause)),
+            _ => {}
+        }
+    }
+    let database = |cause| database_error(path, "creating it", cause);
+    let mut connection = options(&draft)
+        .create_if_missing(true)
+        .page_size(kind.page_bytes)
+        .auto_vacuum(SqliteAutoVacuum::Incremental)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .connect()
+        .await
+        .map_err(database)?;
+    sqlx::query(AssertSqlSafe(format!("PRAGMA application_id = {}", kind.application_id)))
+        .execute(&mut connection)
+        .await
+        .map_err(database)?;
+    migrate(&mut connection, path, kind).await?;
+    close_writer(connection).await.map_err(database)?;
+    std::fs::rename(&draft, path).and_then(|()| sync_directory_of(path)).map_err(io_error)?;
+    tracing::info!(file = %path.display(), "created the {} file", kind.name);
+    Ok(())
+}
+
+/// Makes a rename durable.
+fn sync_directory_of(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(directory) if directory != Path::new("") => File::open(directory)?.sync_all(),
+        _ => File::open(".")?.sync_all(),
+    }
+}
+
+async fn check_and_migrate(path: &Path, kind: &FileKind, bytes: u64) -> Result<(), OpenError> {
+    tracing::info!(file = %path.display(), bytes, "checking the {} file", kind.name);
+    // Read-only, so that an unsound file stays as it is.
+    let database = |cause| database_error(path, "checking it", cause);
+    let mut connection = options(path).read_only(true).connect().await.map_err(database)?;
+    let pending = check(&mut connection, path, kind).await;
+    connection.close().await.map_err(database)?;
+    if pending? {
+        let database = |cause| database_error(path, "opening it to write", cause);
+        let writer = options(path).synchronous(SqliteSynchronous::Full);
+        let mut connection = writer.connect().await.map_err(database)?;
+        migrate(&mut connection, path, kind).await?;
+        connection.close().await.map_err(database)?;
+    }
+    Ok(())
+}
+
+/// Tells whether migrations are pending in a sound file.
+async fn check(
+    connection: &mut SqliteConnection,
+    path: &Path,
+    kind: &FileKind,
+) -> Result<bool, OpenError> {
+    let verdict: String = sqlx::query_scalar("PRAGMA quick_check(1)")
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(|cause| database_error(path, "checking it", cause))?;
+    if verdict != "ok" {
+        return Err(OpenError::Damaged { path: path.to_owned(), reason: verdict });
+    }
+    let applied = connection
+        .list_applied_migrations(&kind.migrator.table_name)
+        .await
+        .map_err(|cause| OpenError::Migration { path: path.to_owned(), cause })?;
+    let found = applied.iter().map(|migration| migration.version).max().unwrap_or(0);
+    let known = kind.migrator.iter().map(|migration| migration.version).max().unwrap_or(0);
+    if found > known {
+        return Err(OpenError::Newer { path: path.to_owned(), found, known });
+    }
+    Ok(found < known)
+}
+
+async fn migrate(
+    connection: &mut SqliteConnection,
+    path: &Path,
+    kind: &FileKind,
+) -> Result<(), OpenError> {
+    kind.migrator
+        // `run` itself makes the future of every caller not `Send`.
+        .run_direct(None, connection, false)
+        .await
+        .map_err(|cause| OpenError::Migration { path: path.to_owned(), cause })
+}
+
+fn database_error(path: &Path, action: &'static str, cause: sqlx::Error) -> OpenError {
+    let path = path.to_owned();
+    match classify(&cause) {
+        FailureClass::Fatal if cause.as_database_error().is_some() => {
+            OpenError::Damaged { path, reason: cause.to_string() }
+        }
+        FailureClass::Fatal | FailureClass::Row | FailureClass::Transient => {
+            OpenError::Database { path, action, cause }
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! What both embedded ports share: one directory for one process, and `SQLite` files that are opened
+//! only when they are sound and ours.
+//!
+//! A file is created under another name and renamed when it is complete, so a file under its own name
+//! always carries its application id. Whatever does not is somebody else's and is never written to.
+
+mod directory;
+mod error;
+mod file;
+
+pub use directory::{DataDir, DataDirError};
+pub use error::OpenError;
+pub(crate) use error::{FailureClass, classify};
+pub(crate) use file::{Database, FileKind, close_writer};

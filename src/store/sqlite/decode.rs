@@ -1,0 +1,110 @@
+//! Stored rows as typed data. A row that does not parse means a damaged store, never a bad request:
+//! only parsed values were written.
+
+use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
+
+use crate::account::{
+    AccountExtId, AccountKey, AccountState, BusinessEntityExtId, BusinessUnit, Communication,
+    CommunicationNumber, Coordinates, EventId, Fingerprint, Generation, LedgerEntry, LogPartition,
+    Offset, Outcome, Partition, Problem, Rejection, RejectionCode, Requester, Verdict,
+};
+use crate::store::PersistedOutcome;
+
+use super::rows::{ACCEPTED, DEAD_LETTER};
+
+type Decoded<T> = Result<T, sqlx::Error>;
+
+pub(super) fn ledger_row(row: &SqliteRow) -> Decoded<(CommunicationNumber, LedgerEntry)> {
+    let number = text(row, "number", CommunicationNumber::parse)?;
+    let fingerprint: &[u8] = row.try_get("fingerprint")?;
+    let fingerprint = <[u8; 32]>::try_from(fingerprint).map_err(|_| unreadable("fingerprint"))?;
+    let entry = LedgerEntry {
+        fingerprint: Fingerprint::from_bytes(fingerprint),
+        event_id: event_id(row)?.ok_or_else(|| unreadable("event_id"))?,
+        coordinates: coordinates(row)?,
+    };
+    Ok((number, entry))
+}
+
+pub(super) fn account_row(row: &SqliteRow) -> Decoded<(AccountKey, AccountState)> {
+    let state = AccountState {
+        business_entity_ext_id: text(row, "business_entity_ext_id", BusinessEntityExtId::parse)?,
+        version: coordinates(row)?,
+    };
+    Ok((account_key(row)?, state))
+}
+
+pub(super) fn frontier_row(row: &SqliteRow) -> Decoded<(LogPartition, Offset)> {
+    Ok((log_partition(row)?, offset(row, "next_offset")?))
+}
+
+pub(super) fn rejection_row(row: &SqliteRow) -> Decoded<(Coordinates, Rejection)> {
+    let rejection = outcome(row)?.map_or(Rejection::DeadLettered, Rejection::Decided);
+    Ok((coordinates(row)?, rejection))
+}
+
+pub(super) fn persisted_outcome(
+    number: &CommunicationNumber,
+    row: &SqliteRow,
+) -> Decoded<PersistedOutcome> {
+    let communication = Communication {
+        number: number.clone(),
+        account: account_key(row)?,
+        business_entity_ext_id: text(row, "business_entity_ext_id", BusinessEntityExtId::parse)?,
+        requester: text(row, "requester", Requester::parse)?,
+    };
+    Ok(PersistedOutcome { communication, coordinates: coordinates(row)?, outcome: outcome(row)? })
+}
+
+/// None for a dead letter.
+fn outcome(row: &SqliteRow) -> Decoded<Option<Outcome>> {
+    let verdict = match row.try_get("verdict")? {
+        DEAD_LETTER => return Ok(None),
+        ACCEPTED => Verdict::Accepted,
+        code => Verdict::Rejected(RejectionCode::parse(code).ok_or_else(|| unreadable("verdict"))?),
+    };
+    let event_id = event_id(row)?.ok_or_else(|| unreadable("event_id"))?;
+    Ok(Some(Outcome { verdict, event_id }))
+}
+
+fn event_id(row: &SqliteRow) -> Decoded<Option<EventId>> {
+    let Some(bytes) = row.try_get::<Option<&[u8]>, _>("event_id")? else { return Ok(None) };
+    let id = uuid::Uuid::from_slice(bytes).map_err(|_| unreadable("event_id"))?;
+    Ok(Some(EventId(id)))
+}
+
+fn account_key(row: &SqliteRow) -> Decoded<AccountKey> {
+    let business_unit = match row.try_get("business_unit")? {
+        "" => None,
+        _ => Some(text(row, "business_unit", BusinessUnit::parse)?),
+    };
+    Ok(AccountKey { business_unit, account_ext_id: text(row, "account_ext_id", AccountExtId::parse)? })
+}
+
+fn coordinates(row: &SqliteRow) -> Decoded<Coordinates> {
+    Ok(log_partition(row)?.at(offset(row, "log_offset")?))
+}
+
+fn log_partition(row: &SqliteRow) -> Decoded<LogPartition> {
+    Ok(LogPartition {
+        generation: Generation(row.try_get("generation")?),
+        partition: Partition(row.try_get("partition")?),
+    })
+}
+
+fn offset(row: &SqliteRow, column: &'static str) -> Decoded<Offset> {
+    let stored: i64 = row.try_get(column)?;
+    u64::try_from(stored).map(Offset).map_err(|_| unreadable(column))
+}
+
+fn text<T>(row: &SqliteRow, column: &'static str, parse: fn(&str) -> Result<T, Problem>) -> Decoded<T> {
+    parse(row.try_get(column)?).map_err(|_| unreadable(column))
+}
+
+fn unreadable(column: &'static str) -> sqlx::Error {
+    sqlx::Error::ColumnDecode {
+        index: column.to_owned(),
+        source: "the stored value is none that penstock writes".into(),
+    }
+}

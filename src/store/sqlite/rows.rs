@@ -1,0 +1,228 @@
+//! Plans and wishes as the JSON arrays the statements take. The order of a row's elements is the one
+//! the statement names; `SQLite` sees text and numbers only, never a value of ours in its SQL.
+
+use serde::Serialize;
+use serde::ser::{SerializeSeq, Serializer};
+
+use crate::account::{
+    AccountKey, AccountWrite, BusinessUnit, Claim, Communication, CommunicationNumber, Coordinates,
+    EventId, Fingerprint, FrontierMove, Plan, Rejection, RejectionNote, Text, Verdict,
+};
+use crate::store::Wanted;
+
+/// Stands in `rejections.verdict` for what the store could not take.
+pub(super) const DEAD_LETTER: &str = "DEAD_LETTER";
+/// Stands where a verdict is accepted.
+pub(super) const ACCEPTED: &str = "ACCEPTED";
+
+/// Rows for one statement.
+#[derive(Debug, Default)]
+pub(super) struct Rows {
+    /// How many there are.
+    pub(super) count: u64,
+    /// A JSON array with one element each.
+    pub(super) json: String,
+}
+
+impl Rows {
+    fn of<T: Serialize>(rows: &[T]) -> Result<Self, serde_json::Error> {
+        if rows.is_empty() {
+            return Ok(Self::default());
+        }
+        Ok(Self { count: rows.len() as u64, json: serde_json::to_string(rows)? })
+    }
+}
+
+/// What a view must show, per statement.
+#[derive(Debug)]
+pub(super) struct WantedRows {
+    pub(super) numbers: Rows,
+    pub(super) accounts: Rows,
+    pub(super) ranges: Rows,
+}
+
+impl WantedRows {
+    pub(super) fn of(wanted: &Wanted) -> Result<Self, serde_json::Error> {
+        let numbers: Vec<&str> = wanted.numbers.iter().map(CommunicationNumber::as_str).collect();
+        let accounts: Vec<_> = wanted.accounts.iter().map(key_of).collect();
+        let ranges: Vec<_> = wanted
+            .ranges
+            .iter()
+            .map(|range| {
+                (
+                    range.log.generation.0,
+                    range.log.partition.0,
+                    storable(range.from.0),
+                    storable(range.to.0),
+                )
+            })
+            .collect();
+        Ok(Self {
+            numbers: Rows::of(&numbers)?,
+            accounts: Rows::of(&accounts)?,
+            ranges: Rows::of(&ranges)?,
+        })
+    }
+}
+
+/// What a plan writes, per statement.
+#[derive(Debug)]
+pub(super) struct PlanRows {
+    pub(super) first_frontiers: Rows,
+    pub(super) moved_frontiers: Rows,
+    pub(super) claims: Rows,
+    pub(super) new_accounts: Rows,
+    pub(super) changed_accounts: Rows,
+    pub(super) rejections: Rows,
+}
+
+impl PlanRows {
+    pub(super) fn of(plan: &Plan) -> Result<Self, serde_json::Error> {
+        let (moved, first): (Vec<_>, Vec<_>) =
+            plan.frontiers.iter().map(FrontierRow).partition(|row| row.0.expected.is_some());
+        let (changed, new): (Vec<_>, Vec<_>) =
+            plan.accounts.iter().map(AccountRow).partition(|row| row.0.expected.is_some());
+        let claims: Vec<_> = plan.claims.iter().map(ClaimRow).collect();
+        let rejections: Vec<_> = plan.rejections.iter().map(RejectionRow).collect();
+        Ok(Self {
+            first_frontiers: Rows::of(&first)?,
+            moved_frontiers: Rows::of(&moved)?,
+            claims: Rows::of(&claims)?,
+            new_accounts: Rows::of(&new)?,
+            changed_accounts: Rows::of(&changed)?,
+            rejections: Rows::of(&rejections)?,
+        })
+    }
+}
+
+/// The unit's name, or the empty text that stands for none, and the account's id.
+fn key_of(key: &AccountKey) -> (&str, &str) {
+    (key.business_unit.as_ref().map_or("", BusinessUnit::as_str), key.account_ext_id.as_str())
+}
+
+/// An offset as `SQLite` can hold it. No log reaches the end of that range.
+pub(super) fn storable(offset: u64) -> i64 {
+    i64::try_from(offset).unwrap_or(i64::MAX)
+}
+
+fn hex(fingerprint: &Fingerprint) -> String {
+    format!("{fingerprint:?}")
+}
+
+fn event_id_hex(event_id: EventId) -> String {
+    event_id.0.simple().to_string()
+}
+
+/// Writes a row's elements one by one.
+struct Elements<S: SerializeSeq>(S);
+
+impl<S: SerializeSeq> Elements<S> {
+    fn start<T: Serializer<SerializeSeq = S, Ok = S::Ok, Error = S::Error>>(
+        serializer: T,
+    ) -> Result<Self, S::Error> {
+        serializer.serialize_seq(None).map(Self)
+    }
+
+    fn push(&mut self, element: impl Serialize) -> Result<(), S::Error> {
+        self.0.serialize_element(&element)
+    }
+
+    fn coordinates(&mut self, coordinates: Coordinates) -> Result<(), S::Error> {
+        self.push(coordinates.log.generation.0)?;
+        self.push(coordinates.log.partition.0)?;
+        self.push(storable(coordinates.offset.0))
+    }
+
+    /// Business unit, account ext id, business entity ext id, requester.
+    fn subject(&mut self, communication: &Communication) -> Result<(), S::Error> {
+        let (unit, account) = key_of(&communication.account);
+        self.push(unit)?;
+        self.push(account)?;
+        self.push(communication.business_entity_ext_id.as_str())?;
+        self.push(communication.requester.as_str())
+    }
+
+    fn end(self) -> Result<S::Ok, S::Error> {
+        self.0.end()
+    }
+}
+
+struct FrontierRow<'a>(&'a FrontierMove);
+
+impl Serialize for FrontierRow<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let FrontierMove { log, expected, next } = self.0;
+        let expected = expected.map(|offset| storable(offset.0));
+        (log.generation.0, log.partition.0, storable(next.0), expected).serialize(serializer)
+    }
+}
+
+struct ClaimRow<'a>(&'a Claim);
+
+impl Serialize for ClaimRow<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut row = Elements::start(serializer)?;
+        row.push(self.0.communication.number.as_str())?;
+        row.push(hex(&self.0.fingerprint))?;
+        row.push(event_id_hex(self.0.event_id))?;
+        row.coordinates(self.0.coordinates)?;
+        row.subject(&self.0.communication)?;
+        row.end()
+    }
+}
+
+struct RejectionRow<'a>(&'a RejectionNote);
+
+impl Serialize for RejectionRow<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let (verdict, event_id) = match self.0.rejection {
+            Rejection::DeadLettered => (DEAD_LETTER, None),
+            Rejection::Decided(outcome) => {
+                let verdict = match outcome.verdict {
+                    Verdict::Accepted => ACCEPTED,
+                    Verdict::Rejected(code) => code.code(),
+                };
+                (verdict, Some(event_id_hex(outcome.event_id)))
+            }
+        };
+        let mut row = Elements::start(serializer)?;
+        row.coordinates(self.0.coordinates)?;
+        row.push(verdict)?;
+        row.push(event_id)?;
+        row.push(self.0.communication.number.as_str())?;
+        row.subject(&self.0.communication)?;
+        row.end()
+    }
+}
+
+struct AccountRow<'a>(&'a AccountWrite);
+
+impl Serialize for AccountRow<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let AccountWrite { key, expected, account, version } = self.0;
+        let (unit, account_ext_id) = key_of(key);
+        let mut row = Elements::start(serializer)?;
+        row.push(unit)?;
+        row.push(account_ext_id)?;
+        row.push(account.business_entity_ext_id.as_str())?;
+        row.coordinates(*version)?;
+        row.push(account.communication_number.as_str())?;
+        row.push(account.requester.as_str())?;
+        row.push(account.action.as_str())?;
+        row.push(account.account_number.as_str())?;
+        row.push(account.account_status.as_str())?;
+        row.push(account.account_type.as_ref().map(Text::as_str))?;
+        row.push(account.account_purpose.as_ref().map(Text::as_str))?;
+        row.push(account.bank_title.as_ref().map(Text::as_str))?;
+        row.push(account.bic.as_ref().map(Text::as_str))?;
+        row.push(account.currency_code.as_str())?;
+        row.push(account.is_other_fin_inst_account)?;
+        row.push(account.opening_date.to_string())?;
+        row.push(account.closing_date.map(|time| time.to_string()))?;
+        row.push(account.suspension_reasons.as_ref().map(Text::as_str))?;
+        if let Some(expected) = expected {
+            row.coordinates(*expected)?;
+        }
+        row.end()
+    }
+}

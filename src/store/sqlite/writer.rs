@@ -1,0 +1,134 @@
+//! The one task that writes to the store's file. It is never cancelled, so a transaction it has begun
+//! always ends.
+
+use sqlx::sqlite::SqliteConnection;
+use sqlx::{Connection, SqlitePool};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::sqlite::{Database, OpenError, close_writer};
+use crate::store::Applied;
+
+use super::rows::{PlanRows, Rows};
+use super::statements;
+
+type Done<T> = oneshot::Sender<Result<T, sqlx::Error>>;
+
+/// What the writer is asked for.
+#[derive(Debug)]
+pub(super) enum Request {
+    /// Apply a plan.
+    Apply {
+        /// The plan.
+        rows: Box<PlanRows>,
+        /// Takes the result; may be gone.
+        done: Done<Applied>,
+    },
+    /// Tell whether writing works.
+    Probe {
+        /// Takes the result.
+        done: Done<()>,
+    },
+    /// Finish what waits, then close the file.
+    Close {
+        /// Told once it is closed.
+        done: oneshot::Sender<()>,
+    },
+}
+
+/// The writing connection and what is needed to open it again.
+pub(super) struct Writer {
+    database: Database,
+    readers: SqlitePool,
+    /// None after a failure: what state it left the connection in is not worth guessing.
+    connection: Option<SqliteConnection>,
+}
+
+impl Writer {
+    pub(super) async fn open(database: Database, readers: SqlitePool) -> Result<Self, OpenError> {
+        let connection = database
+            .connect_writer()
+            .await
+            .map_err(|cause| database.open_error("opening it to write", cause))?;
+        Ok(Self { database, readers, connection: Some(connection) })
+    }
+
+    /// Serves requests until it is told to close or every handle is gone.
+    pub(super) async fn run(mut self, mut requests: mpsc::Receiver<Request>) {
+        let mut closers = Vec::new();
+        while let Some(request) = requests.recv().await {
+            match request {
+                // The receiver of a result may be gone: what was asked for is done all the same.
+                Request::Apply { rows, done } => drop(done.send(self.apply(&rows).await)),
+                Request::Probe { done } => drop(done.send(self.probe().await)),
+                Request::Close { done } => {
+                    requests.close();
+                    closers.push(done);
+                }
+            }
+        }
+        self.readers.close().await;
+        if let Some(connection) = self.connection
+            && let Err(cause) = close_writer(connection).await
+        {
+            tracing::warn!(file = %self.database.path().display(), %cause, "store not closed cleanly");
+        }
+        for closer in closers {
+            let _ = closer.send(());
+        }
+    }
+
+    async fn apply(&mut self, rows: &PlanRows) -> Result<Applied, sqlx::Error> {
+        let mut connection = self.take_connection().await?;
+        let applied = apply(&mut connection, rows).await?;
+        self.connection = Some(connection);
+        Ok(applied)
+    }
+
+    async fn probe(&mut self) -> Result<(), sqlx::Error> {
+        let mut connection = self.take_connection().await?;
+        sqlx::query(statements::PROBE).execute(&mut connection).await?;
+        self.connection = Some(connection);
+        Ok(())
+    }
+
+    async fn take_connection(&mut self) -> Result<SqliteConnection, sqlx::Error> {
+        match self.connection.take() {
+            Some(connection) => Ok(connection),
+            None => self.database.connect_writer().await,
+        }
+    }
+}
+
+/// Writes the plan in one transaction, or nothing of it when a statement writes fewer rows than
+/// planned: then something the view showed has changed.
+async fn apply(connection: &mut SqliteConnection, rows: &PlanRows) -> Result<Applied, sqlx::Error> {
+    let steps = [
+        (statements::INSERT_FRONTIERS, &rows.first_frontiers),
+        (statements::MOVE_FRONTIERS, &rows.moved_frontiers),
+        (statements::INSERT_CLAIMS, &rows.claims),
+        (statements::INSERT_ACCOUNTS, &rows.new_accounts),
+        (statements::UPDATE_ACCOUNTS, &rows.changed_accounts),
+        (statements::INSERT_REJECTIONS, &rows.rejections),
+    ];
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+    for (statement, rows) in steps {
+        if written(&mut transaction, statement, rows).await? < rows.count {
+            transaction.rollback().await?;
+            return Ok(Applied::Stale);
+        }
+    }
+    transaction.commit().await?;
+    Ok(Applied::Done)
+}
+
+async fn written(
+    transaction: &mut SqliteConnection,
+    statement: &'static str,
+    rows: &Rows,
+) -> Result<u64, sqlx::Error> {
+    if rows.count == 0 {
+        return Ok(0);
+    }
+    let result = sqlx::query(statement).bind(rows.json.as_str()).execute(transaction).await?;
+    Ok(result.rows_affected())
+}
