@@ -7,6 +7,7 @@
 pub mod account;
 pub mod cli;
 pub mod events;
+pub mod intake;
 pub mod queue;
 pub mod settings;
 pub mod sqlite;

@@ -13,6 +13,15 @@ pub const REQUEST_ACCEPTED: &str = "REQUEST_ACCEPTED";
 /// `resultType` of a rejected communication.
 pub const REQUEST_REJECTED: &str = "REQUEST_REJECTED";
 
+/// `type` of the event that tells `verdict`: `<type_prefix>.account.accepted` or `….rejected`.
+pub fn event_type(type_prefix: &str, verdict: Verdict) -> String {
+    let verdict = match verdict {
+        Verdict::Accepted => "accepted",
+        Verdict::Rejected(_) => "rejected",
+    };
+    format!("{type_prefix}.account.{verdict}")
+}
+
 /// One result event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResultEvent {
@@ -24,21 +33,16 @@ pub struct ResultEvent {
 }
 
 impl ResultEvent {
-    /// The event of an outcome. Its type is `<type_prefix>.account.accepted` or `….rejected`;
-    /// `time` is when the submission was appended to the log.
+    /// The event of an outcome; [`event_type`] tells its type. `time` is when the submission was appended to the log.
     pub fn new(
         type_prefix: &str,
         communication: Communication,
         outcome: Outcome,
         time: Timestamp,
     ) -> Self {
-        let verdict = match outcome.verdict {
-            Verdict::Accepted => "accepted",
-            Verdict::Rejected(_) => "rejected",
-        };
         Self {
             id: outcome.event_id,
-            event_type: format!("{type_prefix}.account.{verdict}"),
+            event_type: event_type(type_prefix, outcome.verdict),
             communication,
             verdict: outcome.verdict,
             time,
@@ -67,20 +71,7 @@ impl ResultEvent {
 
     /// The event's data.
     pub fn data(&self) -> EventData<'_> {
-        let code = match self.verdict {
-            Verdict::Accepted => None,
-            Verdict::Rejected(code) => Some(code),
-        };
-        EventData {
-            result_type: if code.is_none() { REQUEST_ACCEPTED } else { REQUEST_REJECTED },
-            communication_number: self.source(),
-            account_ext_id: self.subject(),
-            business_unit: self.communication.account.business_unit.as_ref().map(|unit| unit.as_str()),
-            business_entity_ext_id: self.communication.business_entity_ext_id.as_str(),
-            requester: self.communication.requester.as_str(),
-            error_code: code.map(|code| code.code()),
-            error_description: code.map(|code| code.description()),
-        }
+        EventData::new(&self.communication, self.verdict)
     }
 
     /// The data as JSON: the value of the event in binary mode.
@@ -126,4 +117,24 @@ pub struct EventData<'a> {
     /// The code in words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error_description: Option<&'static str>,
+}
+
+impl<'a> EventData<'a> {
+    /// What became of a communication.
+    pub fn new(communication: &'a Communication, verdict: Verdict) -> Self {
+        let code = match verdict {
+            Verdict::Accepted => None,
+            Verdict::Rejected(code) => Some(code),
+        };
+        Self {
+            result_type: if code.is_none() { REQUEST_ACCEPTED } else { REQUEST_REJECTED },
+            communication_number: communication.number.as_str(),
+            account_ext_id: communication.account.account_ext_id.as_str(),
+            business_unit: communication.account.business_unit.as_ref().map(|unit| unit.as_str()),
+            business_entity_ext_id: communication.business_entity_ext_id.as_str(),
+            requester: communication.requester.as_str(),
+            error_code: code.map(|code| code.code()),
+            error_description: code.map(|code| code.description()),
+        }
+    }
 }

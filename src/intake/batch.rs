@@ -1,0 +1,143 @@
+//! The life of a batch after its body was read: published in waves, then waited for. It runs in a
+//! task of its own, so that a client that goes away changes nothing.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+use tracing::Instrument;
+
+use crate::account::{BatchItem, BusinessUnit};
+use crate::queue::{BatchId, Envelope, Queue, Record, ReplyAddress, Topic};
+use crate::store::Store;
+
+use super::Intake;
+use super::answers::{Settled, Subject};
+use super::body::Reservation;
+use super::errors::{Refusal, Unavailable};
+use super::waiting::Registered;
+use super::waves::{Wave, waves};
+
+/// A batch that met the schema and is within its token's units.
+#[derive(Debug)]
+pub(super) struct Batch {
+    pub(super) id: BatchId,
+    pub(super) items: Vec<BatchItem>,
+    /// The unit an item without one counts for.
+    pub(super) default_unit: Option<BusinessUnit>,
+    /// How long its outcomes are waited for.
+    pub(super) wait: Duration,
+    /// Its place in the budget of bytes.
+    pub(super) reservation: Reservation,
+}
+
+/// What became of a batch by the time it is answered; all of it is durably queued.
+#[derive(Debug)]
+pub(super) struct Settlement {
+    /// Every item in the order of the batch.
+    pub(super) items: Vec<Settled>,
+    /// How many are not decided yet.
+    pub(super) pending: usize,
+}
+
+impl<Q: Queue, S: Store> Intake<Q, S> {
+    /// Publishes a batch and waits for its outcomes. Nothing is lost when the caller is dropped.
+    pub(super) async fn process(&self, batch: Batch) -> Result<Settlement, Refusal> {
+        let intake = self.clone();
+        let life = async move { intake.carry(batch).await }.in_current_span();
+        self.shared.tasks.spawn(life).await.unwrap_or_else(|error| {
+            tracing::error!(%error, "a batch ended before its time");
+            Err(Refusal::Internal)
+        })
+    }
+
+    async fn carry(&self, batch: Batch) -> Result<Settlement, Refusal> {
+        let Batch { id, items, default_unit, wait, reservation } = batch;
+        let deadline = Instant::now() + wait;
+        let (subjects, mut records) = cut(items, id, self.shared.reply_to, default_unit.as_ref());
+        let registered = self.shared.waiting.register(id, subjects.len());
+        let mut published_at = vec![deadline; subjects.len()];
+        let mut waves = waves(&subjects).into_iter();
+        while let Some(wave) = waves.next() {
+            let in_time = registered.known(&wave.after, deadline).await;
+            let items = if in_time { wave.items } else { together(wave, waves.by_ref()) };
+            for item in &items {
+                published_at[*item] = Instant::now();
+            }
+            self.publish(items.iter().filter_map(|item| records[*item].take()).collect()).await?;
+        }
+        if !registered.all_known(deadline).await {
+            self.shared.waiting.timed_out(wait);
+        }
+        drop(reservation);
+        Ok(settle(subjects, &registered, &published_at))
+    }
+
+    async fn publish(&self, records: Vec<Record>) -> Result<(), Refusal> {
+        let count = records.len();
+        let published = self.shared.queue.publish(Topic::Submitted, records);
+        let published = tokio::time::timeout(self.shared.options.publish_timeout, published);
+        published.await.map_err(|_| {
+            tracing::warn!("the queue did not acknowledge in time");
+            Refusal::Unavailable(Unavailable::Queue)
+        })??;
+        self.shared.metrics.items_accepted(count);
+        Ok(())
+    }
+}
+
+/// What is left of a batch when the time is up, in the order of the request.
+fn together(wave: Wave, rest: impl Iterator<Item = Wave>) -> Vec<usize> {
+    let mut items = wave.items;
+    items.extend(rest.flat_map(|wave| wave.items));
+    items.sort_unstable();
+    items
+}
+
+/// Splits items into who they are and what is published of them.
+fn cut(
+    items: Vec<BatchItem>,
+    id: BatchId,
+    reply_to: ReplyAddress,
+    default_unit: Option<&BusinessUnit>,
+) -> (Vec<Subject>, Vec<Option<Record>>) {
+    let cut_one = |(index, item): (u32, BatchItem)| {
+        let account = item.account;
+        let default_unit = if account.business_unit.is_some() { None } else { default_unit };
+        let envelope = Envelope {
+            item: Some((id, index)),
+            reply_to: Some(reply_to),
+            default_business_unit: default_unit.cloned(),
+        };
+        let subject = Subject {
+            number: account.communication_number,
+            account_ext_id: account.account_ext_id,
+            business_unit: account.business_unit.or_else(|| default_unit.cloned()),
+        };
+        let record = Record { key: key_of(&subject), value: item.bytes, headers: envelope.to_headers() };
+        (subject, Some(record))
+    };
+    (0_u32..).zip(items).map(cut_one).unzip()
+}
+
+/// `businessUnit/accountExtId`: keeps the submissions of an account in order.
+fn key_of(subject: &Subject) -> Bytes {
+    let unit = subject.business_unit.as_ref().map_or("", BusinessUnit::as_str);
+    Bytes::from(format!("{unit}/{}", subject.account_ext_id.as_str()))
+}
+
+fn settle(subjects: Vec<Subject>, registered: &Registered, published_at: &[Instant]) -> Settlement {
+    let now = Instant::now();
+    let known = registered.take();
+    let items: Vec<_> = subjects
+        .into_iter()
+        .zip(known)
+        .zip(published_at)
+        .map(|((subject, known), published_at)| {
+            let (answer, at) = known.map_or((None, now), |(answer, at)| (Some(answer), at));
+            Settled { subject, answer, elapsed: at.saturating_duration_since(*published_at) }
+        })
+        .collect();
+    let pending = items.iter().filter(|item| item.answer.is_none()).count();
+    Settlement { items, pending }
+}

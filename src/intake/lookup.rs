@@ -1,0 +1,100 @@
+//! What can be asked for: the outcomes of a number, and the lists that codes come from.
+
+use serde::Serialize;
+
+use crate::account::{Classifier, CommunicationNumber, Outcome, Verdict, currencies};
+use crate::events::{EventData, event_type};
+use crate::queue::Queue;
+use crate::store::{PersistedOutcome, Store};
+
+use super::Intake;
+use super::auth::Token;
+use super::errors::{FAILED_CODE, FAILED_DESCRIPTION, Refusal, Unavailable};
+
+/// Most outcomes of one number that are told.
+const MAX_OUTCOMES: usize = 100;
+
+/// What became of a communication.
+#[derive(Debug, Serialize)]
+pub(super) struct Events<'a> {
+    events: Vec<Event<'a>>,
+    errors: Vec<Error>,
+}
+
+#[derive(Debug, Serialize)]
+struct Event<'a> {
+    r#type: String,
+    source: &'a str,
+    subject: &'a str,
+    data: EventData<'a>,
+}
+
+#[derive(Debug, Serialize)]
+struct Error {
+    code: &'static str,
+    description: &'static str,
+}
+
+impl<'a> Events<'a> {
+    /// Puts outcomes into words, in their order.
+    pub(super) fn of(outcomes: &'a [PersistedOutcome], type_prefix: &str) -> Self {
+        let event = |known: &'a PersistedOutcome| {
+            let Outcome { verdict, .. } = known.outcome?;
+            let data = EventData::new(&known.communication, verdict);
+            Some(Event {
+                r#type: event_type(type_prefix, verdict),
+                source: data.communication_number,
+                subject: data.account_ext_id,
+                data,
+            })
+        };
+        let error = |known: &PersistedOutcome| match known.outcome {
+            Some(Outcome { verdict: Verdict::Accepted, .. }) => None,
+            Some(Outcome { verdict: Verdict::Rejected(code), .. }) => {
+                Some(Error { code: code.code(), description: code.description() })
+            }
+            None => Some(Error { code: FAILED_CODE, description: FAILED_DESCRIPTION }),
+        };
+        Self {
+            events: outcomes.iter().filter_map(event).collect(),
+            errors: outcomes.iter().filter_map(error).collect(),
+        }
+    }
+}
+
+impl<Q: Queue, S: Store> Intake<Q, S> {
+    /// The store, if this intake has one.
+    pub(super) fn store(&self) -> Result<&S, Refusal> {
+        self.shared.store.as_ref().ok_or(Refusal::Unavailable(Unavailable::NoStore))
+    }
+
+    /// The outcomes of a number that the token's units cover; never empty.
+    pub(super) async fn outcomes(
+        &self,
+        number: &CommunicationNumber,
+        token: &Token,
+    ) -> Result<Vec<PersistedOutcome>, Refusal> {
+        let mut outcomes = self.store()?.outcomes(number, MAX_OUTCOMES).await?;
+        outcomes.retain(|known| {
+            token.business_units.covers(known.communication.account.business_unit.as_ref())
+        });
+        if outcomes.is_empty() { Err(Refusal::NotFound) } else { Ok(outcomes) }
+    }
+}
+
+/// An entry of a classifier.
+#[derive(Debug, Serialize)]
+pub(super) struct Entry<'a> {
+    code: &'a str,
+    name: &'a str,
+}
+
+/// The entries of an institution's list, by code.
+pub(super) fn entries(list: &Classifier) -> Vec<Entry<'_>> {
+    list.iter().map(|(code, name)| Entry { code, name }).collect()
+}
+
+/// Every currency, by code.
+pub(super) fn currency_entries() -> Vec<Entry<'static>> {
+    currencies().iter().map(|&(code, name)| Entry { code, name }).collect()
+}

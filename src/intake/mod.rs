@@ -1,0 +1,207 @@
+//! HTTP in: batches are checked against the schema, published, and answered with their outcomes.
+//!
+//! Whatever is answered other than with an error is durable on the queue, every item of it. Nothing
+//! is published of a request that is refused for what it says. The queue is needed to accept, the
+//! store never is.
+
+mod answers;
+mod auth;
+mod batch;
+mod body;
+mod errors;
+mod linger;
+mod lookup;
+mod observe;
+mod prefer;
+mod routes;
+mod server;
+mod validate;
+mod waiting;
+mod waves;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::account::{BatchLimits, Policy, Timestamp};
+use crate::queue::{Queue, QueueError, ReplyAddress, ReplyInbox};
+use crate::store::Store;
+use crate::telemetry::Metrics;
+
+use body::Gate;
+use waiting::Waiting;
+
+pub use auth::{Authenticator, BusinessUnits, InvalidDigest, Scope, Token, TokenDigest};
+pub use server::{ServerOptions, serve};
+
+/// Longest time a readiness check may take.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Bounds and times of an intake.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IntakeOptions {
+    /// How long outcomes are waited for unless the client says otherwise.
+    pub outcome_wait: Duration,
+    /// The longest wait a client may ask for, in whole seconds.
+    pub max_wait: Duration,
+    /// How long the queue may take to acknowledge.
+    pub publish_timeout: Duration,
+    /// How long a body may take to arrive.
+    pub body_timeout: Duration,
+    /// Most accounts of one batch.
+    pub max_items: usize,
+    /// Most bytes of a body, before and after decoding.
+    pub max_body_bytes: usize,
+    /// Most bytes of bodies that are being worked on; at least one body always fits.
+    pub max_bytes_in_flight: usize,
+    /// Most bytes of a request's headers.
+    pub max_header_bytes: usize,
+    /// Prefix of the types of result events.
+    pub event_type_prefix: String,
+}
+
+impl Default for IntakeOptions {
+    fn default() -> Self {
+        Self {
+            outcome_wait: Duration::from_secs(3),
+            max_wait: Duration::from_secs(30),
+            publish_timeout: Duration::from_secs(15),
+            body_timeout: Duration::from_secs(30),
+            max_items: 10_000,
+            max_body_bytes: 16 * 1_024 * 1_024,
+            max_bytes_in_flight: 64 * 1_024 * 1_024,
+            max_header_bytes: 16 * 1_024,
+            event_type_prefix: "penstock".to_owned(),
+        }
+    }
+}
+
+/// Why an intake cannot accept batches now.
+#[derive(Debug, thiserror::Error)]
+pub enum NotReady {
+    /// It is shutting down: send requests elsewhere.
+    #[error("the intake is shutting down")]
+    Draining,
+    /// The queue does not take records: look at the queue.
+    #[error("the queue does not take records")]
+    Queue(#[source] QueueError),
+    /// The queue does not answer: look at the queue.
+    #[error("the queue did not answer within {} s", CHECK_TIMEOUT.as_secs())]
+    QueueSilent,
+}
+
+/// A handle to the intake; cheap to clone.
+#[derive(Debug)]
+pub struct Intake<Q, S> {
+    shared: Arc<Shared<Q, S>>,
+}
+
+impl<Q, S> Clone for Intake<Q, S> {
+    fn clone(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared) }
+    }
+}
+
+#[derive(Debug)]
+struct Shared<Q, S> {
+    queue: Q,
+    store: Option<S>,
+    options: IntakeOptions,
+    authenticator: Authenticator,
+    policy: Arc<Policy>,
+    metrics: Metrics,
+    gate: Gate,
+    waiting: Arc<Waiting>,
+    reply_to: ReplyAddress,
+    tasks: TaskTracker,
+    draining: CancellationToken,
+    drained: CancellationToken,
+}
+
+impl<Q: Queue, S: Store> Intake<Q, S> {
+    /// Opens the intake's inbox and begins to read replies. Without a store, validation and look-ups
+    /// are answered 503.
+    pub async fn open(
+        queue: Q,
+        store: Option<S>,
+        options: IntakeOptions,
+        authenticator: Authenticator,
+        policy: Arc<Policy>,
+        metrics: Metrics,
+    ) -> Result<Self, QueueError> {
+        let inbox = queue.open_inbox().await?;
+        let gate = Gate::new(
+            options.max_body_bytes,
+            options.max_bytes_in_flight,
+            options.body_timeout,
+            metrics.clone(),
+        );
+        let waiting = Arc::new(Waiting::new(options.outcome_wait));
+        let drained = CancellationToken::new();
+        let reply_to = inbox.address();
+        tokio::spawn(read_replies(inbox, Arc::clone(&waiting), drained.clone()));
+        let shared = Shared {
+            queue,
+            store,
+            options,
+            authenticator,
+            policy,
+            metrics,
+            gate,
+            waiting,
+            reply_to,
+            tasks: TaskTracker::new(),
+            draining: CancellationToken::new(),
+            drained,
+        };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Everything the intake serves.
+    pub fn router(&self) -> Router {
+        routes::router(self)
+    }
+
+    /// Whether batches can be accepted now.
+    pub async fn ready(&self) -> Result<(), NotReady> {
+        if self.shared.draining.is_cancelled() {
+            return Err(NotReady::Draining);
+        }
+        match tokio::time::timeout(CHECK_TIMEOUT, self.shared.queue.check()).await {
+            Ok(checked) => checked.map_err(NotReady::Queue),
+            Err(_) => Err(NotReady::QueueSilent),
+        }
+    }
+
+    /// Makes [`Intake::ready`] say no, so that requests are sent elsewhere. What arrives nevertheless
+    /// is served.
+    pub fn begin_drain(&self) {
+        self.shared.draining.cancel();
+    }
+
+    /// Waits until every batch that was begun is settled, at most for `limit`, and stops reading
+    /// replies. Call it after [`serve`] has returned. True when nothing was left.
+    pub async fn drain(&self, limit: Duration) -> bool {
+        self.begin_drain();
+        self.shared.tasks.close();
+        let settled = tokio::time::timeout(limit, self.shared.tasks.wait()).await.is_ok();
+        self.shared.drained.cancel();
+        settled
+    }
+
+    fn limits(&self) -> BatchLimits {
+        BatchLimits {
+            max_items: self.shared.options.max_items,
+            max_item_bytes: self.shared.queue.max_record_bytes(),
+        }
+    }
+}
+
+async fn read_replies(mut inbox: impl ReplyInbox, waiting: Arc<Waiting>, stop: CancellationToken) {
+    while let Some(replies) = stop.run_until_cancelled(inbox.receive()).await {
+        waiting.deliver(&replies, Timestamp::now());
+    }
+}

@@ -1,0 +1,256 @@
+//! Batches whose outcomes are waited for. A reply finds its batch by id; replies nobody waits for
+//! only tell how fresh replies are.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::account::Timestamp;
+use crate::queue::{Answer, BatchId, Reply};
+
+/// Whether outcomes arrive soon enough to be waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Freshness {
+    limit: Duration,
+    behind: bool,
+}
+
+impl Freshness {
+    /// Replies are fresh up to an age of `limit`; at the start they are taken to be.
+    pub(super) fn new(limit: Duration) -> Self {
+        Self { limit, behind: false }
+    }
+
+    /// A reply came `age` after its batch was received.
+    pub(super) fn replied(&mut self, age: Duration) {
+        self.behind = age > self.limit;
+    }
+
+    /// Somebody waited for `waited`, and not every outcome came. A wait shorter than the limit
+    /// proves nothing.
+    pub(super) fn timed_out(&mut self, waited: Duration) {
+        self.behind |= waited >= self.limit;
+    }
+
+    /// True while waiting is of no use.
+    pub(super) fn is_behind(self) -> bool {
+        self.behind
+    }
+}
+
+/// The batches that are waited for.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    batches: Mutex<HashMap<BatchId, Arc<Outcomes>>>,
+    freshness: Mutex<Freshness>,
+}
+
+impl Waiting {
+    /// Nobody waits yet. Replies are fresh up to an age of `fresh_within`.
+    pub(super) fn new(fresh_within: Duration) -> Self {
+        Self { batches: Mutex::default(), freshness: Mutex::new(Freshness::new(fresh_within)) }
+    }
+
+    /// Waits for the outcomes of a batch of `items` until the result is dropped.
+    pub(super) fn register(self: &Arc<Self>, batch: BatchId, items: usize) -> Registered {
+        let outcomes = Arc::new(Outcomes::new(items));
+        lock(&self.batches).insert(batch, Arc::clone(&outcomes));
+        Registered { waiting: Arc::clone(self), batch, outcomes }
+    }
+
+    /// Hands replies that came at `now` to whom they concern.
+    pub(super) fn deliver(&self, replies: &[Reply], now: Timestamp) {
+        for of_one_batch in replies.chunk_by(|a, b| a.batch == b.batch) {
+            let batch = of_one_batch[0].batch;
+            let waiting = lock(&self.batches).get(&batch).cloned();
+            if let Some(outcomes) = waiting {
+                outcomes.note(of_one_batch);
+            }
+            if let Some(received_at) = batch.received_at() {
+                let age = now.unix_millis().saturating_sub(received_at.unix_millis());
+                let age = Duration::from_millis(u64::try_from(age).unwrap_or(0));
+                lock(&self.freshness).replied(age);
+            }
+        }
+    }
+
+    /// See [`Freshness::timed_out`].
+    pub(super) fn timed_out(&self, waited: Duration) {
+        lock(&self.freshness).timed_out(waited);
+    }
+
+    /// See [`Freshness::is_behind`].
+    pub(super) fn is_behind(&self) -> bool {
+        lock(&self.freshness).is_behind()
+    }
+}
+
+/// A batch that is waited for. Dropping it ends the wait.
+#[derive(Debug)]
+pub(super) struct Registered {
+    waiting: Arc<Waiting>,
+    batch: BatchId,
+    outcomes: Arc<Outcomes>,
+}
+
+impl Registered {
+    /// Waits until the outcomes of `items` are known; false when `deadline` came first.
+    pub(super) async fn known(&self, items: &[usize], deadline: Instant) -> bool {
+        self.outcomes.until(deadline, |state| items.iter().all(|item| state.is_known(*item))).await
+    }
+
+    /// Waits until every outcome is known; false when `deadline` came first.
+    pub(super) async fn all_known(&self, deadline: Instant) -> bool {
+        self.outcomes.until(deadline, |state| state.open == 0).await
+    }
+
+    /// What is known by now, item by item, and since when.
+    pub(super) fn take(&self) -> Vec<Option<(Answer, Instant)>> {
+        std::mem::take(&mut lock(&self.outcomes.state).answers)
+    }
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        lock(&self.waiting.batches).remove(&self.batch);
+    }
+}
+
+#[derive(Debug)]
+struct Outcomes {
+    state: Mutex<State>,
+    changed: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    answers: Vec<Option<(Answer, Instant)>>,
+    open: usize,
+}
+
+impl State {
+    fn is_known(&self, item: usize) -> bool {
+        self.answers.get(item).is_some_and(Option::is_some)
+    }
+}
+
+impl Outcomes {
+    fn new(items: usize) -> Self {
+        let state = State { answers: vec![None; items], open: items };
+        Self { state: Mutex::new(state), changed: Notify::new() }
+    }
+
+    /// Notes the first answer to each item; whatever comes again says the same.
+    fn note(&self, replies: &[Reply]) {
+        let now = Instant::now();
+        let mut state = lock(&self.state);
+        for reply in replies {
+            let slot = usize::try_from(reply.item).ok().and_then(|item| state.answers.get_mut(item));
+            if let Some(slot @ None) = slot {
+                *slot = Some((reply.answer, now));
+                state.open -= 1;
+            }
+        }
+        drop(state);
+        self.changed.notify_waiters();
+    }
+
+    async fn until(&self, deadline: Instant, done: impl Fn(&State) -> bool) -> bool {
+        loop {
+            let changed = self.changed.notified();
+            if done(&lock(&self.state)) {
+                return true;
+            }
+            if tokio::time::timeout_at(deadline, changed).await.is_err() {
+                return done(&lock(&self.state));
+            }
+        }
+    }
+}
+
+/// The data behind the locks is whole at every moment, also when a holder panicked.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(3);
+
+    fn reply(batch: BatchId, item: u32) -> Reply {
+        Reply { batch, item, answer: Answer::DeadLettered }
+    }
+
+    #[test]
+    fn a_wait_in_vain_ends_waiting_until_a_reply_is_fresh_again() {
+        let mut freshness = Freshness::new(LIMIT);
+        assert!(!freshness.is_behind());
+        freshness.timed_out(LIMIT);
+        assert!(freshness.is_behind());
+        freshness.replied(Duration::from_millis(3_001));
+        assert!(freshness.is_behind());
+        freshness.replied(Duration::from_secs(3));
+        assert!(!freshness.is_behind());
+    }
+
+    #[test]
+    fn old_replies_alone_end_waiting() {
+        let mut freshness = Freshness::new(LIMIT);
+        freshness.replied(Duration::from_mins(1));
+        assert!(freshness.is_behind());
+    }
+
+    #[test]
+    fn a_client_that_waited_less_than_the_limit_proves_nothing() {
+        let mut freshness = Freshness::new(LIMIT);
+        freshness.timed_out(Duration::from_secs(1));
+        assert!(!freshness.is_behind());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_answer_to_each_item_counts() {
+        let waiting = Arc::new(Waiting::new(LIMIT));
+        let batch = BatchId::now();
+        let registered = waiting.register(batch, 2);
+        let soon = Instant::now() + LIMIT;
+        assert!(!registered.known(&[1], Instant::now()).await);
+        let other = BatchId::now();
+        let replies = [reply(other, 0), reply(batch, 1), reply(batch, 1), reply(batch, 7)];
+        waiting.deliver(&replies, Timestamp::now());
+        assert!(registered.known(&[1], soon).await);
+        assert!(!registered.all_known(soon).await);
+        waiting.deliver(&[reply(batch, 0)], Timestamp::now());
+        assert!(registered.all_known(soon).await);
+        assert!(registered.take().iter().all(Option::is_some));
+        drop(registered);
+        assert!(lock(&waiting.batches).is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_reply_wakes_the_one_who_waits() {
+        let waiting = Arc::new(Waiting::new(LIMIT));
+        let batch = BatchId::now();
+        let registered = waiting.register(batch, 1);
+        let far = Instant::now() + Duration::from_mins(1);
+        let (known, ()) = tokio::join!(registered.all_known(far), async {
+            waiting.deliver(&[reply(batch, 0)], Timestamp::now());
+        });
+        assert!(known);
+    }
+
+    #[test]
+    fn the_age_of_a_reply_is_told_by_its_batch() {
+        let waiting = Waiting::new(LIMIT);
+        let batch = BatchId::now();
+        let received_at = batch.received_at().unwrap().unix_millis();
+        waiting.deliver(&[reply(batch, 0)], Timestamp::from_unix_millis(received_at + 3_001));
+        assert!(waiting.is_behind());
+        waiting.deliver(&[reply(batch, 0)], Timestamp::from_unix_millis(received_at + 3_000));
+        assert!(!waiting.is_behind());
+    }
+}

@@ -1,0 +1,11 @@
+//! The intake over HTTP, on a queue and a store the tests control.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that panics has failed")]
+
+mod batches;
+mod harness;
+mod lookups;
+mod malformed;
+mod ports;
+mod refusals;
+mod serving;
