@@ -5,8 +5,11 @@
 
 mod completions;
 mod config;
+mod dev;
 mod exit;
 mod load;
+mod options;
+mod signals;
 mod token;
 mod version;
 
@@ -21,7 +24,7 @@ pub use exit::{Exit, Unavailable};
 /// Takes in bank account batches over HTTP, queues them durably, decides and stores each account
 /// once, and tells the results.
 #[derive(Debug, Parser)]
-#[command(name = "penstock", version, before_help = "Example: penstock version")]
+#[command(name = "penstock", version, before_help = "Example: penstock dev")]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -29,6 +32,9 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run everything in one process, with nothing else installed
+    #[command(before_help = "Example: penstock dev --listen 127.0.0.1:8080 --data-dir ./penstock-data")]
+    Dev(dev::DevArgs),
     /// Send account batches whose right outcomes are known, and check every answer
     #[command(before_help = "Example: penstock load --items 200000 --repeat 5% --conflict 1%")]
     Load(Box<load::LoadArgs>),
@@ -95,6 +101,7 @@ fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
 
 fn dispatch(command: Command) -> anyhow::Result<Exit> {
     match command {
+        Command::Dev(args) => dev::run(args),
         Command::Load(args) => load::run(&args),
         Command::Config(command) => config::run(command),
         Command::Token(command) => token::run(command),

@@ -53,13 +53,7 @@ pub(super) fn check(settings: &Settings) -> Findings {
     if settings.queue.generation == 0 {
         findings.add("queue.generation", "is 0; it must be 1 or more");
     }
-    let partitions = settings.queue.sqlite.partitions as usize;
-    findings.range("queue.sqlite.partitions", partitions, 1..=256);
-    findings.range(
-        "queue.sqlite.max_pending_bytes",
-        settings.queue.sqlite.max_pending_bytes.bytes(),
-        1_000_000..=16_000_000_000,
-    );
+    check_files(settings, &mut findings);
     check_intake(&settings.intake, &mut findings);
     check_worker(&settings.worker, &mut findings);
     check_type_prefix(&settings.events.type_prefix, &mut findings);
@@ -78,8 +72,30 @@ pub(super) fn check(settings: &Settings) -> Findings {
     findings
 }
 
+fn check_files(settings: &Settings, findings: &mut Findings) {
+    let queue = &settings.queue.sqlite;
+    findings.range("queue.sqlite.partitions", queue.partitions as usize, 1..=256);
+    findings.range(
+        "queue.sqlite.max_record_bytes",
+        queue.max_record_bytes.bytes(),
+        1_000..=queue.max_pending_bytes.bytes(),
+    );
+    findings.range(
+        "queue.sqlite.max_pending_bytes",
+        queue.max_pending_bytes.bytes(),
+        1_000_000..=16_000_000_000,
+    );
+    let files = [
+        ("queue.sqlite.max_file_bytes", queue.max_file_bytes),
+        ("store.sqlite.max_file_bytes", settings.store.sqlite.max_file_bytes),
+    ];
+    for (key, size) in files.into_iter().filter(|(_, size)| size.bytes() != 0) {
+        findings.range(key, size.bytes(), 1_000_000..=usize::MAX);
+    }
+}
+
 fn check_intake(intake: &IntakeSettings, findings: &mut Findings) {
-    let second = Duration::from_secs(1);
+    let (second, hour) = (Duration::from_secs(1), Duration::from_hours(1));
     let (wait, max_wait) = (intake.outcome_wait.duration(), intake.max_outcome_wait.duration());
     findings.span("intake.max_outcome_wait", max_wait, Duration::ZERO..=LONGEST_WAIT);
     if wait > max_wait {
@@ -97,11 +113,9 @@ fn check_intake(intake: &IntakeSettings, findings: &mut Findings) {
     }
     findings.range("intake.max_connections", intake.max_connections, 1..=65_535);
     findings.span("intake.header_timeout", intake.header_timeout.duration(), second..=LONGEST_WAIT);
-    findings.span(
-        "intake.body_timeout",
-        intake.body_timeout.duration(),
-        second..=Duration::from_hours(1),
-    );
+    findings.range("intake.max_header_bytes", intake.max_header_bytes.bytes(), 1_000..=1_000_000);
+    findings.span("intake.body_timeout", intake.body_timeout.duration(), second..=hour);
+    findings.span("intake.publish_timeout", intake.publish_timeout.duration(), second..=LONGEST_WAIT);
 }
 
 fn check_worker(worker: &WorkerSettings, findings: &mut Findings) {

@@ -30,8 +30,9 @@ pub use schema::json_schema;
 pub use tree::{
     AdminSettings, AuthSettings, CodeEntry, CodeFile, CodeList, EventSettings, IntakeSettings,
     LogFormat, NamedCode, OnCreateExisting, OnUpdateMissing, QueueKind, QueueSettings,
-    ReferenceSettings, RuleSettings, Settings, ShutdownSettings, SqliteQueueSettings, StoreKind,
-    StoreSettings, TelemetrySettings, TokenScope, TokenSettings, WorkerSettings,
+    ReferenceSettings, RuleSettings, Settings, ShutdownSettings, SqliteQueueSettings,
+    SqliteStoreSettings, StoreKind, StoreSettings, TelemetrySettings, TokenScope, TokenSettings,
+    WorkerSettings,
 };
 pub use units::{ByteSize, Network, Sha256Digest, Span, UnitError};
 

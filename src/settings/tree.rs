@@ -67,6 +67,10 @@ pub struct SqliteQueueSettings {
     pub partitions: u32,
     /// Bytes that may wait to be written.
     pub max_pending_bytes: ByteSize,
+    /// Size of one record.
+    pub max_record_bytes: ByteSize,
+    /// How far the file may grow; 0 leaves it to the disk.
+    pub max_file_bytes: ByteSize,
 }
 
 /// Implementations of the store.
@@ -83,6 +87,16 @@ pub enum StoreKind {
 pub struct StoreSettings {
     /// Which store.
     pub kind: StoreKind,
+    /// The embedded store.
+    pub sqlite: SqliteStoreSettings,
+}
+
+/// `store.sqlite.*`
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SqliteStoreSettings {
+    /// How far the file may grow; 0 leaves it to the disk.
+    pub max_file_bytes: ByteSize,
 }
 
 /// `intake.*`
@@ -103,10 +117,14 @@ pub struct IntakeSettings {
     pub max_bytes_in_flight: ByteSize,
     /// Connections at a time.
     pub max_connections: usize,
+    /// Size of a request's head.
+    pub max_header_bytes: ByteSize,
     /// How long a request's head may take.
     pub header_timeout: Span,
     /// How long a request's body may take.
     pub body_timeout: Span,
+    /// How long the queue may take to acknowledge.
+    pub publish_timeout: Span,
 }
 
 /// `admin.*`
@@ -163,9 +181,11 @@ pub struct AuthSettings {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum TokenScope {
-    /// Batches, single accounts, validation.
+    /// Send accounts.
     Submit,
-    /// Look-ups.
+    /// Have accounts checked without sending them.
+    Validate,
+    /// Look up outcomes and classifiers.
     Read,
 }
 
@@ -188,7 +208,7 @@ pub struct TokenSettings {
 impl TokenSettings {
     /// Every scope there is.
     pub fn all_scopes() -> Vec<TokenScope> {
-        vec![TokenScope::Submit, TokenScope::Read]
+        vec![TokenScope::Submit, TokenScope::Validate, TokenScope::Read]
     }
 }
 

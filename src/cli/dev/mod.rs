@@ -1,0 +1,150 @@
+//! `penstock dev`: every role in one process over the embedded queue and store.
+
+mod banner;
+mod pipeline;
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::Args;
+
+use crate::settings::{Loaded, Problem, Settings, SettingsError, Sha256Digest, TokenSettings};
+use crate::telemetry::start_log;
+
+use super::config::ConfigFile;
+use super::signals::stop_on_signal;
+use super::version::Version;
+use super::{Exit, options};
+use banner::Banner;
+use pipeline::Pipeline;
+
+/// The token everybody knows; good on this machine only.
+const KNOWN_TOKEN: &str = "dev";
+
+/// Options of `penstock dev`.
+#[derive(Args, Debug)]
+pub(super) struct DevArgs {
+    #[command(flatten)]
+    config: ConfigFile,
+    /// Address and port for clients; port 0 takes a free one [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
+    /// Address and port of probes and metrics [default: 127.0.0.1:9464]
+    #[arg(long, value_name = "ADDRESS")]
+    admin_listen: Option<SocketAddr>,
+    /// Directory of the queue and the store [default: ./penstock-data]
+    #[arg(long, value_name = "DIRECTORY")]
+    data_dir: Option<PathBuf>,
+    /// Bearer token that clients may use besides the configured ones [default: dev, if none is configured]
+    #[arg(long)]
+    token: Option<String>,
+}
+
+/// Runs `penstock dev` until it is asked to stop.
+pub(super) fn run(args: DevArgs) -> anyhow::Result<Exit> {
+    let given = args.token.clone();
+    let Loaded { mut settings, policy, .. } = load(args)?;
+    let token = add_token(&mut settings, given);
+    refuse_known_token_beyond_this_machine(&settings)?;
+    start_log(options::line_format(&settings.telemetry), &settings.telemetry.log_level)?;
+    let runtime = tokio::runtime::Runtime::new().context("starting the runtime")?;
+    runtime.block_on(async {
+        let stop = stop_on_signal().context("listening for signals")?;
+        let pipeline = Pipeline::start(&settings, policy).await?;
+        let banner = Banner {
+            version: Version::current().number,
+            intake: pipeline.intake_address(),
+            admin: pipeline.admin_address(),
+            data_dir: &settings.data_dir,
+            token: token.as_deref(),
+        };
+        // Whoever started the process may have closed its output; that is no reason to end.
+        let _ = write!(io::stdout(), "{banner}").and_then(|()| io::stdout().flush());
+        pipeline.run(stop, settings.shutdown.drain_timeout.duration()).await
+    })?;
+    Ok(Exit::Ok)
+}
+
+fn load(args: DevArgs) -> Result<Loaded, SettingsError> {
+    let mut sources = args.config.sources();
+    let address = |address: SocketAddr| address.to_string();
+    let path = |path: PathBuf| path.display().to_string();
+    let options = [
+        ("intake.listen", "--listen", args.listen.map(address)),
+        ("admin.listen", "--admin-listen", args.admin_listen.map(address)),
+        ("data_dir", "--data-dir", args.data_dir.map(path)),
+    ];
+    sources
+        .options
+        .extend(options.into_iter().filter_map(|(key, option, text)| Some((key, option, text?))));
+    Loaded::from(sources)
+}
+
+/// Lets clients in by the token given, or by the known one when nobody could enter otherwise.
+/// Returns the token, if it is known here.
+fn add_token(settings: &mut Settings, given: Option<String>) -> Option<String> {
+    let known = || settings.auth.tokens.is_empty().then(|| KNOWN_TOKEN.to_owned());
+    let token = given.or_else(known)?;
+    settings.auth.tokens.push(TokenSettings {
+        name: "dev".to_owned(),
+        sha256: Sha256Digest::of(&token),
+        business_units: Vec::new(),
+        scopes: TokenSettings::all_scopes(),
+    });
+    Some(token)
+}
+
+fn refuse_known_token_beyond_this_machine(settings: &Settings) -> Result<(), SettingsError> {
+    let known = Sha256Digest::of(KNOWN_TOKEN);
+    if settings.auth.tokens.iter().all(|token| token.sha256 != known) {
+        return Ok(());
+    }
+    let addresses = [("intake.listen", settings.intake.listen), ("admin.listen", settings.admin.listen)];
+    let problems: Vec<_> = addresses
+        .into_iter()
+        .filter(|(_, address)| !address.ip().is_loopback())
+        .map(|(key, address)| {
+            let what = format!(
+                "is {address}, which other machines reach, while anybody knows the token \"dev\"; \
+                 pass --token with one of your own (`penstock token new` makes one), or listen on 127.0.0.1"
+            );
+            Problem::new(key, "--token", what)
+        })
+        .collect();
+    if problems.is_empty() { Ok(()) } else { Err(SettingsError { problems }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::Sources;
+
+    fn settings(listen: &str, given: Option<&str>) -> Settings {
+        let sources = Sources {
+            options: vec![("intake.listen", "--listen", listen.to_owned())],
+            ..Sources::default()
+        };
+        let mut settings = Loaded::from(sources).unwrap().settings;
+        add_token(&mut settings, given.map(str::to_owned));
+        settings
+    }
+
+    #[test]
+    fn the_known_token_is_for_this_machine_only() {
+        let check = |listen, token| refuse_known_token_beyond_this_machine(&settings(listen, token));
+        assert!(check("127.0.0.1:0", None).is_ok());
+        assert!(check("[::1]:0", Some("dev")).is_ok());
+        assert!(check("0.0.0.0:8080", Some("a secret of our own")).is_ok());
+        let refused = check("0.0.0.0:8080", None).unwrap_err().to_string();
+        assert!(refused.contains("intake.listen (from --token): is 0.0.0.0:8080"), "{refused}");
+    }
+
+    #[test]
+    fn the_known_token_is_not_added_to_configured_ones() {
+        let mut settings = settings("127.0.0.1:0", Some("a secret of our own"));
+        assert_eq!(add_token(&mut settings, None), None);
+        assert_eq!(settings.auth.tokens.len(), 1);
+    }
+}

@@ -1,0 +1,8 @@
+//! The binary as its users meet it: real processes, their output, their exit codes.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+
+mod canary;
+mod commands;
+mod dev;
+mod process;

@@ -1,0 +1,128 @@
+//! Starting and stopping the binary.
+
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Output, Stdio};
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+
+/// Longest wait for anything; only a failing test waits so long.
+pub(crate) const DEADLINE: Duration = Duration::from_mins(1);
+
+/// The binary, without settings of whoever runs the tests.
+pub(crate) fn penstock(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_penstock"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("PENSTOCK_") {
+            command.env_remove(name);
+        }
+    }
+    command.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
+    command
+}
+
+/// Runs a command to its end.
+pub(crate) async fn run(arguments: &[&str]) -> Output {
+    tokio::time::timeout(DEADLINE, penstock(arguments).output()).await.unwrap().unwrap()
+}
+
+/// A text of a process's output.
+pub(crate) fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// A running `penstock dev` on free ports.
+pub(crate) struct Dev {
+    child: Child,
+    /// What it said on stdout.
+    pub(crate) banner: String,
+    /// Address of the intake, `http://…`.
+    pub(crate) url: String,
+    /// Address of the admin listener, `http://…`.
+    pub(crate) admin: String,
+    log: PathBuf,
+}
+
+impl Dev {
+    /// Starts it in `directory` and waits until it serves.
+    pub(crate) async fn start(directory: &TempDir, arguments: &[&str]) -> Self {
+        let log = directory.path().join("log");
+        let mut child = Self::command(directory, arguments)
+            .stdout(Stdio::piped())
+            .stderr(std::fs::File::create(&log).unwrap())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut banner = String::new();
+        let read = async {
+            while let Some(line) = lines.next_line().await.unwrap() {
+                banner.push_str(&line);
+                banner.push('\n');
+                if line.contains("Ctrl-C") {
+                    return;
+                }
+            }
+            panic!("dev ended: {}", std::fs::read_to_string(&log).unwrap());
+        };
+        tokio::time::timeout(DEADLINE, read).await.unwrap();
+        let (url, admin) = (field(&banner, "url"), field(&banner, "admin"));
+        Self { child, banner, url, admin, log }
+    }
+
+    /// The command that [`Dev::start`] runs.
+    pub(crate) fn command(directory: &TempDir, arguments: &[&str]) -> Command {
+        let data_dir = directory.path().join("data").display().to_string();
+        let mut command = penstock(&["dev", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
+        command.args(["--data-dir", &data_dir]).args(arguments);
+        command
+    }
+
+    /// What it has logged so far.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap()
+    }
+
+    /// Sends SIGTERM.
+    pub(crate) async fn terminate(&self) {
+        let id = self.child.id().unwrap().to_string();
+        assert!(Command::new("kill").args(["-TERM", &id]).status().await.unwrap().success());
+    }
+
+    /// Waits for its end.
+    pub(crate) async fn ended(&mut self) -> ExitStatus {
+        tokio::time::timeout(DEADLINE, self.child.wait()).await.unwrap().unwrap()
+    }
+
+    /// Sends a batch with the token `dev`; the status and the body.
+    pub(crate) async fn send(&self, batch: impl Into<String>) -> (u16, serde_json::Value) {
+        let response = reqwest::Client::new()
+            .post(format!("{}/amlyze-ws-rest/batch-accounts", self.url))
+            .header("content-type", "application/json")
+            .bearer_auth("dev")
+            .body(batch.into())
+            .send()
+            .await
+            .unwrap();
+        (response.status().as_u16(), response.json().await.unwrap())
+    }
+
+    /// Asks for a page without a token; the status and the text.
+    pub(crate) async fn get(&self, url: &str) -> (u16, String) {
+        let response = reqwest::get(url).await.unwrap();
+        (response.status().as_u16(), response.text().await.unwrap())
+    }
+}
+
+/// The first word after `name` at the start of a line of the banner.
+fn field(banner: &str, name: &str) -> String {
+    let mut lines = banner.lines().map(str::split_whitespace);
+    let mut words = lines.find_map(|mut words| (words.next() == Some(name)).then_some(words));
+    words.as_mut().and_then(Iterator::next).expect("a line of the banner").to_owned()
+}
+
+/// The published example.
+pub(crate) fn example_batch() -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/batch.json")).unwrap()
+}
