@@ -86,24 +86,6 @@ async fn the_known_token_is_refused_beyond_this_machine() {
     assert!(text(&output.stderr).contains("--token"), "{}", text(&output.stderr));
 }
 
-#[tokio::test]
-async fn a_lane_that_cannot_go_on_ends_the_process() {
-    let directory = tempfile::tempdir().unwrap();
-    let mut dev = Dev::start(&directory, &[]).await;
-    dev.send(example_batch()).await;
-    dev.terminate().await;
-    assert!(dev.ended().await.success(), "{}", dev.log());
-    for file in ["store.db", "store.db-wal", "store.db-shm"] {
-        let _may_be_missing = std::fs::remove_file(directory.path().join("data").join(file));
-    }
-    let without_store = tokio::time::timeout(DEADLINE, Dev::command(&directory, &[]).output()).await;
-    let without_store = without_store.unwrap().unwrap();
-    assert_eq!(without_store.status.code(), Some(1));
-    let log = text(&without_store.stderr);
-    let message = log.lines().last().unwrap();
-    assert!(message.starts_with("error: a worker lane stopped: "), "{log}");
-}
-
 /// A request whose last byte is still to come, and that byte.
 async fn begin_request(dev: &Dev) -> (TcpStream, String) {
     let batch = example_batch();

@@ -124,6 +124,7 @@ pub(super) struct Count {
 pub(super) struct Checked {
     accepted: Count,
     rejected: [Count; RejectionCode::ALL.len()],
+    repeated: u64,
     differences: u64,
     shown: Vec<Difference>,
 }
@@ -133,6 +134,7 @@ impl Checked {
     pub(super) fn check(&mut self, batch: u64, items: &[Item], business_unit: &str, answer: &[u8]) {
         for item in items {
             self.count(item.expected).expected += 1;
+            self.repeated += u64::from(item.repeated);
         }
         let Ok(answer) = serde_json::from_slice::<BatchAnswer<'_>>(answer) else {
             return self.differ(batch, None, Wrong::Unreadable);
@@ -166,6 +168,7 @@ impl Checked {
         };
         add(&mut self.accepted, &other.accepted);
         self.rejected.iter_mut().zip(&other.rejected).for_each(|(to, from)| add(to, from));
+        self.repeated += other.repeated;
         self.differences += other.differences;
         let free = SHOWN.saturating_sub(self.shown.len());
         self.shown.extend(other.shown.iter().take(free));
@@ -178,6 +181,11 @@ impl Checked {
             .chain(rejected.map(|(code, count)| (Verdict::Rejected(*code), count)))
             .filter(|(_, count)| *count != Count::default())
             .collect()
+    }
+
+    /// How many items were of a number and content that was sent before.
+    pub(super) fn repeated(&self) -> u64 {
+        self.repeated
     }
 
     /// How many differences there were.

@@ -47,6 +47,9 @@ pub(super) fn run(args: &LoadArgs) -> anyhow::Result<Exit> {
 async fn send(args: &LoadArgs, stop: &CancellationToken, out: &mut impl Write) -> anyhow::Result<Exit> {
     let seed = args.seed.unwrap_or_else(random_seed);
     let ended = run::run(plan(args, seed), stop).await.map_err(explained)?;
+    if ended.tally.items == 0 && ended.failure.is_some() {
+        return exit(ended, seed);
+    }
     let report = Report::new(seed, &ended);
     match args.output {
         args::Output::Table => report.write_table(out)?,
@@ -75,8 +78,11 @@ fn plan(args: &LoadArgs, seed: u64) -> Plan {
 
 fn exit(ended: Ended, seed: u64) -> anyhow::Result<Exit> {
     if let Some(failure) = ended.failure {
-        return Err(explained(failure)
-            .context(format!("not all was sent; the same command with --seed {seed} resumes")));
+        let error = explained(failure);
+        return Err(match ended.tally.items {
+            0 => error,
+            _ => error.context(format!("the same command with --seed {seed} resumes")),
+        });
     }
     if ended.tally.checked.differences() > 0 {
         return Ok(Exit::Differences);

@@ -31,6 +31,8 @@ pub(super) struct Report {
     retries: u64,
     /// Batches sent again because outcomes were pending.
     resends: u64,
+    /// Items of a number and content that was sent before; they are among the accepted ones.
+    repeated: u64,
     /// Per outcome.
     outcomes: Vec<OutcomeCount>,
     /// Answers that were not as they must be.
@@ -83,6 +85,7 @@ impl Report {
             },
             retries: tally.retries,
             resends: tally.resends,
+            repeated: tally.checked.repeated(),
             outcomes: outcomes.collect(),
             differences: tally.checked.differences(),
             first_differences: tally.checked.shown().iter().map(ToString::to_string).collect(),
@@ -103,7 +106,7 @@ impl Report {
             writeln!(out, "  {difference}")?;
         }
         match self.differences {
-            0 => writeln!(out, "Every answer was right."),
+            0 => writeln!(out, "Every answer was right; {} repeated an accepted item.", self.repeated),
             differences => writeln!(out, "{differences} differences; the first ones are listed above."),
         }
     }
