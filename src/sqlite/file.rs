@@ -128,16 +128,22 @@ fn inspect(path: &Path, kind: &FileKind) -> Result<Found, OpenError> {
         Err(missing) if missing.kind() == io::ErrorKind::NotFound => 0,
         Err(cause) => return Err(io_error(cause)),
     };
+    let damaged =
+        |reason: &str| Err(OpenError::Damaged { path: path.to_owned(), reason: reason.to_owned() });
+    let wal_bytes = std::fs::metadata(sibling(path, "-wal")).map_or(0, |found| found.len());
     if bytes == 0 {
-        let wal = std::fs::metadata(sibling(path, "-wal")).map_or(0, |found| found.len());
-        if wal > 0 {
-            let reason = "it is gone, but its -wal file is not".to_owned();
-            return Err(OpenError::Damaged { path: path.to_owned(), reason });
-        }
-        return Ok(Found::Nothing);
+        return match wal_bytes {
+            0 => Ok(Found::Nothing),
+            _ => damaged("it is gone, but its -wal file is not"),
+        };
     }
     let mut header = [0; HEADER_BYTES];
     match File::open(path).and_then(|mut file| file.read_exact(&mut header)) {
+        // SQLite takes what is missing of the last page for zeros. With a write-ahead log that is no
+        // damage: the page was on its way from there when the process ended.
+        Ok(()) if is_ours(&header, kind) && wal_bytes == 0 && bytes % page_bytes(&header) != 0 => {
+            damaged("its end is missing")
+        }
         Ok(()) if is_ours(&header, kind) => Ok(Found::Ours { bytes }),
         Ok(()) => Err(foreign(path, kind)),
         Err(short) if short.kind() == io::ErrorKind::UnexpectedEof => Err(foreign(path, kind)),
@@ -148,6 +154,14 @@ fn inspect(path: &Path, kind: &FileKind) -> Result<Found, OpenError> {
 fn is_ours(header: &[u8; HEADER_BYTES], kind: &FileKind) -> bool {
     let id = &header[APPLICATION_ID_AT..APPLICATION_ID_AT + 4];
     header.starts_with(MAGIC) && id == kind.application_id.to_be_bytes()
+}
+
+/// The header's page size; 1 stands for 65536, which does not fit its two bytes.
+fn page_bytes(header: &[u8; HEADER_BYTES]) -> u64 {
+    match u16::from_be_bytes([header[16], header[17]]) {
+        0 | 1 => 65_536,
+        bytes => u64::from(bytes),
+    }
 }
 
 fn foreign(path: &Path, kind: &FileKind) -> OpenError {
@@ -165,7 +179,9 @@ fn sibling(path: &Path, suffix: &str) -> PathBuf {
 async fn create(path: &Path, kind: &FileKind) -> Result<(), OpenError> {
     let io_error = |cause| OpenError::Io { path: path.to_owned(), cause };
     let draft = sibling(path, ".new");
-    for leftover in [draft.clone(), sibling(&draft, "-wal"), sibling(&draft, "-shm")] {
+    for leftover in
+        [draft.clone(), sibling(&draft, "-journal"), sibling(&draft, "-wal"), sibling(&draft, "-shm")]
+    {
         match std::fs::remove_file(leftover) {
             Err(cause) if cause.kind() != io::ErrorKind::NotFound => return Err(io_error(cause)),
             _ => {}

@@ -20,11 +20,11 @@ pub(crate) fn at(partition: u32, offset: u64) -> Coordinates {
 
 /// An account with every optional field absent.
 pub(crate) fn account(number: &str, account_ext_id: &str) -> Account {
-    account_with(number, account_ext_id, json!({}))
+    account_with(number, account_ext_id, &json!({}))
 }
 
 /// An account with some fields of its own.
-pub(crate) fn account_with(number: &str, account_ext_id: &str, fields: serde_json::Value) -> Account {
+pub(crate) fn account_with(number: &str, account_ext_id: &str, fields: &serde_json::Value) -> Account {
     let mut account = json!({
         "communicationNumber": number,
         "requester": "core-banking",

@@ -1,7 +1,11 @@
 //! What the ports promise, as tests that any implementation can be run against: give it a rig, and
 //! name it in one of the macros below.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
 mod accounts;
+mod consuming;
+mod groups;
 mod queue;
 mod rig;
 mod store;

@@ -151,7 +151,7 @@ pub(crate) async fn nothing_else_is_shown<R: StoreRig>() {
     let rig = R::default();
     let store = rig.open().await;
     apply(&store, &first_plan()).await;
-    let other = account_with("N-0", "a-0", json!({"businessUnit": "unit"}));
+    let other = account_with("N-0", "a-0", &json!({"businessUnit": "unit"}));
     let view = store
         .load(&Wanted {
             numbers: vec![other.communication_number.clone()],
@@ -178,7 +178,7 @@ pub(crate) async fn an_account_is_replaced_with_all_of_its_data<R: StoreRig>() {
     let rig = R::default();
     let store = rig.open().await;
     apply(&store, &first_plan()).await;
-    let changed = account_with("n-9", "a-0", json!({"businessEntityExtId": "customer-2"}));
+    let changed = account_with("n-9", "a-0", &json!({"businessEntityExtId": "customer-2"}));
     let plan = Plan {
         claims: vec![claim(&changed, at(0, 9))],
         accounts: vec![write(&changed, Some(at(0, 0)), at(0, 9))],
@@ -317,7 +317,7 @@ pub(crate) async fn any_text_comes_back_as_it_was<R: StoreRig>() {
             "currencyCode": text, "suspensionReasons": text, "isOtherFinInstAccount": true,
             "closingDate": "2024-02-29T23:59:59.123456789Z",
         });
-        let sent = account_with(text, text, fields);
+        let sent = account_with(text, text, &fields);
         let plan = Plan {
             claims: vec![claim(&sent, at(0, offset))],
             accounts: vec![write(&sent, None, at(0, offset))],

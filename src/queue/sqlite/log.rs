@@ -18,12 +18,10 @@ use super::position::topic_number;
 const TAIL_BYTES: usize = 16 * 1024 * 1024;
 
 /// The topics of the log.
-#[derive(Debug)]
 pub(super) struct Log {
     topics: [TopicLog; Topic::ALL.len()],
 }
 
-#[derive(Debug)]
 struct TopicLog {
     state: Mutex<TopicState>,
     /// Counts what consumers may be waiting for: records, and partitions that change hands.
@@ -31,7 +29,6 @@ struct TopicLog {
 }
 
 /// One topic.
-#[derive(Debug)]
 pub(super) struct TopicState {
     /// The offset each partition's next record will get.
     pub(super) ends: Vec<Offset>,
@@ -98,7 +95,6 @@ impl Log {
 }
 
 /// The newest records of a topic, without gaps up to each partition's end.
-#[derive(Debug)]
 pub(super) struct Tail {
     partitions: Vec<VecDeque<Received>>,
     /// The partitions of the records in the order in which they came.

@@ -16,6 +16,7 @@ mod replies;
 pub mod statements;
 mod writer;
 
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -81,7 +82,6 @@ pub struct SqliteQueue {
     inner: Arc<Inner>,
 }
 
-#[derive(Debug)]
 struct Inner {
     partitions: u32,
     max_record_bytes: usize,
@@ -91,6 +91,13 @@ struct Inner {
     writer: mpsc::Sender<Request>,
     replies: Arc<Replies>,
     last_member: AtomicU64,
+}
+
+/// Without the records in memory, which are personal data.
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inner").field("partitions", &self.partitions).finish_non_exhaustive()
+    }
 }
 
 impl SqliteQueue {

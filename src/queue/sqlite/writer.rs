@@ -29,7 +29,6 @@ const CHUNK_RECORDS: usize = 4096;
 pub(super) type Done = oneshot::Sender<Result<(), Arc<sqlx::Error>>>;
 
 /// A record whose partition is known, and its offset once the writer has given it one.
-#[derive(Debug)]
 pub(super) struct Placed {
     pub(super) partition: Partition,
     pub(super) offset: Offset,
@@ -37,7 +36,6 @@ pub(super) struct Placed {
 }
 
 /// Records to append.
-#[derive(Debug)]
 pub(super) struct Append {
     pub(super) topic: Topic,
     pub(super) records: Vec<Placed>,
@@ -47,7 +45,6 @@ pub(super) struct Append {
 }
 
 /// Offsets to commit.
-#[derive(Debug)]
 pub(super) struct Commit {
     pub(super) group: Arc<str>,
     pub(super) topic: Topic,
@@ -56,7 +53,6 @@ pub(super) struct Commit {
 }
 
 /// What the writer is asked for.
-#[derive(Debug)]
 pub(super) enum Request {
     Append(Append),
     Commit(Commit),
@@ -67,7 +63,7 @@ pub(super) enum Request {
 }
 
 /// What one transaction writes.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Batch {
     appends: Vec<Append>,
     commits: Vec<Commit>,
@@ -276,11 +272,17 @@ async fn write_batch(
 }
 
 /// Records that one statement appends: all their bytes in one blob, and where to cut it.
-#[derive(Debug, Default)]
 struct Chunk {
     /// Position, time, start in the blob from 1, length of key, of value, of headers.
     rows: Vec<[i64; 6]>,
     blob: Vec<u8>,
+}
+
+impl Default for Chunk {
+    fn default() -> Self {
+        // Nothing cut from an empty blob is NULL; nothing cut from any other is an empty blob.
+        Self { rows: Vec::new(), blob: vec![0] }
+    }
 }
 
 impl Chunk {

@@ -16,7 +16,7 @@ pub(super) const DEAD_LETTER: &str = "DEAD_LETTER";
 pub(super) const ACCEPTED: &str = "ACCEPTED";
 
 /// Rows for one statement.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Rows {
     /// How many there are.
     pub(super) count: u64,
@@ -34,7 +34,6 @@ impl Rows {
 }
 
 /// What a view must show, per statement.
-#[derive(Debug)]
 pub(super) struct WantedRows {
     pub(super) numbers: Rows,
     pub(super) accounts: Rows,
@@ -66,7 +65,6 @@ impl WantedRows {
 }
 
 /// What a plan writes, per statement.
-#[derive(Debug)]
 pub(super) struct PlanRows {
     pub(super) first_frontiers: Rows,
     pub(super) moved_frontiers: Rows,

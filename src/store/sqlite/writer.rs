@@ -14,7 +14,6 @@ use super::statements;
 type Done<T> = oneshot::Sender<Result<T, sqlx::Error>>;
 
 /// What the writer is asked for.
-#[derive(Debug)]
 pub(super) enum Request {
     /// Apply a plan.
     Apply {
