@@ -116,8 +116,6 @@ pub struct Assignment {
     pub committed: Option<Offset>,
     /// The first offset the log still holds (the end when it is empty).
     pub earliest: Offset,
-    /// The offset the next record will get.
-    pub end: Offset,
 }
 
 /// What a poll brings.
@@ -153,6 +151,12 @@ pub trait Consumer: Send + 'static {
         &mut self,
         partition: Partition,
         start: Start,
+    ) -> impl Future<Output = Result<Offset, QueueError>> + Send;
+
+    /// The offset the next record of an assigned partition will get, as of now.
+    fn end_offset(
+        &mut self,
+        partition: Partition,
     ) -> impl Future<Output = Result<Offset, QueueError>> + Send;
 
     /// Makes `offsets`, each the next one to read, the group's durable position.

@@ -49,12 +49,16 @@ pub enum StartRefused {
 }
 
 /// The smaller of the applied frontier and the committed offset, if the two fit the log.
+///
+/// Another lane may go on with the partition meanwhile, so the three must be read in this order:
+/// the assignment, the applied frontier, the end of the log.
 pub(super) fn start_offset(
     log: LogPartition,
     assignment: &Assignment,
     applied: Option<Offset>,
+    end: Offset,
 ) -> Result<Offset, StartRefused> {
-    let Assignment { committed, earliest, end, .. } = *assignment;
+    let Assignment { committed, earliest, .. } = *assignment;
     let Some(applied) = applied else {
         return match committed {
             Some(committed) if committed > Offset(0) => {
@@ -92,9 +96,8 @@ mod tests {
             partition: LOG.partition,
             committed: committed.map(Offset),
             earliest: Offset(range.start),
-            end: Offset(range.end),
         };
-        start_offset(LOG, &assignment, applied.map(Offset))
+        start_offset(LOG, &assignment, applied.map(Offset), Offset(range.end))
     }
 
     #[test]

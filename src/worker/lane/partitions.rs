@@ -24,7 +24,11 @@ impl<Q: Queue, S: Store> Lane<Q, S> {
         };
         while let Some(assignment) = self.unstarted.last().copied() {
             let log = self.log(assignment.partition);
-            let start = start_offset(log, &assignment, view.frontiers.get(&log).copied())?;
+            let end = match self.consumer.end_offset(assignment.partition).await {
+                Ok(end) => end,
+                Err(error) => return self.retry_queue(error),
+            };
+            let start = start_offset(log, &assignment, view.frontiers.get(&log).copied(), end)?;
             if let Err(error) = self.consumer.seek(assignment.partition, Start::Offset(start)).await {
                 return self.retry_queue(error);
             }

@@ -1,0 +1,281 @@
+//! The scheduler: one seed, one order of events.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use penstock::account::{Generation, Offset, Partition, Policy};
+use penstock::queue::{PollLimits, Queue, Topic};
+use penstock::telemetry::Metrics;
+use penstock::worker::{Backoff, BrakeOptions, Lane, LaneError, LaneOptions, StepOutcome};
+
+use crate::checker;
+use crate::feed::{Feed, Random, record, scripted};
+use crate::memory::queue::{MemberId, MemoryQueue};
+use crate::memory::store::{Guard, MemoryStore, Tables};
+
+const GROUP: &str = "workers";
+const PARTITIONS: u32 = 3;
+const LANES: usize = 2;
+const ACTIONS: u32 = 600;
+const RECORDS: u32 = 60;
+
+type TestLane = Lane<MemoryQueue, MemoryStore>;
+type Step = Pin<Box<dyn Future<Output = (TestLane, Result<StepOutcome, LaneError>)>>>;
+
+/// What a run does differently from what is right.
+#[derive(Clone, Copy, Default)]
+pub struct Schedule {
+    pub guard_off: Option<Guard>,
+    pub acknowledges_early: bool,
+    pub feed: Feed,
+    pub restores_backups: bool,
+}
+
+impl Schedule {
+    pub fn without(guard: Guard) -> Self {
+        Self { guard_off: Some(guard), ..Self::default() }
+    }
+}
+
+/// A lane as a process would run it: dropping it is a crash.
+struct Process {
+    queue: MemoryQueue,
+    member: MemberId,
+    step: Option<Step>,
+    last: StepOutcome,
+    frozen_turns: u64,
+}
+
+pub struct Run {
+    schedule: Schedule,
+    max_records: usize,
+    random: Random,
+    queue: MemoryQueue,
+    store: MemoryStore,
+    processes: Vec<Process>,
+    backup: Option<Tables>,
+    clock: Instant,
+    fed: u32,
+}
+
+impl Run {
+    pub fn new(seed: u64, schedule: Schedule) -> Self {
+        let queue = MemoryQueue::new(PARTITIONS);
+        if schedule.acknowledges_early {
+            queue.acknowledge_early();
+        }
+        let store = schedule.guard_off.map_or_else(MemoryStore::default, MemoryStore::without);
+        let mut run = Self {
+            schedule,
+            max_records: 1 + usize::try_from(seed % 6).unwrap(),
+            random: Random(seed),
+            queue,
+            store,
+            processes: Vec::new(),
+            backup: None,
+            clock: Instant::now(),
+            fed: 0,
+        };
+        run.processes = (0..LANES).map(|_| run.start()).collect();
+        run
+    }
+
+    /// Lets things happen, then lets the lanes drain in peace and checks the promises.
+    pub fn finish(mut self) -> Result<(), String> {
+        let mut high_water = BTreeMap::new();
+        for _ in 0..ACTIONS {
+            self.act()?;
+            // A restored store is behind the committed offsets until it has caught up.
+            if !self.schedule.restores_backups {
+                self.check_commits(&mut high_water)?;
+            }
+        }
+        while self.fed < RECORDS {
+            self.feed();
+        }
+        self.drain()?;
+        self.queue.settle();
+        checker::check(&self.queue, &self.store, self.schedule.feed)?;
+        self.everything_is_committed()
+    }
+
+    /// The first lane is frozen `points` points after an UPDATE of an unknown account arrived; only
+    /// then another producer creates that account, on a partition that is read before. The second
+    /// lane takes over and finds the UPDATE in order; then the first one wakes up.
+    pub fn taken_over_after(mut self, points: u32) -> Result<(), String> {
+        let (frozen, other) = (0, 1);
+        self.drain()?;
+        self.queue.append(Topic::Submitted, scripted("e", "n1", "UPDATE"));
+        for _ in 0..points {
+            self.poll(frozen)?;
+        }
+        self.queue.expire(self.processes[frozen].member);
+        self.queue.append(Topic::Submitted, scripted("c", "n2", "CREATE"));
+        for _ in 0..200 {
+            self.poll(other)?;
+        }
+        self.drain()?;
+        checker::check(&self.queue, &self.store, Feed::SpreadAccounts)
+    }
+
+    fn start(&mut self) -> Process {
+        let queue = self.queue.new_handle();
+        let consumer = poll_now(queue.subscribe(Topic::Submitted, GROUP)).unwrap();
+        let member = consumer.id();
+        let metrics = Metrics::disabled();
+        let (store, policy) = (self.store.clone(), Arc::new(Policy::default()));
+        let lane =
+            Lane::new(0, queue.clone(), consumer, store, policy, options(self.max_records), metrics);
+        Process {
+            queue,
+            member,
+            step: Some(step(lane, self.clock)),
+            last: StepOutcome::Progress,
+            frozen_turns: 0,
+        }
+    }
+
+    fn act(&mut self) -> Result<(), String> {
+        let index = usize::try_from(self.random.below(LANES as u64)).unwrap();
+        match self.random.below(100) {
+            0..72 => return self.poll(index),
+            72..80 => self.feed(),
+            80..83 => self.crash(index),
+            83..91 => self.freeze(index),
+            91..94 => self.queue.fail_next(u32::try_from(self.random.below(4)).unwrap()),
+            94..97 => self.store.fail_next(u32::try_from(self.random.below(4)).unwrap()),
+            97 => self.set_back(),
+            98 if self.schedule.restores_backups => self.back_up_or_restore(),
+            _ => self.clock += Duration::from_millis(400),
+        }
+        Ok(())
+    }
+
+    fn feed(&mut self) {
+        if self.fed < RECORDS {
+            let record = record(&mut self.random, self.fed, self.schedule.feed);
+            self.queue.append(Topic::Submitted, record);
+            self.fed += 1;
+        }
+    }
+
+    fn crash(&mut self, index: usize) {
+        self.processes[index].queue.crash();
+        self.processes[index] = self.start();
+    }
+
+    /// Takes a backup of the store; the next time everything stops and the store is set back to it.
+    fn back_up_or_restore(&mut self) {
+        let Some(backup) = self.backup.take() else {
+            // A backup from before a partition was ever heard of cannot be told from a foreign store.
+            let tables = self.store.tables();
+            self.backup = (tables.frontiers.len() == PARTITIONS as usize).then_some(tables);
+            return;
+        };
+        (0..LANES).for_each(|index| self.crash(index));
+        self.store.restore(backup);
+    }
+
+    /// A lane stands still for so long that the group goes on without it.
+    fn freeze(&mut self, index: usize) {
+        self.processes[index].frozen_turns = self.random.below(60);
+        self.queue.expire(self.processes[index].member);
+    }
+
+    /// An operator sets the group back, which takes that nobody is in it.
+    fn set_back(&mut self) {
+        for index in 0..LANES {
+            self.crash(index);
+        }
+        let partition = Partition(u32::try_from(self.random.below(u64::from(PARTITIONS))).unwrap());
+        let offset = Offset(self.random.below(8));
+        self.queue.set_back(Topic::Submitted, GROUP, partition, offset);
+    }
+
+    /// Lets one lane go on up to its next point.
+    fn poll(&mut self, index: usize) -> Result<(), String> {
+        let now = self.clock;
+        let process = &mut self.processes[index];
+        if process.frozen_turns > 0 {
+            process.frozen_turns -= 1;
+            return Ok(());
+        }
+        let Some(future) = &mut process.step else { return Ok(()) };
+        let mut context = Context::from_waker(Waker::noop());
+        let Poll::Ready((lane, outcome)) = future.as_mut().poll(&mut context) else { return Ok(()) };
+        process.last = outcome.map_err(|error| format!("a lane gave up: {error}"))?;
+        process.step = Some(step(lane, now));
+        Ok(())
+    }
+
+    /// Everybody works until nobody finds anything more to do.
+    fn drain(&mut self) -> Result<(), String> {
+        self.queue.fail_next(0);
+        self.store.fail_next(0);
+        let mut idle_rounds = 0;
+        for _ in 0..20_000 {
+            self.clock += Duration::from_millis(10);
+            for index in 0..LANES {
+                self.poll(index)?;
+            }
+            let is_idle = self.processes.iter().all(|process| process.last == StepOutcome::Idle);
+            idle_rounds = if is_idle { idle_rounds + 1 } else { 0 };
+            if idle_rounds > 50 {
+                return Ok(());
+            }
+        }
+        Err("the lanes never came to rest".to_owned())
+    }
+
+    /// Promise 5 at this very moment.
+    fn check_commits(&self, high_water: &mut BTreeMap<Partition, Offset>) -> Result<(), String> {
+        for (partition, offset) in self.queue.committed(Topic::Submitted, GROUP) {
+            let before = high_water.insert(partition, offset);
+            if before < Some(offset) {
+                checker::is_done_up_to(&self.queue, &self.store, partition, offset)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn everything_is_committed(&self) -> Result<(), String> {
+        let committed = self.queue.committed(Topic::Submitted, GROUP);
+        for record in self.queue.log(Topic::Submitted) {
+            let offset = committed.get(&record.partition).copied();
+            if offset <= Some(record.offset) {
+                return Err(format!("{:?}/{:?} was never committed", record.partition, record.offset));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn step(mut lane: TestLane, now: Instant) -> Step {
+    Box::pin(async move {
+        let outcome = lane.step(now).await;
+        (lane, outcome)
+    })
+}
+
+fn poll_now<T>(future: impl Future<Output = T>) -> T {
+    let mut future = std::pin::pin!(future);
+    match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(value) => value,
+        Poll::Pending => panic!("a future that must not wait waits"),
+    }
+}
+
+fn options(max_records: usize) -> LaneOptions {
+    LaneOptions {
+        generation: Generation(1),
+        event_type_prefix: "penstock".to_owned(),
+        poll: PollLimits { max_records, max_bytes: 1 << 20, max_wait: Duration::ZERO },
+        commit_interval: Duration::from_secs(1),
+        backoff: Backoff { initial: Duration::from_millis(1), max: Duration::from_millis(1) },
+        brake: BrakeOptions { max_share: 1.0, window_records: 1_000, pause: Duration::ZERO },
+    }
+}

@@ -1,0 +1,22 @@
+//! Both ports in memory, for tests only: every effect has a point before and after it at which a
+//! scheduler may let another lane go on, or let this one crash by dropping its future.
+
+pub mod queue;
+pub mod store;
+
+use std::future::poll_fn;
+use std::task::Poll;
+
+/// Lets whoever drives the future do something else once.
+pub async fn point() {
+    let mut has_yielded = false;
+    poll_fn(|context| {
+        if has_yielded {
+            return Poll::Ready(());
+        }
+        has_yielded = true;
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}

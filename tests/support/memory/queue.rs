@@ -1,0 +1,424 @@
+//! The queue port in memory.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use penstock::account::{Offset, Partition, Timestamp};
+use penstock::queue::{
+    Assignment, Consumer, PollLimits, Polled, Queue, QueueError, Received, Record, Reply, ReplyAddress,
+    ReplyInbox, Start, Topic,
+};
+use tokio::sync::mpsc;
+
+use super::point;
+
+/// Identity of a consumer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct MemberId(pub u64);
+
+#[derive(Default)]
+struct Group {
+    members: BTreeMap<MemberId, Topic>,
+    owners: BTreeMap<(Topic, Partition), MemberId>,
+    committed: BTreeMap<(Topic, Partition), Offset>,
+}
+
+impl Group {
+    fn target(&self, topic: Topic, partition: Partition) -> Option<MemberId> {
+        let members: Vec<MemberId> = self
+            .members
+            .iter()
+            .filter(|(_, subscribed)| **subscribed == topic)
+            .map(|(member, _)| *member)
+            .collect();
+        members.get(partition.0 as usize % members.len().max(1)).copied()
+    }
+}
+
+struct State {
+    partitions: u32,
+    logs: BTreeMap<(Topic, Partition), Vec<Received>>,
+    groups: BTreeMap<String, Group>,
+    inboxes: BTreeMap<u32, mpsc::UnboundedSender<Vec<Reply>>>,
+    replies: Vec<Reply>,
+    unacknowledged: Vec<(u64, Topic, Record)>,
+    clock_ms: i64,
+    next_id: u64,
+    outages: u32,
+    acknowledges_early: bool,
+}
+
+/// A queue whose records last as long as any handle to it.
+#[derive(Clone)]
+pub struct MemoryQueue {
+    state: Arc<Mutex<State>>,
+    handle: u64,
+}
+
+impl MemoryQueue {
+    pub fn new(partitions: u32) -> Self {
+        let state = State {
+            partitions,
+            logs: BTreeMap::new(),
+            groups: BTreeMap::new(),
+            inboxes: BTreeMap::new(),
+            replies: Vec::new(),
+            unacknowledged: Vec::new(),
+            clock_ms: 1_700_000_000_000,
+            next_id: 1,
+            outages: 0,
+            acknowledges_early: false,
+        };
+        Self { state: Arc::new(Mutex::new(state)), handle: 0 }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    /// Another handle, whose unacknowledged records can be told from those of others.
+    pub fn new_handle(&self) -> Self {
+        let handle = self.lock().new_id();
+        Self { state: Arc::clone(&self.state), handle }
+    }
+
+    /// Guard off: publishing returns before the records are durable; until [`Self::settle`] a crash
+    /// of the handle loses them.
+    pub fn acknowledge_early(&self) {
+        self.lock().acknowledges_early = true;
+    }
+
+    /// Makes what was acknowledged early durable.
+    pub fn settle(&self) {
+        let mut state = self.lock();
+        for (_, topic, record) in std::mem::take(&mut state.unacknowledged) {
+            state.append(topic, record);
+        }
+    }
+
+    /// The process behind a handle dies.
+    pub fn crash(&self) {
+        let handle = self.handle;
+        self.lock().unacknowledged.retain(|(owner, _, _)| *owner != handle);
+    }
+
+    /// The next `operations` calls fail; half of the publishes among them reach the log all the same.
+    pub fn fail_next(&self, operations: u32) {
+        self.lock().outages = operations;
+    }
+
+    /// A member stops answering: the group goes on without it, which it learns at its next poll.
+    pub fn expire(&self, member: MemberId) {
+        for group in self.lock().groups.values_mut() {
+            group.members.remove(&member);
+            group.owners.retain(|_, owner| *owner != member);
+        }
+    }
+
+    pub fn log(&self, topic: Topic) -> Vec<Received> {
+        let state = self.lock();
+        let logs = state.logs.iter().filter(|((of, _), _)| *of == topic);
+        logs.flat_map(|(_, log)| log.iter().cloned()).collect()
+    }
+
+    pub fn committed(&self, topic: Topic, group: &str) -> BTreeMap<Partition, Offset> {
+        let state = self.lock();
+        let Some(group) = state.groups.get(group) else { return BTreeMap::new() };
+        let of_topic = group.committed.iter().filter(|((of, _), _)| *of == topic);
+        of_topic.map(|((_, partition), offset)| (*partition, *offset)).collect()
+    }
+
+    /// Sets a group back, as an operator may.
+    pub fn set_back(&self, topic: Topic, group: &str, partition: Partition, offset: Offset) {
+        let mut state = self.lock();
+        if let Some(group) = state.groups.get_mut(group)
+            && let Some(committed) = group.committed.get_mut(&(topic, partition))
+        {
+            *committed = (*committed).min(offset);
+        }
+    }
+
+    pub fn replies(&self) -> Vec<Reply> {
+        self.lock().replies.clone()
+    }
+
+    /// Appends without going through the port.
+    pub fn append(&self, topic: Topic, record: Record) {
+        self.lock().append(topic, record);
+    }
+
+    fn unavailable(&self, action: &'static str) -> Result<(), QueueError> {
+        let mut state = self.lock();
+        if state.outages == 0 {
+            return Ok(());
+        }
+        state.outages -= 1;
+        Err(QueueError::Unavailable { action, cause: "an outage of the test".into() })
+    }
+}
+
+impl State {
+    fn new_id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id
+    }
+
+    fn append(&mut self, topic: Topic, record: Record) {
+        let hash = record.key.iter().fold(7u32, |hash, byte| hash.wrapping_mul(31) ^ u32::from(*byte));
+        let partition = Partition(hash % self.partitions);
+        self.clock_ms += 1;
+        let appended_at = Timestamp::from_unix_millis(self.clock_ms);
+        let log = self.logs.entry((topic, partition)).or_default();
+        let offset = Offset(log.len() as u64);
+        log.push(Received { partition, offset, appended_at, record });
+    }
+
+    fn end(&self, topic: Topic, partition: Partition) -> Offset {
+        Offset(self.logs.get(&(topic, partition)).map_or(0, |log| log.len() as u64))
+    }
+}
+
+impl Queue for MemoryQueue {
+    type Consumer = MemoryConsumer;
+    type Inbox = MemoryInbox;
+
+    fn max_record_bytes(&self) -> usize {
+        1 << 20
+    }
+
+    async fn publish(&self, topic: Topic, records: Vec<Record>) -> Result<(), QueueError> {
+        point().await;
+        let outage = self.unavailable("publish");
+        {
+            let mut state = self.lock();
+            let possibly_persisted = outage.is_err() && state.clock_ms % 2 == 0;
+            for record in records {
+                if state.acknowledges_early && topic == Topic::Results {
+                    state.unacknowledged.push((self.handle, topic, record));
+                } else if outage.is_ok() || possibly_persisted {
+                    state.append(topic, record);
+                }
+            }
+        }
+        point().await;
+        outage
+    }
+
+    async fn subscribe(&self, topic: Topic, group: &str) -> Result<MemoryConsumer, QueueError> {
+        let id = MemberId(self.lock().new_id());
+        Ok(MemoryConsumer {
+            queue: self.clone(),
+            topic,
+            group: group.to_owned(),
+            id,
+            held: BTreeSet::new(),
+            positions: BTreeMap::new(),
+        })
+    }
+
+    async fn open_inbox(&self) -> Result<MemoryInbox, QueueError> {
+        let mut state = self.lock();
+        let address = u32::try_from(state.inboxes.len()).unwrap();
+        let (sender, receiver) = mpsc::unbounded_channel();
+        state.inboxes.insert(address, sender);
+        Ok(MemoryInbox { address: ReplyAddress(address), receiver })
+    }
+
+    async fn reply(&self, to: ReplyAddress, replies: Vec<Reply>) {
+        let mut state = self.lock();
+        state.replies.extend(&replies);
+        if let Some(inbox) = state.inboxes.get(&to.0) {
+            let _ = inbox.send(replies);
+        }
+    }
+
+    async fn check(&self) -> Result<(), QueueError> {
+        Ok(())
+    }
+}
+
+pub struct MemoryInbox {
+    address: ReplyAddress,
+    receiver: mpsc::UnboundedReceiver<Vec<Reply>>,
+}
+
+impl ReplyInbox for MemoryInbox {
+    fn address(&self) -> ReplyAddress {
+        self.address
+    }
+
+    async fn receive(&mut self) -> Vec<Reply> {
+        match self.receiver.recv().await {
+            Some(replies) => replies,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+pub struct MemoryConsumer {
+    queue: MemoryQueue,
+    topic: Topic,
+    group: String,
+    id: MemberId,
+    held: BTreeSet<Partition>,
+    positions: BTreeMap<Partition, Offset>,
+}
+
+impl MemoryConsumer {
+    pub fn id(&self) -> MemberId {
+        self.id
+    }
+
+    fn with_group<T>(&self, work: impl FnOnce(&mut Group) -> T) -> T {
+        work(self.queue.lock().groups.entry(self.group.clone()).or_default())
+    }
+
+    fn partitions(&self) -> Vec<Partition> {
+        (0..self.queue.lock().partitions).map(Partition).collect()
+    }
+
+    /// Rebalances first, records afterwards.
+    fn next(&mut self, limits: PollLimits) -> Polled {
+        let (id, topic) = (self.id, self.topic);
+        let partitions = self.partitions();
+        let held = self.held.clone();
+        let (given_up, gained) = self.with_group(|group| {
+            group.members.insert(id, topic);
+            let is_mine = |group: &Group, partition| group.target(topic, partition) == Some(id);
+            let given_up: Vec<Partition> = held
+                .iter()
+                .copied()
+                .filter(|partition| {
+                    group.owners.get(&(topic, *partition)) != Some(&id) || !is_mine(group, *partition)
+                })
+                .collect();
+            if !given_up.is_empty() {
+                return (given_up, Vec::new());
+            }
+            let mut gained = partitions;
+            gained.retain(|partition| {
+                let is_free = !group.owners.contains_key(&(topic, *partition));
+                is_free && is_mine(group, *partition)
+            });
+            for partition in &gained {
+                group.owners.insert((topic, *partition), id);
+            }
+            (given_up, gained)
+        });
+        if !given_up.is_empty() {
+            for partition in &given_up {
+                self.held.remove(partition);
+                self.positions.remove(partition);
+            }
+            return Polled::Revoked(given_up);
+        }
+        if !gained.is_empty() {
+            self.held.extend(&gained);
+            return Polled::Assigned(
+                gained.into_iter().map(|partition| self.assignment(partition)).collect(),
+            );
+        }
+        self.records(limits)
+    }
+
+    fn assignment(&self, partition: Partition) -> Assignment {
+        let committed = self.with_group(|group| group.committed.get(&(self.topic, partition)).copied());
+        Assignment { partition, committed, earliest: Offset(0) }
+    }
+
+    fn records(&mut self, limits: PollLimits) -> Polled {
+        let mut records: Vec<Received> = Vec::new();
+        let mut bytes = 0;
+        let state = self.queue.state.lock().unwrap();
+        for (partition, position) in &mut self.positions {
+            let Some(log) = state.logs.get(&(self.topic, *partition)) else { continue };
+            let from = usize::try_from(position.0).unwrap();
+            for received in log.iter().skip(from) {
+                let size = received.record.value.len();
+                let is_over = bytes + size > limits.max_bytes && !records.is_empty();
+                if records.len() >= limits.max_records || is_over {
+                    break;
+                }
+                bytes += size;
+                *position = received.offset.next();
+                records.push(received.clone());
+            }
+        }
+        drop(state);
+        if records.is_empty() { Polled::Idle } else { Polled::Records(records) }
+    }
+}
+
+impl Consumer for MemoryConsumer {
+    async fn poll(&mut self, limits: PollLimits) -> Result<Polled, QueueError> {
+        point().await;
+        self.queue.unavailable("poll")?;
+        Ok(self.next(limits))
+    }
+
+    async fn seek(&mut self, partition: Partition, start: Start) -> Result<Offset, QueueError> {
+        let offset = match start {
+            Start::Offset(offset) => offset,
+            Start::Time(time) => {
+                let state = self.queue.lock();
+                let log = state.logs.get(&(self.topic, partition));
+                let earlier = |log: &Vec<Received>| {
+                    log.iter().take_while(|record| record.appended_at < time).count()
+                };
+                Offset(log.map_or(0, earlier) as u64)
+            }
+        };
+        self.positions.insert(partition, offset);
+        Ok(offset)
+    }
+
+    async fn end_offset(&mut self, partition: Partition) -> Result<Offset, QueueError> {
+        point().await;
+        Ok(self.queue.lock().end(self.topic, partition))
+    }
+
+    async fn commit(&mut self, offsets: &[(Partition, Offset)]) -> Result<(), QueueError> {
+        point().await;
+        self.queue.unavailable("commit")?;
+        let (id, topic) = (self.id, self.topic);
+        self.with_group(|group| {
+            for (partition, offset) in offsets {
+                if group.owners.get(&(topic, *partition)) == Some(&id) {
+                    group.committed.insert((topic, *partition), *offset);
+                }
+            }
+        });
+        point().await;
+        Ok(())
+    }
+
+    async fn release(&mut self, partitions: &[Partition]) -> Result<(), QueueError> {
+        let (id, topic) = (self.id, self.topic);
+        self.with_group(|group| {
+            for partition in partitions {
+                if group.owners.get(&(topic, *partition)) == Some(&id) {
+                    group.owners.remove(&(topic, *partition));
+                }
+            }
+        });
+        for partition in partitions {
+            self.held.remove(partition);
+            self.positions.remove(partition);
+        }
+        Ok(())
+    }
+
+    fn backlog_records(&self) -> u64 {
+        let state = self.queue.lock();
+        self.positions
+            .iter()
+            .map(|(partition, position)| state.end(self.topic, *partition).0.saturating_sub(position.0))
+            .sum()
+    }
+}
+
+impl Drop for MemoryConsumer {
+    fn drop(&mut self) {
+        self.queue.expire(self.id);
+    }
+}
