@@ -99,7 +99,7 @@ pub struct Received {
 /// How much one poll takes at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PollLimits {
-    /// Most records.
+    /// Most records; with 0 a poll brings only changes of the assignment.
     pub max_records: usize,
     /// Most bytes of values; a single record may be larger.
     pub max_bytes: usize,

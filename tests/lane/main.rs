@@ -1,6 +1,8 @@
 //! The lane over in-memory ports under a seeded scheduler that lets lanes take turns between any two
 //! effects, crashes them there, takes their partitions away and makes the ports fail.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+
 mod checker;
 mod feed;
 mod schedule;

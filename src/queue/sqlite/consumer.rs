@@ -119,14 +119,10 @@ impl SqliteConsumer {
         let earliest: BTreeMap<_, _> = firsts.iter().map(|mark| place(mark.position)).collect();
         Ok(partitions
             .iter()
-            .map(|partition| {
-                let end = self.end(*partition);
-                Assignment {
-                    partition: *partition,
-                    committed: committed.get(partition).copied(),
-                    earliest: earliest.get(partition).copied().unwrap_or(end),
-                    end,
-                }
+            .map(|partition| Assignment {
+                partition: *partition,
+                committed: committed.get(partition).copied(),
+                earliest: earliest.get(partition).copied().unwrap_or_else(|| self.end(*partition)),
             })
             .collect())
     }
@@ -165,7 +161,7 @@ impl SqliteConsumer {
             .map(|(partition, cursor)| (*partition, cursor.next, state.ends[partition.0 as usize]))
             .filter(|(_, next, end)| next < end)
             .collect();
-        let max_records = max_records.max(1) as u64;
+        let max_records = max_records as u64;
         let share = max_records.div_ceil(waiting.len().max(1) as u64);
         let mut left = max_records;
         let mut ranges: Vec<_> = waiting
@@ -299,6 +295,10 @@ impl Consumer for SqliteConsumer {
         let next = found.map_err(|cause| queue_error(action, Arc::new(cause)))?;
         self.cursors.insert(partition, Cursor { next, sought: true });
         Ok(next)
+    }
+
+    async fn end_offset(&mut self, partition: Partition) -> Result<Offset, QueueError> {
+        Ok(self.end(partition))
     }
 
     async fn commit(&mut self, offsets: &[(Partition, Offset)]) -> Result<(), QueueError> {
