@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::account::{AccountExtId, BusinessUnit, CommunicationNumber, Outcome, Verdict};
 use crate::events::{REQUEST_ACCEPTED, REQUEST_REJECTED};
@@ -29,18 +30,31 @@ pub(super) struct Settled {
 }
 
 /// The answer to one item.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = BatchAccountResultApi)]
 pub(super) struct ItemResult<'a> {
+    /// Whether the item was accepted.
     result_type: &'static str,
+    /// Unique number of the communication.
+    #[schema(max_length = 255)]
     communication_number: &'a str,
+    /// External account identification number.
     account_ext_id: &'a str,
+    /// The business unit the account counts for, if any.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     business_unit: Option<&'a str>,
+    /// Code of the reason for a rejection.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     error_code: Option<&'static str>,
+    /// The code in words.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     error_description: Option<&'static str>,
+    /// Time from queueing to the outcome, in milliseconds.
+    #[schema(format = Int64)]
     time_elapsed_ms: u64,
 }
 
@@ -73,10 +87,14 @@ impl ItemResult<'_> {
 }
 
 /// The answer to a batch.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = BatchAccountsResponseDataApi)]
 pub(super) struct BatchAnswer<'a> {
+    /// One result per item, in the order of the request.
     results: Vec<ItemResult<'a>>,
+    /// Time from the request to the answer, in milliseconds.
+    #[schema(format = Int64)]
     time_elapsed_ms: u64,
 }
 
@@ -129,7 +147,7 @@ mod tests {
     #[test]
     fn all_accepted_reads_as_the_contracts_example() {
         let item = settled("accountExtId0", Some(decided(Verdict::Accepted)), 203);
-        let example = include_str!("../../tests/http/examples/all-accepted.json");
+        let example = include_str!("openapi/examples/all-accepted.json");
         assert_eq!(pretty(&[item.clone(), item], 408), example.trim_end());
     }
 
@@ -137,7 +155,7 @@ mod tests {
     fn a_partial_rejection_reads_as_the_contracts_example() {
         let first = settled("accountExtId0", Some(decided(Verdict::Accepted)), 203);
         let second = settled("accountExtId1", Some(decided(Verdict::Rejected(RejectionCode::O005))), 20);
-        let example = include_str!("../../tests/http/examples/partial-rejection.json");
+        let example = include_str!("openapi/examples/partial-rejection.json");
         assert_eq!(pretty(&[first, second], 223), example.trim_end());
     }
 

@@ -9,6 +9,7 @@ use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use chrono::{SecondsFormat, Utc};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::account::{Place, SchemaErrors};
 use crate::queue::QueueError;
@@ -264,13 +265,21 @@ fn listed(mut texts: Vec<String>, total: usize) -> Vec<String> {
 }
 
 /// The contract's error body.
-#[derive(Serialize)]
-struct ErrorBody<'a> {
+#[derive(Serialize, ToSchema)]
+#[schema(as = ApiAdapterErrorResponse)]
+pub(super) struct ErrorBody<'a> {
+    /// When the request was refused.
+    #[schema(format = DateTime)]
     timestamp: String,
+    /// The HTTP status.
     status: u16,
+    /// The status in words.
     error: &'static str,
+    /// The path of the request.
     path: &'a str,
+    /// What is wrong, each with its place; the first 100, then how many more.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false, max_items = 101)]
     errors: Vec<String>,
 }
 
@@ -288,13 +297,16 @@ impl<'a> ErrorBody<'a> {
 }
 
 /// The contract's body of a 401.
-#[derive(Serialize)]
-struct UnauthorizedBody {
+#[derive(Serialize, ToSchema)]
+#[schema(as = Unauthorized)]
+pub(super) struct UnauthorizedBody {
+    #[schema(inline)]
     error: UnauthorizedCode,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct UnauthorizedCode {
+    /// Always `unauthorized`.
     code: &'static str,
 }
 
@@ -307,11 +319,16 @@ pub(super) const FAILED_CODE: &str = "500";
 pub(super) const FAILED_DESCRIPTION: &str = "Processing failed";
 
 /// The contract's body of an internal failure.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct Failure {
+#[schema(as = ProcessingFailure)]
+pub(super) struct Failure {
+    /// Always `500`.
     error_code: &'static str,
+    /// The code in words.
     error_description: &'static str,
+    /// Time from the request to the failure, in milliseconds.
+    #[schema(format = Int64)]
     time_elapsed_ms: u64,
 }
 

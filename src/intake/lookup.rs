@@ -1,6 +1,7 @@
 //! What can be asked for: the outcomes of a number, and the lists that codes come from.
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::account::{Classifier, CommunicationNumber, Outcome, Verdict, currencies};
 use crate::events::{EventData, event_type};
@@ -15,23 +16,35 @@ use super::errors::{FAILED_CODE, FAILED_DESCRIPTION, Refusal, Unavailable};
 const MAX_OUTCOMES: usize = 100;
 
 /// What became of a communication.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = CommunicationEvents)]
 pub(super) struct Events<'a> {
+    /// The events that told its outcomes.
+    #[schema(inline)]
     events: Vec<Event<'a>>,
+    /// Why it was rejected, if it was.
+    #[schema(inline)]
     errors: Vec<Error>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct Event<'a> {
+    /// Type of the event.
     r#type: String,
+    /// The communication's number.
     source: &'a str,
+    /// The account's external id.
     subject: &'a str,
+    /// What the event carried.
+    #[schema(value_type = Object)]
     data: EventData<'a>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct Error {
+    /// Code of the reason.
     code: &'static str,
+    /// The code in words.
     description: &'static str,
 }
 
@@ -83,9 +96,12 @@ impl<Q: Queue, S: Store> Intake<Q, S> {
 }
 
 /// An entry of a classifier.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ClassifierEntry)]
 pub(super) struct Entry<'a> {
+    /// The code to send.
     code: &'a str,
+    /// What it stands for.
     name: &'a str,
 }
 

@@ -11,7 +11,7 @@ use super::Intake;
 use super::answers::{Settled, Subject};
 use super::auth::Token;
 use super::errors::Refusal;
-use super::routes::Received;
+use super::receive::Received;
 
 impl<Q: Queue, S: Store> Intake<Q, S> {
     /// The outcomes that `received` would have if it were submitted alone, now.

@@ -15,7 +15,7 @@ use crate::harness::{
 };
 use crate::ports::{FakeQueue, INBOX, accepted, eventually, rejected};
 
-const EXAMPLE: &str = include_str!("examples/mandatory-fields.json");
+const EXAMPLE: &str = include_str!("../../src/intake/openapi/examples/mandatory-fields.json");
 
 /// Keys of the records of each publish call.
 fn waves(queue: &FakeQueue) -> Vec<Vec<String>> {
