@@ -116,6 +116,8 @@ pub struct Assignment {
     pub committed: Option<Offset>,
     /// The first offset the log still holds (the end when it is empty).
     pub earliest: Offset,
+    /// The end of the log when the partition was given; [`Consumer::end_offset`] tells it as of now.
+    pub end: Offset,
 }
 
 /// What a poll brings.

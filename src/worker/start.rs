@@ -96,6 +96,7 @@ mod tests {
             partition: LOG.partition,
             committed: committed.map(Offset),
             earliest: Offset(range.start),
+            end: Offset(range.end),
         };
         start_offset(LOG, &assignment, applied.map(Offset), Offset(range.end))
     }

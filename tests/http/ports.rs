@@ -103,6 +103,9 @@ impl Consumer for NoConsumer {
     async fn seek(&mut self, _: Partition, _: Start) -> Result<Offset, QueueError> {
         match *self {}
     }
+    async fn end_offset(&mut self, _: Partition) -> Result<Offset, QueueError> {
+        match *self {}
+    }
     async fn commit(&mut self, _: &[(Partition, Offset)]) -> Result<(), QueueError> {
         match *self {}
     }

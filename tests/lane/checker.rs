@@ -269,13 +269,12 @@ fn rule(account: &Account, state: Option<&Account>) -> Option<RejectionCode> {
         return Some(RejectionCode::A001);
     }
     match (state, account.action) {
-        (None, Action::Create) => None,
         (None, Action::Update) => Some(RejectionCode::A010),
         (Some(state), _) if state.business_entity_ext_id != account.business_entity_ext_id => {
             Some(RejectionCode::A011)
         }
         (Some(_), Action::Create) => Some(RejectionCode::A009),
-        (Some(_), Action::Update) => None,
+        (None, Action::Create) | (Some(_), Action::Update) => None,
     }
 }
 

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::memory::store::POISON;
 
-/// A small generator of good enough randomness (SplitMix64), so that a seed means the same for ever.
+/// A small generator of good enough randomness (`SplitMix64`), so that a seed means the same for ever.
 pub struct Random(pub u64);
 
 impl Random {

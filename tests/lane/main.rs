@@ -57,7 +57,6 @@ fn a_foreign_producer_that_spreads_an_account_over_partitions_breaks_no_rule() {
 fn must_be_noticed(schedule: Schedule, expected: &str) {
     let found: Vec<String> =
         (0..seeds()).filter_map(|seed| violation(seed, schedule)).take(50).collect();
-    eprintln!("{} of {}", found.len(), seeds());
     assert!(!found.is_empty(), "no seed noticed that a guard was off");
     assert!(
         found.iter().any(|violation| violation.contains(expected)),

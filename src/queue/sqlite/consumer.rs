@@ -119,10 +119,14 @@ impl SqliteConsumer {
         let earliest: BTreeMap<_, _> = firsts.iter().map(|mark| place(mark.position)).collect();
         Ok(partitions
             .iter()
-            .map(|partition| Assignment {
-                partition: *partition,
-                committed: committed.get(partition).copied(),
-                earliest: earliest.get(partition).copied().unwrap_or_else(|| self.end(*partition)),
+            .map(|partition| {
+                let end = self.end(*partition);
+                Assignment {
+                    partition: *partition,
+                    committed: committed.get(partition).copied(),
+                    earliest: earliest.get(partition).copied().unwrap_or(end),
+                    end,
+                }
             })
             .collect())
     }

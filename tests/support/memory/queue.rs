@@ -323,7 +323,8 @@ impl MemoryConsumer {
 
     fn assignment(&self, partition: Partition) -> Assignment {
         let committed = self.with_group(|group| group.committed.get(&(self.topic, partition)).copied());
-        Assignment { partition, committed, earliest: Offset(0) }
+        let end = self.queue.lock().end(self.topic, partition);
+        Assignment { partition, committed, earliest: Offset(0), end }
     }
 
     fn records(&mut self, limits: PollLimits) -> Polled {

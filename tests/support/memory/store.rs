@@ -180,7 +180,7 @@ impl Store for MemoryStore {
         let applied = {
             let mut state = self.lock();
             match state.outage("apply") {
-                Err(error) if state.outages % 2 == 0 => Err(error),
+                Err(error) if state.outages.is_multiple_of(2) => Err(error),
                 Err(error) => state.apply(plan).and(Err(error)),
                 Ok(()) => state.apply(plan),
             }
