@@ -250,37 +250,3 @@ fn the_schema_knows_every_key_with_its_default() {
         );
     }
 }
-
-#[test]
-fn a_mistyped_log_level_is_refused() {
-    for good in ["info", "off", "info,penstock::worker=debug", "TRACE"] {
-        assert!(load(&format!("telemetry.log_level = '{good}'"), &[]).is_ok(), "{good}");
-    }
-    for wrong in ["inof", "", "penstock=lots", "info,"] {
-        let found = problems(&format!("telemetry.log_level = '{wrong}'"), &[]);
-        assert!(
-            found[0].starts_with("telemetry.log_level (from penstock.toml:1): must be"),
-            "{found:?}"
-        );
-    }
-}
-
-#[test]
-fn settings_that_must_fit_each_other_are_compared() {
-    let file = "
-        intake.max_body = '100MB'
-        intake.outcome_wait = '1m'
-        intake.listen = '127.0.0.1:9464'
-        worker.dead_letter_share = 2
-        events.type_prefix = 'bank..penstock'";
-    let found = problems(file, &[]).join("\n");
-    for part in [
-        "intake.max_bytes_in_flight (from default): is less than intake.max_body (100MB)",
-        "intake.outcome_wait (from penstock.toml:3): is longer than intake.max_outcome_wait (30s)",
-        "admin.listen (from default): is the same address as intake.listen",
-        "worker.dead_letter_share (from penstock.toml:5): must be from 0 to 1",
-        "events.type_prefix (from penstock.toml:6): must be names",
-    ] {
-        assert!(found.contains(part), "no {part:?} in {found}");
-    }
-}

@@ -20,7 +20,6 @@ async fn dev_serves_what_it_prints_and_ends_when_asked() {
     ] {
         assert!(dev.banner.contains(part), "no {part:?} in {}", dev.banner);
     }
-    assert_eq!(dev.get(&format!("{}/docs", dev.url)).await.0, 200);
     assert_eq!(dev.get(&format!("{}/healthz", dev.admin)).await.0, 200);
     assert_eq!(dev.get(&format!("{}/readyz", dev.admin)).await.0, 200);
     assert_eq!(dev.get(&format!("{}/metrics", dev.url)).await.0, 404, "never beside the intake");
@@ -85,24 +84,6 @@ async fn the_known_token_is_refused_beyond_this_machine() {
     let output = tokio::time::timeout(DEADLINE, command.output()).await.unwrap().unwrap();
     assert_eq!(output.status.code(), Some(4));
     assert!(text(&output.stderr).contains("--token"), "{}", text(&output.stderr));
-}
-
-#[tokio::test]
-async fn a_lane_that_cannot_go_on_ends_the_process() {
-    let directory = tempfile::tempdir().unwrap();
-    let mut dev = Dev::start(&directory, &[]).await;
-    dev.send(example_batch()).await;
-    dev.terminate().await;
-    assert!(dev.ended().await.success(), "{}", dev.log());
-    for file in ["store.db", "store.db-wal", "store.db-shm"] {
-        let _may_be_missing = std::fs::remove_file(directory.path().join("data").join(file));
-    }
-    let without_store = tokio::time::timeout(DEADLINE, Dev::command(&directory, &[]).output()).await;
-    let without_store = without_store.unwrap().unwrap();
-    assert_eq!(without_store.status.code(), Some(1));
-    let log = text(&without_store.stderr);
-    let message = log.lines().last().unwrap();
-    assert!(message.starts_with("error: a worker lane stopped: "), "{log}");
 }
 
 /// A request whose last byte is still to come, and that byte.

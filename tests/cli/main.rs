@@ -2,7 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
+mod audit;
 mod canary;
 mod commands;
 mod dev;
+mod example;
+mod kill;
 mod process;

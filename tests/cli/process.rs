@@ -48,12 +48,18 @@ pub(crate) struct Dev {
 impl Dev {
     /// Starts it in `directory` and waits until it serves.
     pub(crate) async fn start(directory: &TempDir, arguments: &[&str]) -> Self {
+        Self::spawn(directory, Self::command(directory, arguments)).await
+    }
+
+    /// Starts it in `directory` on an address that clients know.
+    pub(crate) async fn start_at(directory: &TempDir, address: &str) -> Self {
+        Self::spawn(directory, Self::command_at(directory, address)).await
+    }
+
+    async fn spawn(directory: &TempDir, mut command: Command) -> Self {
         let log = directory.path().join("log");
-        let mut child = Self::command(directory, arguments)
-            .stdout(Stdio::piped())
-            .stderr(std::fs::File::create(&log).unwrap())
-            .spawn()
-            .unwrap();
+        let mut child =
+            command.stdout(Stdio::piped()).stderr(std::fs::File::create(&log).unwrap()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut banner = String::new();
         let read = async {
@@ -73,10 +79,26 @@ impl Dev {
 
     /// The command that [`Dev::start`] runs.
     pub(crate) fn command(directory: &TempDir, arguments: &[&str]) -> Command {
-        let data_dir = directory.path().join("data").display().to_string();
-        let mut command = penstock(&["dev", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
-        command.args(["--data-dir", &data_dir]).args(arguments);
+        let mut command = Self::command_at(directory, "127.0.0.1:0");
+        command.args(arguments);
         command
+    }
+
+    fn command_at(directory: &TempDir, address: &str) -> Command {
+        let mut command = penstock(&["dev", "--listen", address, "--admin-listen", "127.0.0.1:0"]);
+        command.arg("--data-dir").arg(directory.path().join("data"));
+        command
+    }
+
+    /// Ends it at once, wherever it is (SIGKILL).
+    pub(crate) async fn kill(mut self) {
+        self.child.kill().await.unwrap();
+    }
+
+    /// Asks it to end (SIGTERM), and sees to it that it does so in order.
+    pub(crate) async fn stop(mut self) {
+        self.terminate().await;
+        assert!(self.ended().await.success(), "{}", self.log());
     }
 
     /// What it has logged so far.

@@ -9,7 +9,6 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Args;
-use secrecy::{ExposeSecret, SecretString};
 
 use crate::settings::{Loaded, Problem, Settings, SettingsError, Sha256Digest, TokenSettings};
 use crate::telemetry::start_log;
@@ -40,7 +39,7 @@ pub(super) struct DevArgs {
     data_dir: Option<PathBuf>,
     /// Bearer token that clients may use besides the configured ones [default: dev, if none is configured]
     #[arg(long)]
-    token: Option<SecretString>,
+    token: Option<String>,
 }
 
 /// Runs `penstock dev` until it is asked to stop.
@@ -59,7 +58,7 @@ pub(super) fn run(args: DevArgs) -> anyhow::Result<Exit> {
             intake: pipeline.intake_address(),
             admin: pipeline.admin_address(),
             data_dir: &settings.data_dir,
-            token: token.as_ref().map(ExposeSecret::expose_secret),
+            token: token.as_deref(),
         };
         // Whoever started the process may have closed its output; that is no reason to end.
         let _ = write!(io::stdout(), "{banner}").and_then(|()| io::stdout().flush());
@@ -85,12 +84,12 @@ fn load(args: DevArgs) -> Result<Loaded, SettingsError> {
 
 /// Lets clients in by the token given, or by the known one when nobody could enter otherwise.
 /// Returns the token, if it is known here.
-fn add_token(settings: &mut Settings, given: Option<SecretString>) -> Option<SecretString> {
-    let known = || settings.auth.tokens.is_empty().then(|| SecretString::from(KNOWN_TOKEN));
+fn add_token(settings: &mut Settings, given: Option<String>) -> Option<String> {
+    let known = || settings.auth.tokens.is_empty().then(|| KNOWN_TOKEN.to_owned());
     let token = given.or_else(known)?;
     settings.auth.tokens.push(TokenSettings {
         name: "dev".to_owned(),
-        sha256: Sha256Digest::of(token.expose_secret()),
+        sha256: Sha256Digest::of(&token),
         business_units: Vec::new(),
         scopes: TokenSettings::all_scopes(),
     });
@@ -128,7 +127,7 @@ mod tests {
             ..Sources::default()
         };
         let mut settings = Loaded::from(sources).unwrap().settings;
-        add_token(&mut settings, given.map(SecretString::from));
+        add_token(&mut settings, given.map(str::to_owned));
         settings
     }
 
@@ -145,7 +144,7 @@ mod tests {
     #[test]
     fn the_known_token_is_not_added_to_configured_ones() {
         let mut settings = settings("127.0.0.1:0", Some("a secret of our own"));
-        assert!(add_token(&mut settings, None).is_none());
+        assert_eq!(add_token(&mut settings, None), None);
         assert_eq!(settings.auth.tokens.len(), 1);
     }
 }

@@ -2,10 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::dev::{Dev, post};
-
-const BATCH: &str = include_str!("../../examples/batch.json");
-const PATH: &str = "/amlyze-ws-rest/batch-accounts";
+use crate::process::{Dev, example_batch};
 
 /// The answer without its times, which alone may differ.
 fn timeless(mut answer: Value) -> Value {
@@ -18,16 +15,15 @@ fn timeless(mut answer: Value) -> Value {
 }
 
 async fn send(dev: &Dev) -> Value {
-    let (status, answer) = post(&dev.url, PATH, BATCH).await;
+    let (status, answer) = dev.send(example_batch()).await;
     assert_eq!(status, 200);
     timeless(answer)
 }
 
 #[tokio::test]
 async fn the_example_gets_the_same_outcomes_whenever_it_is_sent() {
-    let folder = tempfile::tempdir().unwrap();
-    let data = folder.path().join("data");
-    let dev = Dev::start(&data);
+    let directory = tempfile::tempdir().unwrap();
+    let dev = Dev::start(&directory, &[]).await;
     let expected = json!({ "results": [
         {
             "resultType": "REQUEST_ACCEPTED",
@@ -46,8 +42,8 @@ async fn the_example_gets_the_same_outcomes_whenever_it_is_sent() {
     ]});
     assert_eq!(send(&dev).await, expected, "to an empty store");
     assert_eq!(send(&dev).await, expected, "sent again");
-    dev.kill();
-    let dev = Dev::start(&data);
+    dev.kill().await;
+    let dev = Dev::start(&directory, &[]).await;
     assert_eq!(send(&dev).await, expected, "after kill -9");
-    assert!(dev.stop().success());
+    dev.stop().await;
 }

@@ -11,8 +11,9 @@ use penstock::queue::sqlite::{SqliteQueue, SqliteQueueOptions};
 use penstock::queue::{Consumer, PollLimits, Polled, Queue, Received, Start, Topic};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteRow};
 use sqlx::{ConnectOptions, Connection, Row};
+use tempfile::TempDir;
 
-use crate::dev::{Dev, penstock};
+use crate::process::{Dev, run, text};
 
 /// Where a submission stands: partition and offset.
 type Place = (u32, u64);
@@ -159,23 +160,23 @@ async fn read_topic(queue: &SqliteQueue, topic: Topic) -> Vec<Received> {
 }
 
 /// A small store with outcomes of every kind, left by a stopped server.
-fn left_by_a_load(data: &Path) {
-    let dev = Dev::start(data);
-    let mut load = penstock();
-    load.args(["load", "--items", "400", "--batch-size", "20", "--connections", "1"]);
-    load.args(["--invalid", "10%", "--repeat", "10%", "--conflict", "10%", "--update", "10%"]);
-    let output = load.args(["--url", &dev.url]).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
-    assert!(dev.stop().success());
+async fn left_by_a_load(directory: &TempDir) {
+    let dev = Dev::start(directory, &[]).await;
+    let mut load = vec!["load", "--url", &dev.url, "--items", "400", "--batch-size", "20"];
+    load.extend(["--connections", "1", "--invalid", "10%", "--repeat", "10%"]);
+    load.extend(["--conflict", "10%", "--update", "10%", "--seed", "1"]);
+    let output = run(&load).await;
+    assert!(output.status.success(), "{}{}", text(&output.stderr), text(&output.stdout));
+    dev.stop().await;
 }
 
 /// The audit is worth something only if it fails where something is wrong.
 #[tokio::test]
 async fn the_audit_finds_what_is_wrong() {
-    let folder = tempfile::tempdir().unwrap();
-    let data = folder.path().join("data");
-    left_by_a_load(&data);
-    assert!(audit(&data).await > 300);
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    left_by_a_load(&directory).await;
+    assert!(audit(&data).await > 200);
     let wrongs = [
         ("store.db", "DELETE FROM communications WHERE id = 7"),
         ("store.db", "DELETE FROM rejections WHERE id = 7"),
@@ -188,7 +189,7 @@ async fn the_audit_finds_what_is_wrong() {
         ("queue.db", "DELETE FROM records WHERE position = (SELECT max(position) FROM records)"),
     ];
     for (index, (file, wrong)) in wrongs.into_iter().enumerate() {
-        let copy = folder.path().join(format!("wrong-{index}"));
+        let copy = directory.path().join(format!("wrong-{index}"));
         std::fs::create_dir(&copy).unwrap();
         for name in ["store.db", "queue.db"] {
             std::fs::copy(data.join(name), copy.join(name)).unwrap();
