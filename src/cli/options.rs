@@ -4,8 +4,6 @@ use std::collections::BTreeSet;
 use std::io::{self, IsTerminal};
 use std::time::Duration;
 
-use anyhow::Context;
-
 use crate::account::{BusinessUnit, Generation};
 use crate::intake::{
     Authenticator, BusinessUnits, IntakeOptions, Scope, ServerOptions, Token, TokenDigest,
@@ -113,7 +111,7 @@ fn token(settings: &TokenSettings) -> anyhow::Result<Token> {
         settings.business_units.iter().map(unit).collect::<anyhow::Result<_>>()?;
     Ok(Token {
         name: settings.name.clone(),
-        digest: TokenDigest::parse(&settings.sha256.to_string()).context("auth.tokens")?,
+        digest: TokenDigest::from_bytes(settings.sha256.bytes()),
         business_units: BusinessUnits::from_list(units),
         scopes: settings.scopes.iter().map(|scope| self::scope(*scope)).collect::<BTreeSet<_>>(),
     })

@@ -37,7 +37,7 @@ use crate::telemetry::Metrics;
 use body::Gate;
 use waiting::Waiting;
 
-pub use auth::{Authenticator, BusinessUnits, InvalidDigest, Scope, Token, TokenDigest};
+pub use auth::{Authenticator, BusinessUnits, Scope, Token, TokenDigest};
 pub use server::{ServerOptions, serve};
 
 /// Longest time a readiness check may take.

@@ -172,16 +172,14 @@ impl FromStr for Sha256Digest {
 
     fn from_str(text: &str) -> Result<Self, UnitError> {
         let refused = || UnitError("must be a SHA-256 of 64 hexadecimal digits".into());
+        let digit = |byte: u8| char::from(byte).to_digit(16);
         let mut digest = [0; 32];
-        if text.len() != 64 || !text.is_ascii() {
+        if text.len() != 64 {
             return Err(refused());
         }
-        for (place, byte) in digest.iter_mut().enumerate() {
-            let digits = text.get(2 * place..2 * place + 2).unwrap_or_default();
-            // A sign is no digit, though numbers may have one.
-            let digits = Some(digits).filter(|pair| pair.bytes().all(|c| c.is_ascii_hexdigit()));
-            let value = digits.and_then(|pair| u8::from_str_radix(pair, 16).ok());
-            *byte = value.ok_or_else(refused)?;
+        for (byte, pair) in digest.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+            let value = digit(pair[0]).zip(digit(pair[1])).map(|(high, low)| high * 16 + low);
+            *byte = value.and_then(|value| u8::try_from(value).ok()).ok_or_else(refused)?;
         }
         Ok(Self(digest))
     }
@@ -209,6 +207,7 @@ mod tests {
         }
         let digest = Sha256Digest::of("dev").to_string();
         assert_eq!(digest.parse::<Sha256Digest>().unwrap().to_string(), digest);
+        assert_eq!(digest.to_uppercase().parse::<Sha256Digest>().unwrap().to_string(), digest);
     }
 
     #[test]
@@ -222,8 +221,9 @@ mod tests {
         assert!("16".parse::<ByteSize>().is_err());
         assert!("99999999999999999GB".parse::<ByteSize>().is_err());
         assert!("3".parse::<Span>().is_err());
-        assert!("+f".repeat(32).parse::<Sha256Digest>().is_err());
-        assert!("abc".parse::<Sha256Digest>().is_err());
+        for wrong in ["", "00", &"+f".repeat(32), &"0".repeat(63), &"é".repeat(32)] {
+            assert!(wrong.parse::<Sha256Digest>().is_err(), "{wrong:?}");
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::process::Dev;
+use crate::process::{Dev, text};
 
 /// Values nobody would write by chance, by the field they are planted in.
 const CANARIES: [(&str, &str); 7] = [
@@ -90,19 +90,53 @@ async fn planted_values_show_up_nowhere() {
         }
     }
     assert_eq!(refused, 9, "every body that breaks the schema is refused");
-    let client = reqwest::Client::new();
-    let url = format!("{}/amlyze-ws-rest/batch-accounts", dev.url);
-    let unauthorized = client.post(&url).bearer_auth(secret).body("{}").send().await.unwrap();
-    assert_eq!(unauthorized.status(), 401);
-    assert_clean("an answer to a wrong token", &unauthorized.text().await.unwrap());
+    let whole = account("n1").to_string();
+    let others = [
+        // A wrong token, a refused account, and values where no value belongs.
+        ("batch-accounts", secret, "application/json", "{}".to_owned(), 401),
+        ("account", "dev", "application/json", whole.replace("\"ACTIVE\"", "\"CANARY\""), 400),
+        ("validate-batch-accounts", "dev", "application/json", whole.clone(), 400),
+        ("batch-accounts", "dev", "text/CANARY", whole, 415),
+    ];
+    for (path, token, content_type, body, expected) in others.clone() {
+        let request = reqwest::Client::new()
+            .post(format!("{}/amlyze-ws-rest/{path}", dev.url))
+            .header("content-type", content_type)
+            .header("prefer", "wait=CANARY")
+            .bearer_auth(token)
+            .body(body);
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status(), expected, "{path}");
+        assert_clean(path, &response.text().await.unwrap());
+    }
+    // The answer says which path is not there; the log does not.
+    assert_eq!(dev.get(&format!("{}/accounts/CANARY-EXT-7f31?iban=CANARY", dev.url)).await.0, 404);
 
     assert_clean("the metrics", &dev.get(&format!("{}/metrics", dev.admin)).await.1);
     assert_clean("the readiness", &dev.get(&format!("{}/readyz", dev.admin)).await.1);
     dev.terminate().await;
     assert!(dev.ended().await.success(), "{}", dev.log());
     let log = dev.log();
-    assert_eq!(log.matches("request answered").count(), batches().len() + 1, "every request is logged");
+    assert_eq!(log.matches("request answered").count(), batches().len() + others.len() + 1);
     for line in log.lines() {
         assert_clean("the log", line);
     }
+}
+
+/// Set for the process that is to panic.
+const PANIC: &str = "TEST_PANIC";
+
+#[tokio::test]
+async fn a_panic_is_logged_by_its_place_without_its_words() {
+    if std::env::var_os(PANIC).is_some() {
+        penstock::telemetry::start_log(penstock::telemetry::LineFormat::Json, "trace").unwrap();
+        panic!("{}", account("n1"));
+    }
+    let mut again = tokio::process::Command::new(std::env::current_exe().unwrap());
+    again.args(["--exact", "canary::a_panic_is_logged_by_its_place_without_its_words", "--nocapture"]);
+    let output = again.env(PANIC, "1").output().await.unwrap();
+    assert!(!output.status.success());
+    let log = text(&output.stderr);
+    assert!(log.contains("tests/cli/canary.rs:"), "{log}");
+    assert_clean("the log of a panic", &log);
 }

@@ -63,6 +63,20 @@ async fn a_directory_belongs_to_one_process() {
 }
 
 #[tokio::test]
+async fn a_foreign_file_is_refused_and_left_as_it_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("data/queue.db");
+    std::fs::create_dir(directory.path().join("data")).unwrap();
+    std::fs::write(&file, "somebody's diary").unwrap();
+    let output = tokio::time::timeout(DEADLINE, Dev::command(&directory, &[]).output()).await;
+    let output = output.unwrap().unwrap();
+    assert_eq!(output.status.code(), Some(5));
+    let message = text(&output.stderr);
+    assert!(message.contains("queue.db"), "{message}");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "somebody's diary");
+}
+
+#[tokio::test]
 async fn a_port_in_use_is_one_clear_line() {
     let directory = tempfile::tempdir().unwrap();
     let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
