@@ -2,13 +2,15 @@
 
 /// Appends records. `?1` is a JSON array of `[position, time, start, key, value, headers]`: where in
 /// the blob `?2` a record starts (from 1), and how long its three parts are, which follow each other.
+/// `MATERIALIZED` keeps `SQLite` from rendering a row's JSON again for each of its columns.
 pub const APPEND: &str = "
+WITH rows (value) AS MATERIALIZED (SELECT value FROM jsonb_each(?1))
 INSERT INTO records (position, appended_at_ms, key, value, headers)
 SELECT value ->> 0, value ->> 1,
        substr(?2, value ->> 2, value ->> 3),
        substr(?2, (value ->> 2) + (value ->> 3), value ->> 4),
        substr(?2, (value ->> 2) + (value ->> 3) + (value ->> 4), value ->> 5)
-FROM json_each(?1)";
+FROM rows";
 
 /// Records of an array of `[first position, last position]`, range by range.
 pub const READ: &str = "
