@@ -4,7 +4,9 @@
 
 use serde_json::Value;
 use utoipa::ToSchema;
-use utoipa::openapi::schema::{Object, SchemaType, Type};
+use utoipa::openapi::schema::{
+    KnownFormat, Object, ObjectBuilder, OneOfBuilder, Schema, SchemaFormat, SchemaType, Type,
+};
 
 /// What every free text must match.
 pub(super) const NO_NUL_PATTERN: &str = "^[^\\u0000]*$";
@@ -47,7 +49,7 @@ pub(in super::super) struct AccountBody {
     #[schema(max_length = 255)]
     business_unit: Option<String>,
     /// When the account was closed. Mandatory if `accountStatus` is `CLOSED`.
-    #[schema(format = DateTime)]
+    #[schema(schema_with = optional_date_time)]
     closing_date: Option<String>,
     /// Unique number of the communication.
     #[schema(min_length = 1, max_length = 255)]
@@ -65,6 +67,17 @@ pub(in super::super) struct AccountBody {
     requester: String,
     /// Why the account is suspended. Only if `accountStatus` is `SUSPENDED`.
     suspension_reasons: Option<String>,
+}
+
+/// A date-time or null. The two are kept apart, as a format says nothing of other types.
+fn optional_date_time() -> Schema {
+    let date_time = ObjectBuilder::new()
+        .schema_type(Type::String)
+        .format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)));
+    let null = ObjectBuilder::new().schema_type(Type::Null);
+    let description = "When the account was closed. Mandatory if `accountStatus` is `CLOSED`.";
+    let either = OneOfBuilder::new().item(date_time).item(null).description(Some(description));
+    Schema::OneOf(either.build())
 }
 
 /// Limits a text to `values`, and null where that is allowed.
@@ -107,6 +120,9 @@ mod tests {
 
     /// A value that the schema of one property allows.
     fn example_of(property: &Value) -> Value {
+        if let Some(alternatives) = property["oneOf"].as_array() {
+            return example_of(&alternatives[0]);
+        }
         if let Some(allowed) = property["enum"].as_array() {
             return allowed[0].clone();
         }
