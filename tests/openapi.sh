@@ -50,7 +50,7 @@ start() {
 }
 
 start
-schemathesis run "$(address)/openapi.json" \
+schemathesis --config-file tests/openapi.toml run "$(address)/openapi.json" \
     --header "Authorization: Bearer dev" \
     --checks all \
     --max-examples "$EXAMPLES" \

@@ -5,7 +5,7 @@ use std::fmt;
 
 use bytes::Bytes;
 use serde::Deserialize;
-use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::request::{Account, ItemError, problem_of};
@@ -35,11 +35,7 @@ pub fn parse_batch(body: &Bytes, limits: BatchLimits) -> Result<Vec<BatchItem>, 
     let text = utf8(body)?;
     let envelope: BatchBody<'_> = serde_json::from_str(text)
         .map_err(|error| SchemaErrors::one(Place::Body, problem_of(&error)))?;
-    let accounts = envelope.accounts()?;
-    if accounts.len() > limits.max_items {
-        let problem = Problem::TooManyItems { max_items: limits.max_items };
-        return Err(SchemaErrors::one(Place::BodyField("accounts"), problem));
-    }
+    let accounts = envelope.accounts(limits.max_items)?;
     let mut items = Vec::with_capacity(accounts.len());
     let mut errors = SchemaErrors::default();
     for (index, raw) in accounts.into_iter().enumerate() {
@@ -101,15 +97,20 @@ enum BatchBody<'a> {
 }
 
 impl<'a> BatchBody<'a> {
-    fn accounts(self) -> Result<Vec<&'a RawValue>, SchemaErrors> {
+    fn accounts(self, max_items: usize) -> Result<Vec<&'a RawValue>, SchemaErrors> {
         let problem = match self {
             Self::Missing => Problem::Missing,
             Self::Repeated => Problem::Repeated,
             Self::Accounts(raw) => match raw.get() {
                 "null" => Problem::Null,
                 text if text.starts_with('[') => {
-                    return serde_json::from_str(text)
-                        .map_err(|error| SchemaErrors::one(Place::Body, problem_of(&error)));
+                    let items = Items { max_items }
+                        .deserialize(&mut serde_json::Deserializer::from_str(text))
+                        .map_err(|error| SchemaErrors::one(Place::Body, problem_of(&error)))?;
+                    match items {
+                        Some(items) => return Ok(items),
+                        None => Problem::TooManyItems { max_items },
+                    }
                 }
                 _ => Problem::WrongType { expected: "an array" },
             },
@@ -121,6 +122,44 @@ impl<'a> BatchBody<'a> {
 impl<'de> Deserialize<'de> for BatchBody<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_map(BatchBodyVisitor)
+    }
+}
+
+/// Reads the items of an array; none when there are more than `max_items`, of which no more than
+/// that are ever held: an item may be a single byte.
+#[derive(Clone, Copy)]
+struct Items {
+    max_items: usize,
+}
+
+impl<'de> DeserializeSeed<'de> for Items {
+    type Value = Option<Vec<&'de RawValue>>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Items {
+    type Value = Option<Vec<&'de RawValue>>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+        let mut items = Vec::new();
+        while items.len() < self.max_items {
+            match seq.next_element()? {
+                Some(item) => items.push(item),
+                None => return Ok(Some(items)),
+            }
+        }
+        if seq.next_element::<IgnoredAny>()?.is_none() {
+            return Ok(Some(items));
+        }
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(None)
     }
 }
 
@@ -147,5 +186,29 @@ impl<'de> Visitor<'de> for BatchBodyVisitor {
             };
         }
         Ok(body)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn total(accounts: &str, max_items: usize) -> Result<usize, String> {
+        let body = Bytes::from(format!("{{\"accounts\":{accounts}}}"));
+        let limits = BatchLimits { max_items, max_item_bytes: 1_000 };
+        match parse_batch(&body, limits) {
+            Ok(items) => Ok(items.len()),
+            Err(errors) => Err(errors.kept()[0].to_string()),
+        }
+    }
+
+    #[test]
+    fn a_batch_may_be_as_large_as_configured_and_no_larger() {
+        let too_many = |max_items| Err(format!("accounts: must have at most {max_items} items"));
+        assert_eq!(total("[]", 0), Ok(0));
+        assert_eq!(total("[1]", 0), too_many(0));
+        assert_eq!(total("[1,2]", 2), Err("accounts[0]: must be an object".to_owned()));
+        assert_eq!(total("[1,2,3]", 2), too_many(2));
+        assert_eq!(total("[1,2,3,4]", 2), too_many(2));
     }
 }

@@ -46,7 +46,8 @@ impl<Q: Queue, S: Store> Intake<Q, S> {
         let intake = self.clone();
         let life = async move { intake.carry(batch).await }.in_current_span();
         self.shared.tasks.spawn(life).await.unwrap_or_else(|error| {
-            tracing::error!(%error, "a batch ended before its time");
+            // The text of a panic may quote data, so it is not logged.
+            tracing::error!(panicked = error.is_panic(), "a batch ended before its time");
             Err(Refusal::Internal)
         })
     }

@@ -39,7 +39,8 @@ pub(super) async fn observe(State(observer): State<Observer>, request: Request, 
     let path = request.uri().path().to_owned();
     let matched = request.extensions().get::<MatchedPath>().cloned();
     let route = matched.as_ref().map_or("none", MatchedPath::as_str);
-    let span = tracing::info_span!(
+    // A span of the highest level, so that a line of any level has its fields.
+    let span = tracing::error_span!(
         "request",
         request_id = request_id.to_str().unwrap_or_default(),
         method = known_method(request.method()),

@@ -5,6 +5,7 @@
 mod batches;
 mod documents;
 mod harness;
+mod logs;
 mod lookups;
 mod malformed;
 mod ports;

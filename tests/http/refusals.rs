@@ -14,7 +14,7 @@ use crate::harness::{
     ALL, BATCH, Harness, JsonText, READER, SANDBOX, Setup, TWO_UNITS, account, account_with, body_of,
     errors_of, header,
 };
-use crate::ports::Mood;
+use crate::ports::{FakeQueue, Mood, accepted, eventually};
 
 #[tokio::test]
 async fn every_violation_is_named_up_to_a_limit() {
@@ -215,6 +215,24 @@ async fn a_queue_that_takes_nothing_is_answered_503() {
 }
 
 #[tokio::test]
+async fn a_defect_is_answered_as_a_failure() {
+    let queue = FakeQueue::new(|_| panic!("as the test says"));
+    let intake = Harness::with(Setup { queue, ..Setup::default() }).await;
+    let response = intake.post_batch(&[account("n1", "a1")]).send().await.unwrap();
+    assert_eq!(response.status(), 500);
+    let mut body = body_of(response).await;
+    assert!(body["timeElapsedMs"].take().is_u64());
+    let failure = json!({
+        "errorCode": "500",
+        "errorDescription": "Processing failed",
+        "timeElapsedMs": null,
+    });
+    assert_eq!(body, failure);
+    let health = intake.get("/classifier/currency").bearer_auth(ALL).send().await.unwrap();
+    assert_eq!(health.status(), 200);
+}
+
+#[tokio::test]
 async fn requests_beyond_the_budget_of_bytes_are_answered_503() {
     let intake = Harness::silent(|setup| {
         setup.intake.max_body_bytes = 2_000;
@@ -224,12 +242,12 @@ async fn requests_beyond_the_budget_of_bytes_are_answered_503() {
     let accounts: Vec<_> = (0..5).map(|index| account(&format!("n{index}"), "a")).collect();
     let first = intake.post_batch(&accounts).send();
     let rest = async {
-        crate::ports::eventually("the first is published", || intake.queue.count() == 5).await;
+        eventually("the first is published", || intake.queue.count() == 5).await;
         let refused = intake.post_batch(&accounts).send().await.unwrap();
         assert_eq!(refused.status(), 503);
         assert_eq!(header(&refused, "retry-after"), Some("1"));
         for record in &intake.queue.published()[0] {
-            intake.queue.answer(record, crate::ports::accepted());
+            intake.queue.answer(record, accepted());
         }
     };
     let (first, ()) = tokio::join!(first, rest);
