@@ -21,7 +21,8 @@ const LONGEST_WAIT: Duration = Duration::from_mins(5);
 pub(super) struct Findings(pub(super) Vec<(String, String)>);
 
 impl Findings {
-    fn add(&mut self, key: &str, what: impl Into<String>) {
+    /// Notes what is wrong with `key`.
+    pub(super) fn add(&mut self, key: &str, what: impl Into<String>) {
         self.0.push((key.to_owned(), what.into()));
     }
 

@@ -15,7 +15,7 @@ const MAX_FILE_BYTES: u64 = 256_000_000;
 pub(super) fn policy(settings: &Settings, findings: &mut Findings) -> Policy {
     let mut list = |key: &str, codes: &CodeList| {
         read(codes).unwrap_or_else(|what| {
-            findings.0.push((format!("reference.{key}"), what));
+            findings.add(&format!("reference.{key}"), what);
             Classifier::new()
         })
     };

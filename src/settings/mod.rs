@@ -5,6 +5,7 @@
 //! environment: both come as arguments.
 
 mod checks;
+mod known;
 mod layers;
 mod lists;
 mod print;
@@ -36,7 +37,8 @@ pub use tree::{
 };
 pub use units::{ByteSize, Network, Sha256Digest, Span, UnitError};
 
-use layers::{Known, Layer, Leaf};
+use known::{Known, kind_of};
+use layers::{Layer, Leaf};
 
 /// The defaults, with what each means.
 pub const DEFAULTS: &str = include_str!("../../config/default.toml");
@@ -123,7 +125,7 @@ impl<'a> Reading<'a> {
         let list_in_file = default.is_array() && leaf.value.is_table();
         let whole_share = default.is_float() && leaf.value.is_integer();
         let what = if !default.same_type(&leaf.value) && !list_in_file && !whole_share {
-            layers::kind_of(default)
+            kind_of(default)
         } else {
             let alone = sound.iter().chain(std::iter::once(leaf));
             typed(alone).err()?

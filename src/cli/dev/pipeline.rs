@@ -151,6 +151,7 @@ impl Pipeline {
                 "requests were cut off: the queue did not acknowledge their batches in time"
             ));
         }
+        tracing::info!("stopped: everything is closed");
         lanes
     }
 }
