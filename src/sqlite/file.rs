@@ -14,14 +14,15 @@ use sqlx::sqlite::{
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, SqlitePool};
 
 use super::error::{FailureClass, OpenError, classify};
+use super::writing::checkpoint;
 
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 const HEADER_BYTES: usize = 100;
 const APPLICATION_ID_AT: usize = 68;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
-/// The write-ahead log is cut back to this size after a checkpoint.
-const WAL_LIMIT_BYTES: &str = "67108864";
+/// How large the write-ahead log may stay.
+pub(super) const WAL_LIMIT_BYTES: u64 = 64 * 1024 * 1024;
 
 /// What tells the files of one port from all others.
 #[derive(Debug)]
@@ -64,7 +65,7 @@ impl Database {
             .synchronous(SqliteSynchronous::Full)
             .pragma("cache_size", format!("-{}", kind.cache_kib))
             .pragma("wal_autocheckpoint", kind.checkpoint_pages.to_string())
-            .pragma("journal_size_limit", WAL_LIMIT_BYTES);
+            .pragma("journal_size_limit", WAL_LIMIT_BYTES.to_string());
         if let Some(max_bytes) = max_bytes {
             writer =
                 writer.pragma("max_page_count", (max_bytes / u64::from(kind.page_bytes)).to_string());
@@ -75,6 +76,11 @@ impl Database {
     /// The file.
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// How large the write-ahead log is.
+    pub(super) fn wal_bytes(&self) -> u64 {
+        wal_bytes(&self.path)
     }
 
     /// A connection that writes. There is to be one at a time.
@@ -96,13 +102,6 @@ impl Database {
     pub(crate) fn open_error(&self, action: &'static str, cause: sqlx::Error) -> OpenError {
         database_error(&self.path, action, cause)
     }
-}
-
-/// Moves what the write-ahead log holds into the file, and closes. The readers are to be closed before.
-pub(crate) async fn close_writer(mut connection: SqliteConnection) -> Result<(), sqlx::Error> {
-    let checkpoint = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut connection).await;
-    connection.close().await?;
-    checkpoint.map(drop)
 }
 
 fn options(path: &Path) -> SqliteConnectOptions {
@@ -130,7 +129,7 @@ fn inspect(path: &Path, kind: &FileKind) -> Result<Found, OpenError> {
     };
     let damaged =
         |reason: &str| Err(OpenError::Damaged { path: path.to_owned(), reason: reason.to_owned() });
-    let wal_bytes = std::fs::metadata(sibling(path, "-wal")).map_or(0, |found| found.len());
+    let wal_bytes = wal_bytes(path);
     if bytes == 0 {
         return match wal_bytes {
             0 => Ok(Found::Nothing),
@@ -175,6 +174,10 @@ fn sibling(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
+fn wal_bytes(path: &Path) -> u64 {
+    std::fs::metadata(sibling(path, "-wal")).map_or(0, |found| found.len())
+}
+
 /// Makes the file under another name, complete with its schema, and renames it.
 async fn create(path: &Path, kind: &FileKind) -> Result<(), OpenError> {
     let io_error = |cause| OpenError::Io { path: path.to_owned(), cause };
@@ -202,7 +205,8 @@ async fn create(path: &Path, kind: &FileKind) -> Result<(), OpenError> {
         .await
         .map_err(database)?;
     migrate(&mut connection, path, kind).await?;
-    close_writer(connection).await.map_err(database)?;
+    checkpoint(&mut connection).await.map_err(database)?;
+    connection.close().await.map_err(database)?;
     std::fs::rename(&draft, path).and_then(|()| sync_directory_of(path)).map_err(io_error)?;
     tracing::info!(file = %path.display(), "created the {} file", kind.name);
     Ok(())

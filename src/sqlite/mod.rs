@@ -7,8 +7,10 @@
 mod directory;
 mod error;
 mod file;
+mod writing;
 
 pub use directory::{DataDir, DataDirError};
 pub use error::OpenError;
 pub(crate) use error::{FailureClass, classify};
-pub(crate) use file::{Database, FileKind, close_writer};
+pub(crate) use file::{Database, FileKind};
+pub(crate) use writing::Writing;

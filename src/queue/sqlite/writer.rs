@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::account::{Offset, Partition, Timestamp};
 use crate::queue::{Received, Record, Topic};
-use crate::sqlite::{Database, OpenError, close_writer};
+use crate::sqlite::{Database, OpenError, Writing};
 
 use super::log::Log;
 use super::pending::Reservation;
@@ -98,12 +98,9 @@ pub(super) fn weight(record: &Record) -> usize {
 
 /// The writing connection, and the end of every partition as the file has it.
 pub(super) struct Writer {
-    database: Database,
-    readers: SqlitePool,
+    writing: Writing,
     partitions: u32,
     log: Arc<Log>,
-    /// None after a failure.
-    connection: Option<SqliteConnection>,
     ends: HashMap<(Topic, Partition), Offset>,
     /// The time of the last append: an append is never earlier than the one before.
     last_append_ms: i64,
@@ -118,17 +115,17 @@ impl Writer {
         log: Arc<Log>,
     ) -> Result<Self, OpenError> {
         let mut writer = Self {
-            database,
-            readers,
+            writing: Writing::new(database, readers),
             partitions,
             log,
-            connection: None,
             ends: HashMap::new(),
             last_append_ms: 0,
         };
         match writer.connect().await {
-            Ok(connection) => writer.connection = Some(connection),
-            Err(cause) => return Err(writer.database.open_error("opening it to write", cause)),
+            Ok(connection) => writer.writing.put_back(connection).await,
+            Err(cause) => {
+                return Err(writer.writing.database().open_error("opening it to write", cause));
+            }
         }
         Ok(writer)
     }
@@ -152,12 +149,7 @@ impl Writer {
                 self.serve(batch).await;
             }
         }
-        self.readers.close().await;
-        if let Some(connection) = self.connection
-            && let Err(cause) = close_writer(connection).await
-        {
-            tracing::warn!(file = %self.database.path().display(), %cause, "queue not closed cleanly");
-        }
+        self.writing.close().await;
         for closer in closers {
             let _ = closer.send(());
         }
@@ -189,7 +181,7 @@ impl Writer {
     }
 
     async fn write(&mut self, batch: &mut Batch) -> Result<(), sqlx::Error> {
-        let mut connection = match self.connection.take() {
+        let mut connection = match self.writing.take() {
             Some(connection) => connection,
             None => self.connect().await?,
         };
@@ -197,7 +189,7 @@ impl Writer {
         let now = Timestamp::now().unix_millis().max(self.last_append_ms);
         write_batch(&mut connection, batch, now).await?;
         self.last_append_ms = now;
-        self.connection = Some(connection);
+        self.writing.put_back(connection).await;
         Ok(())
     }
 
@@ -214,7 +206,7 @@ impl Writer {
 
     /// Opens the file to write, learns where its partitions end and enters it into the log.
     async fn connect(&mut self) -> Result<SqliteConnection, sqlx::Error> {
-        let mut connection = self.database.connect_writer().await?;
+        let mut connection = self.writing.connect().await?;
         let mut ends = HashMap::new();
         for topic in Topic::ALL {
             let slices: Vec<_> = (0..self.partitions)

@@ -5,7 +5,7 @@ use sqlx::sqlite::SqliteConnection;
 use sqlx::{Connection, SqlitePool};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::sqlite::{Database, OpenError, close_writer};
+use crate::sqlite::{Database, OpenError, Writing};
 use crate::store::Applied;
 
 use super::rows::{PlanRows, Rows};
@@ -34,21 +34,17 @@ pub(super) enum Request {
     },
 }
 
-/// The writing connection and what is needed to open it again.
-pub(super) struct Writer {
-    database: Database,
-    readers: SqlitePool,
-    /// None after a failure: what state it left the connection in is not worth guessing.
-    connection: Option<SqliteConnection>,
-}
+/// Writes what it is asked for, one request after the other.
+pub(super) struct Writer(Writing);
 
 impl Writer {
     pub(super) async fn open(database: Database, readers: SqlitePool) -> Result<Self, OpenError> {
-        let connection = database
-            .connect_writer()
-            .await
-            .map_err(|cause| database.open_error("opening it to write", cause))?;
-        Ok(Self { database, readers, connection: Some(connection) })
+        let mut writing = Writing::new(database, readers);
+        match writing.connect().await {
+            Ok(connection) => writing.put_back(connection).await,
+            Err(cause) => return Err(writing.database().open_error("opening it to write", cause)),
+        }
+        Ok(Self(writing))
     }
 
     /// Serves requests until it is told to close or every handle is gone.
@@ -65,35 +61,30 @@ impl Writer {
                 }
             }
         }
-        self.readers.close().await;
-        if let Some(connection) = self.connection
-            && let Err(cause) = close_writer(connection).await
-        {
-            tracing::warn!(file = %self.database.path().display(), %cause, "store not closed cleanly");
-        }
+        self.0.close().await;
         for closer in closers {
             let _ = closer.send(());
         }
     }
 
     async fn apply(&mut self, rows: &PlanRows) -> Result<Applied, sqlx::Error> {
-        let mut connection = self.take_connection().await?;
+        let mut connection = self.connection().await?;
         let applied = apply(&mut connection, rows).await?;
-        self.connection = Some(connection);
+        self.0.put_back(connection).await;
         Ok(applied)
     }
 
     async fn probe(&mut self) -> Result<(), sqlx::Error> {
-        let mut connection = self.take_connection().await?;
+        let mut connection = self.connection().await?;
         sqlx::query(statements::PROBE).execute(&mut connection).await?;
-        self.connection = Some(connection);
+        self.0.put_back(connection).await;
         Ok(())
     }
 
-    async fn take_connection(&mut self) -> Result<SqliteConnection, sqlx::Error> {
-        match self.connection.take() {
+    async fn connection(&mut self) -> Result<SqliteConnection, sqlx::Error> {
+        match self.0.take() {
             Some(connection) => Ok(connection),
-            None => self.database.connect_writer().await,
+            None => self.0.connect().await,
         }
     }
 }
