@@ -226,8 +226,10 @@ impl<Q: Queue, S: Store> Intake<Q, S> {
                 headers.insert(PREFERENCE_APPLIED, applied);
                 wait
             }
-            Wait::Unspecified if self.shared.waiting.is_behind() => Duration::ZERO,
-            Wait::Unspecified => self.shared.options.outcome_wait,
+            Wait::Unspecified if self.shared.waiting.is_worth_waiting() => {
+                self.shared.options.outcome_wait
+            }
+            Wait::Unspecified => Duration::ZERO,
         };
         let default_unit = token.business_units.default_unit().cloned();
         let Received { items, reservation } = received;

@@ -142,7 +142,7 @@ impl<Q: Queue, S: Store> Intake<Q, S> {
             options.body_timeout,
             metrics.clone(),
         );
-        let waiting = Arc::new(Waiting::new(options.outcome_wait));
+        let waiting = Arc::new(Waiting::new(options.outcome_wait, Timestamp::now()));
         let drained = CancellationToken::new();
         let reply_to = inbox.address();
         tokio::spawn(read_replies(inbox, Arc::clone(&waiting), drained.clone()));

@@ -11,33 +11,44 @@ use tokio::time::Instant;
 use crate::account::Timestamp;
 use crate::queue::{Answer, BatchId, Reply};
 
-/// Whether outcomes arrive soon enough to be waited for.
+/// Whether outcomes arrive soon enough to be waited for. While they do not, one request in a while
+/// waits nevertheless: the last late reply may have been the end of what the workers were behind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Freshness {
     limit: Duration,
-    behind: bool,
+    /// When outcomes last proved late, or were last waited for in spite of it.
+    late_at: Option<Instant>,
 }
 
 impl Freshness {
     /// Replies are fresh up to an age of `limit`; at the start they are taken to be.
     pub(super) fn new(limit: Duration) -> Self {
-        Self { limit, behind: false }
+        Self { limit, late_at: None }
     }
 
-    /// A reply came `age` after its batch was received.
-    pub(super) fn replied(&mut self, age: Duration) {
-        self.behind = age > self.limit;
+    /// At `now` a reply came `age` after its batch was received.
+    pub(super) fn replied(&mut self, age: Duration, now: Instant) {
+        self.late_at = (age > self.limit).then_some(now);
     }
 
-    /// Somebody waited for `waited`, and not every outcome came. A wait shorter than the limit
-    /// proves nothing.
-    pub(super) fn timed_out(&mut self, waited: Duration) {
-        self.behind |= waited >= self.limit;
+    /// Until `now` somebody waited for `waited`, and not every outcome came. A wait shorter than the
+    /// limit proves nothing.
+    pub(super) fn timed_out(&mut self, waited: Duration, now: Instant) {
+        if waited >= self.limit {
+            self.late_at = Some(now);
+        }
     }
 
-    /// True while waiting is of no use.
-    pub(super) fn is_behind(self) -> bool {
-        self.behind
+    /// Whether a request that comes at `now` is to wait.
+    pub(super) fn is_worth_waiting(&mut self, now: Instant) -> bool {
+        match self.late_at {
+            Some(late_at) if now.saturating_duration_since(late_at) < self.limit => false,
+            Some(_) => {
+                self.late_at = Some(now);
+                true
+            }
+            None => true,
+        }
     }
 }
 
@@ -46,12 +57,15 @@ impl Freshness {
 pub(super) struct Waiting {
     batches: Mutex<HashMap<BatchId, Arc<Outcomes>>>,
     freshness: Mutex<Freshness>,
+    opened_at: Timestamp,
 }
 
 impl Waiting {
-    /// Nobody waits yet. Replies are fresh up to an age of `fresh_within`.
-    pub(super) fn new(fresh_within: Duration) -> Self {
-        Self { batches: Mutex::default(), freshness: Mutex::new(Freshness::new(fresh_within)) }
+    /// Nobody waits yet. Replies are fresh up to an age of `fresh_within`; replies to batches from
+    /// before `opened_at` are repetitions after a restart and tell nothing.
+    pub(super) fn new(fresh_within: Duration, opened_at: Timestamp) -> Self {
+        let freshness = Mutex::new(Freshness::new(fresh_within));
+        Self { batches: Mutex::default(), freshness, opened_at }
     }
 
     /// Waits for the outcomes of a batch of `items` until the result is dropped.
@@ -69,22 +83,22 @@ impl Waiting {
             if let Some(outcomes) = waiting {
                 outcomes.note(of_one_batch);
             }
-            if let Some(received_at) = batch.received_at() {
+            if let Some(received_at) = batch.received_at().filter(|at| *at >= self.opened_at) {
                 let age = now.unix_millis().saturating_sub(received_at.unix_millis());
                 let age = Duration::from_millis(u64::try_from(age).unwrap_or(0));
-                lock(&self.freshness).replied(age);
+                lock(&self.freshness).replied(age, Instant::now());
             }
         }
     }
 
     /// See [`Freshness::timed_out`].
     pub(super) fn timed_out(&self, waited: Duration) {
-        lock(&self.freshness).timed_out(waited);
+        lock(&self.freshness).timed_out(waited, Instant::now());
     }
 
-    /// See [`Freshness::is_behind`].
-    pub(super) fn is_behind(&self) -> bool {
-        lock(&self.freshness).is_behind()
+    /// See [`Freshness::is_worth_waiting`].
+    pub(super) fn is_worth_waiting(&self) -> bool {
+        lock(&self.freshness).is_worth_waiting(Instant::now())
     }
 }
 
@@ -178,6 +192,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
     use super::*;
 
     const LIMIT: Duration = Duration::from_secs(3);
@@ -186,35 +202,52 @@ mod tests {
         Reply { batch, item, answer: Answer::DeadLettered }
     }
 
+    /// Times counted from a common start.
+    fn at(seconds: u64) -> Instant {
+        static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+        *START + Duration::from_secs(seconds)
+    }
+
     #[test]
     fn a_wait_in_vain_ends_waiting_until_a_reply_is_fresh_again() {
         let mut freshness = Freshness::new(LIMIT);
-        assert!(!freshness.is_behind());
-        freshness.timed_out(LIMIT);
-        assert!(freshness.is_behind());
-        freshness.replied(Duration::from_millis(3_001));
-        assert!(freshness.is_behind());
-        freshness.replied(Duration::from_secs(3));
-        assert!(!freshness.is_behind());
+        assert!(freshness.is_worth_waiting(at(0)));
+        freshness.timed_out(LIMIT, at(3));
+        assert!(!freshness.is_worth_waiting(at(4)));
+        freshness.replied(Duration::from_millis(3_001), at(4));
+        assert!(!freshness.is_worth_waiting(at(5)));
+        freshness.replied(LIMIT, at(5));
+        assert!(freshness.is_worth_waiting(at(5)));
     }
 
     #[test]
     fn old_replies_alone_end_waiting() {
         let mut freshness = Freshness::new(LIMIT);
-        freshness.replied(Duration::from_mins(1));
-        assert!(freshness.is_behind());
+        freshness.replied(Duration::from_mins(1), at(0));
+        assert!(!freshness.is_worth_waiting(at(1)));
+    }
+
+    #[test]
+    fn while_outcomes_are_late_one_request_in_a_while_waits() {
+        let mut freshness = Freshness::new(LIMIT);
+        freshness.timed_out(LIMIT, at(3));
+        assert!(!freshness.is_worth_waiting(at(5)));
+        assert!(freshness.is_worth_waiting(at(6)));
+        assert!(!freshness.is_worth_waiting(at(6)));
+        assert!(!freshness.is_worth_waiting(at(8)));
+        assert!(freshness.is_worth_waiting(at(9)));
     }
 
     #[test]
     fn a_client_that_waited_less_than_the_limit_proves_nothing() {
         let mut freshness = Freshness::new(LIMIT);
-        freshness.timed_out(Duration::from_secs(1));
-        assert!(!freshness.is_behind());
+        freshness.timed_out(Duration::from_secs(1), at(1));
+        assert!(freshness.is_worth_waiting(at(1)));
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_first_answer_to_each_item_counts() {
-        let waiting = Arc::new(Waiting::new(LIMIT));
+        let waiting = Arc::new(Waiting::new(LIMIT, Timestamp::now()));
         let batch = BatchId::now();
         let registered = waiting.register(batch, 2);
         let soon = Instant::now() + LIMIT;
@@ -233,7 +266,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_reply_wakes_the_one_who_waits() {
-        let waiting = Arc::new(Waiting::new(LIMIT));
+        let waiting = Arc::new(Waiting::new(LIMIT, Timestamp::now()));
         let batch = BatchId::now();
         let registered = waiting.register(batch, 1);
         let far = Instant::now() + Duration::from_mins(1);
@@ -243,14 +276,27 @@ mod tests {
         assert!(known);
     }
 
-    #[test]
-    fn the_age_of_a_reply_is_told_by_its_batch() {
-        let waiting = Waiting::new(LIMIT);
+    #[tokio::test(start_paused = true)]
+    async fn the_age_of_a_reply_is_told_by_its_batch() {
+        let batch = BatchId::now();
+        let received_at = batch.received_at().unwrap();
+        let waiting = Waiting::new(LIMIT, received_at);
+        let deliver = |age_ms: i64| {
+            let now = Timestamp::from_unix_millis(received_at.unix_millis() + age_ms);
+            waiting.deliver(&[reply(batch, 0)], now);
+        };
+        deliver(3_001);
+        assert!(!waiting.is_worth_waiting());
+        deliver(3_000);
+        assert!(waiting.is_worth_waiting());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn replies_from_before_the_start_tell_nothing() {
         let batch = BatchId::now();
         let received_at = batch.received_at().unwrap().unix_millis();
-        waiting.deliver(&[reply(batch, 0)], Timestamp::from_unix_millis(received_at + 3_001));
-        assert!(waiting.is_behind());
-        waiting.deliver(&[reply(batch, 0)], Timestamp::from_unix_millis(received_at + 3_000));
-        assert!(!waiting.is_behind());
+        let waiting = Waiting::new(LIMIT, Timestamp::from_unix_millis(received_at + 1));
+        waiting.deliver(&[reply(batch, 0)], Timestamp::from_unix_millis(received_at + 60_000));
+        assert!(waiting.is_worth_waiting());
     }
 }

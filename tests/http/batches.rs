@@ -229,15 +229,15 @@ async fn a_client_that_goes_away_changes_nothing() {
 
 #[tokio::test]
 async fn nobody_waits_in_vain_while_replies_are_late() {
-    let intake = Harness::silent(|setup| setup.intake.outcome_wait = Duration::from_millis(400)).await;
+    let intake = Harness::silent(|setup| setup.intake.outcome_wait = Duration::from_secs(1)).await;
     let send = async |number: &str| {
         let response = intake.post_batch(&[account(number, "a")]).send().await.unwrap();
         (pending(&response), body_of(response).await["timeElapsedMs"].as_u64().unwrap())
     };
     let (pending_items, waited_ms) = send("n1").await;
-    assert!(pending_items == 1 && waited_ms >= 400);
+    assert!(pending_items == 1 && waited_ms >= 1_000);
     let (pending_items, waited_ms) = send("n2").await;
-    assert!(pending_items == 1 && waited_ms < 400, "waited {waited_ms} ms");
+    assert!(pending_items == 1 && waited_ms < 1_000, "waited {waited_ms} ms");
     // A client that asks to wait is waited for; the fresh reply it gets tells that all is well again.
     let accounts = [account("n3", "a")];
     let waiting = intake.post_batch(&accounts).header("prefer", "wait=20").send();
@@ -247,7 +247,7 @@ async fn nobody_waits_in_vain_while_replies_are_late() {
     });
     assert_eq!(pending(&response.unwrap()), 0);
     let (pending_items, waited_ms) = send("n4").await;
-    assert!(pending_items == 1 && waited_ms >= 400, "waited {waited_ms} ms");
+    assert!(pending_items == 1 && waited_ms >= 1_000, "waited {waited_ms} ms");
 }
 
 #[tokio::test]
