@@ -29,9 +29,9 @@ use super::routes::{
 };
 
 /// Tells the batch's id.
-const PENSTOCK_BATCH: HeaderName = HeaderName::from_static("penstock-batch");
+pub(super) const PENSTOCK_BATCH: HeaderName = HeaderName::from_static("penstock-batch");
 /// Tells how many items are not decided yet.
-const PENSTOCK_PENDING: HeaderName = HeaderName::from_static("penstock-pending");
+pub(super) const PENSTOCK_PENDING: HeaderName = HeaderName::from_static("penstock-pending");
 
 /// Batch import of accounts.
 ///
@@ -39,23 +39,9 @@ const PENSTOCK_PENDING: HeaderName = HeaderName::from_static("penstock-pending")
 /// is answered `REQUEST_ACCEPTED`; its outcome follows as an event.
 #[utoipa::path(
     post, path = BATCH_ACCOUNTS, tag = "account", operation_id = "batchAccounts",
-    params(
-        (
-            "prefer" = Option<String>, Header,
-            description = "How long to wait for outcomes (RFC 7240): `wait=N` in seconds up to the \
-                           configured maximum, or `respond-async`.",
-        ),
-    ),
     request_body = BatchBody,
     responses(
-        (
-            status = 200, description = "The outcome of every item.", body = BatchAnswer,
-            headers(
-                ("penstock-batch" = String, description = "Id of the batch."),
-                ("penstock-pending" = u64, description = "Items that are queued but not decided yet."),
-                ("preference-applied" = String, description = "The preference that was followed, if any."),
-            ),
-        ),
+        (status = 200, description = "The outcome of every item.", body = BatchAnswer),
         (status = 400, description = "The body violates the schema; nothing is queued.", body = ErrorBody),
         TokenRefusals, BodyRefusals, Failures,
     ),
@@ -75,23 +61,9 @@ pub(super) async fn batch_accounts<Q: Queue, S: Store>(
 /// Import of one account.
 #[utoipa::path(
     post, path = ACCOUNT, tag = "account", operation_id = "account",
-    params(
-        (
-            "prefer" = Option<String>, Header,
-            description = "How long to wait for outcomes (RFC 7240): `wait=N` in seconds up to the \
-                           configured maximum, or `respond-async`.",
-        ),
-    ),
     request_body = AccountBody,
     responses(
-        (
-            status = 200, description = "The account is accepted.", body = ItemResult,
-            headers(
-                ("penstock-batch" = String, description = "Id of the batch."),
-                ("penstock-pending" = u64, description = "Items that are queued but not decided yet."),
-                ("preference-applied" = String, description = "The preference that was followed, if any."),
-            ),
-        ),
+        (status = 200, description = "The account is accepted.", body = ItemResult),
         (
             status = 400, description = "The account is rejected, or the body violates the schema.",
             body = SingleRefusal,

@@ -5,6 +5,7 @@ mod account;
 mod examples;
 mod page;
 mod responses;
+mod submissions;
 
 use std::sync::LazyLock;
 
@@ -29,6 +30,8 @@ use super::routes::{BATCH_ACCOUNTS, VALIDATE};
 
 pub(super) use account::{AccountBody, BatchBody};
 pub(super) use responses::{BodyRefusals, Failures, SingleRefusal, StoreRefusals, TokenRefusals};
+
+use submissions::Submissions;
 
 /// The content type of every body.
 const JSON: &str = "application/json";
@@ -58,7 +61,7 @@ const DOCUMENT_PATH: &str = "/openapi.json";
         UnauthorizedBody, SingleRefusal,
     )),
     security(("bearerAuth" = [])),
-    modifiers(&BearerToken, &Texts, &RequestId, &Examples),
+    modifiers(&BearerToken, &Texts, &RequestId, &Submissions, &Examples),
 )]
 struct Document;
 
