@@ -1,5 +1,7 @@
 //! What can be asked for: the outcomes of a number, and the lists that codes come from.
 
+use std::collections::HashSet;
+
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -81,7 +83,7 @@ impl<Q: Queue, S: Store> Intake<Q, S> {
         self.shared.store.as_ref().ok_or(Refusal::Unavailable(Unavailable::NoStore))
     }
 
-    /// The outcomes of a number that the token's units cover; never empty.
+    /// The outcomes of a number that the token's units cover, one per event; never empty.
     pub(super) async fn outcomes(
         &self,
         number: &CommunicationNumber,
@@ -91,6 +93,9 @@ impl<Q: Queue, S: Store> Intake<Q, S> {
         outcomes.retain(|known| {
             token.business_units.covers(known.communication.account.business_unit.as_ref())
         });
+        // Content that is rejected again has the same event again.
+        let mut told = HashSet::new();
+        outcomes.retain(|known| known.outcome.is_none_or(|outcome| told.insert(outcome.event_id)));
         if outcomes.is_empty() { Err(Refusal::NotFound) } else { Ok(outcomes) }
     }
 }

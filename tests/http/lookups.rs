@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use penstock::account::{
     AccountExtId, AccountKey, BusinessEntityExtId, BusinessUnit, Communication, CommunicationNumber,
-    Coordinates, EventId, Generation, LedgerEntry, LogPartition, Offset, Outcome, Partition, Policy,
-    Reference, RejectionCode, Requester, Verdict,
+    Coordinates, EventId, Fingerprint, Generation, LedgerEntry, LogPartition, Offset, Outcome,
+    Partition, Policy, Reference, RejectionCode, Requester, Verdict,
 };
 use penstock::store::PersistedOutcome;
 use serde_json::{Value, json};
@@ -32,8 +32,11 @@ fn persisted(number: &str, unit: &str, verdict: Option<Verdict>) -> PersistedOut
         business_entity_ext_id: BusinessEntityExtId::parse("ORG1").unwrap(),
         requester: Requester::parse("SYSTEMX").unwrap(),
     };
-    let event_id = EventId(uuid::Uuid::nil());
-    let outcome = verdict.map(|verdict| Outcome { verdict, event_id });
+    let content = Fingerprint::from_bytes([0; 32]);
+    let outcome = verdict.map(|verdict| Outcome {
+        verdict,
+        event_id: EventId::of(&communication.number, &content, verdict),
+    });
     PersistedOutcome { communication, coordinates: at(1), outcome }
 }
 
@@ -43,7 +46,7 @@ async fn a_validation_tells_what_would_become_of_a_batch() {
     let known = CommunicationNumber::parse("n1").unwrap();
     intake.store.show(|shown| {
         let entry = LedgerEntry {
-            fingerprint: penstock::account::Fingerprint::from_bytes([0; 32]),
+            fingerprint: Fingerprint::from_bytes([0; 32]),
             event_id: EventId(uuid::Uuid::nil()),
             coordinates: at(1),
         };
@@ -85,6 +88,8 @@ async fn the_outcomes_of_a_number_are_told_as_events() {
     intake.store.show(|shown| {
         shown.outcomes = vec![
             persisted("n/1", "sandbox", Some(Verdict::Accepted)),
+            persisted("n/1", "sandbox", Some(Verdict::Rejected(RejectionCode::O005))),
+            // The same content sent again and rejected again: the same event.
             persisted("n/1", "sandbox", Some(Verdict::Rejected(RejectionCode::O005))),
             persisted("n/1", "sandbox", None),
         ];
