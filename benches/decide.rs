@@ -14,6 +14,11 @@ use penstock::account::{
     BatchItem, BatchLimits, Coordinates, Policy, Submission, View, decide, parse_batch,
 };
 
+/// As in the binary.
+#[cfg(feature = "mimalloc")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const ITEMS: usize = 1_000;
 const LIMITS: BatchLimits = BatchLimits { max_items: ITEMS, max_item_bytes: 64 * 1024 };
 

@@ -9,7 +9,8 @@ set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-readonly BINARY="${1:-target/debug/penstock}"
+BINARY="$(realpath "${1:-target/debug/penstock}")"
+readonly BINARY
 readonly SEED="${SEED:-1}"
 readonly EXAMPLES="${EXAMPLES:-60}"
 readonly START_TIMEOUT_S=30
@@ -50,7 +51,10 @@ start() {
 }
 
 start
-schemathesis --config-file tests/openapi.toml run "$(address)/openapi.json" \
+# It keeps what it found in the working directory.
+config="$PWD/tests/openapi.toml"
+cd "$work"
+schemathesis --config-file "$config" run "$(address)/openapi.json" \
     --header "Authorization: Bearer dev" \
     --checks all \
     --max-examples "$EXAMPLES" \

@@ -191,8 +191,6 @@ impl<'de> Visitor<'de> for BatchBodyVisitor {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
 
     fn total(accounts: &str, max_items: usize) -> Result<usize, String> {
@@ -212,33 +210,5 @@ mod tests {
         assert_eq!(total("[1,2]", 2), Err("accounts[0]: must be an object".to_owned()));
         assert_eq!(total("[1,2,3]", 2), too_many(2));
         assert_eq!(total("[1,2,3,4]", 2), too_many(2));
-    }
-
-    const VALID: &str = r#"{"accounts":[{"communicationNumber":"n1","requester":"CORE",
-        "businessEntityExtId":"c1","accountExtId":"a1","accountNumber":"\u004cT12","extra":[{}],
-        "accountStatus":"ACTIVE","currencyCode":"EUR","openingDate":"2023-09-05T08:07:34Z"}]}"#;
-
-    proptest! {
-        #[test]
-        fn whatever_is_sent_is_taken_or_refused_with_reasons(
-            damage in prop::collection::vec((0..VALID.len(), any::<u8>()), 0..4),
-            cut in 0..VALID.len() * 2,
-        ) {
-            let mut bytes = VALID.as_bytes().to_vec();
-            for (at, byte) in damage {
-                bytes[at] = byte;
-            }
-            bytes.truncate(cut);
-            let body = Bytes::from(bytes);
-            match parse_batch(&body, BatchLimits { max_items: 10, max_item_bytes: 1_000 }) {
-                Ok(items) => {
-                    for item in items {
-                        let text = std::str::from_utf8(&item.bytes).unwrap();
-                        prop_assert_eq!(Account::parse(text), Ok(item.account));
-                    }
-                }
-                Err(errors) => prop_assert!(errors.total() >= 1 && !errors.kept().is_empty()),
-            }
-        }
     }
 }

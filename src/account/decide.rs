@@ -8,7 +8,6 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::communication::AccountKey;
 use super::coordinates::{Coordinates, LogPartition, Offset};
 use super::outcome::{EventId, Outcome, RejectionCode, Verdict};
 use super::plan::{
@@ -16,7 +15,7 @@ use super::plan::{
 };
 use super::reference::Policy;
 use super::rules::first_violation;
-use super::submission::Submission;
+use super::submission::{AccountKey, Submission};
 use super::text::CommunicationNumber;
 
 /// How a submission ended, and whether it is the first to end so.

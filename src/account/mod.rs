@@ -4,7 +4,6 @@
 //! arguments alone.
 
 mod batch;
-mod communication;
 mod coordinates;
 mod currency;
 mod decide;
@@ -20,7 +19,6 @@ mod text;
 mod timestamp;
 
 pub use batch::{BatchItem, BatchLimits, parse_batch, parse_single};
-pub use communication::{AccountKey, Communication};
 pub use coordinates::{Coordinates, Generation, LogPartition, Offset, Partition};
 pub use currency::currencies;
 pub use decide::{Decided, Decision, InconsistentStore, decide, set_aside};
@@ -32,7 +30,7 @@ pub use plan::{
 pub use reference::{Classifier, CreateExisting, Policy, Reference, UpdateMissing};
 pub use request::{Account, AccountStatus, Action, ItemError};
 pub use schema::{Place, Problem, SchemaError, SchemaErrors};
-pub use submission::Submission;
+pub use submission::{AccountKey, Communication, Submission};
 pub use text::{
     AccountExtId, AccountNumber, BusinessEntityExtId, BusinessUnit, CommunicationNumber, CurrencyCode,
     Requester, Text,

@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::communication::{AccountKey, Communication};
 use super::coordinates::{Coordinates, LogPartition, Offset};
 use super::fingerprint::Fingerprint;
 use super::outcome::{EventId, Outcome};
 use super::request::Account;
+use super::submission::{AccountKey, Communication};
 use super::text::{BusinessEntityExtId, CommunicationNumber};
 
 /// The store as a batch sees it: only what the batch asked for, all of one moment.

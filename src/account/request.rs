@@ -7,8 +7,8 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::communication::{AccountKey, Communication};
 use super::schema::Problem;
+use super::submission::{AccountKey, Communication};
 use super::text::{
     AccountExtId, AccountNumber, BusinessEntityExtId, BusinessUnit, CommunicationNumber, CurrencyCode,
     Requester, Text,

@@ -9,3 +9,4 @@ mod dev;
 mod example;
 mod kill;
 mod process;
+mod readme;

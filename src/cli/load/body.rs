@@ -73,14 +73,14 @@ impl Details {
 }
 
 /// Appends `{"accounts":[…]}` with the items to `out`.
-pub(super) fn write_batch(out: &mut Vec<u8>, feed: &Feed, items: &[Item], business_unit: &str) {
+pub(super) fn write_batch(out: &mut Vec<u8>, feed: &Feed, items: &[Item]) {
     out.reserve(items.len() * ITEM_BYTES);
     out.extend_from_slice(b"{\"accounts\":[");
     for (position, item) in items.iter().enumerate() {
         if position > 0 {
             out.push(b',');
         }
-        write_item(out, item, feed.details(item.details_of), business_unit);
+        write_item(out, item, feed.details(item.details_of), feed.business_unit());
     }
     out.extend_from_slice(b"]}");
 }
@@ -224,6 +224,7 @@ mod tests {
     use crate::account::{
         Account, BatchLimits, Coordinates, Fingerprint, Policy, Submission, View, decide, parse_batch,
     };
+    use crate::cli::load::feed::Shape;
     use crate::cli::load::mix::{Mix, Share};
 
     use super::*;
@@ -238,14 +239,15 @@ mod tests {
             conflict: share("0.1"),
             update: share("0.2"),
         };
-        Feed::new(3, 4_000, 200, 2, &mix)
+        let business_unit = "retail".to_owned();
+        Feed::new(3, Shape { items: 4_000, batch_size: 200, connections: 2, mix, business_unit })
     }
 
     fn parsed() -> Vec<(Item, Account)> {
         let feed = feed();
         let items: Vec<Item> = (0..feed.items()).map(|index| feed.item(index)).collect();
         let mut out = Vec::new();
-        write_batch(&mut out, &feed, &items, "retail");
+        write_batch(&mut out, &feed, &items);
         let accounts = parse_batch(&Bytes::from(out), LIMITS).unwrap();
         items.into_iter().zip(accounts.into_iter().map(|item| item.account)).collect()
     }

@@ -230,7 +230,7 @@ fn foreign(item: &Item, account: &[u8], unit: &str, result: &ItemAnswer<'_>) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::load::feed::Feed;
+    use crate::cli::load::feed::{Feed, Shape};
     use crate::cli::load::mix::{Mix, Share};
 
     fn items() -> Vec<Item> {
@@ -240,7 +240,8 @@ mod tests {
             conflict: Share::parse("0").unwrap(),
             update: Share::parse("0").unwrap(),
         };
-        let feed = Feed::new(1, 20, 20, 1, &mix);
+        let business_unit = "retail".to_owned();
+        let feed = Feed::new(1, Shape { items: 20, batch_size: 20, connections: 1, mix, business_unit });
         feed.batch(0).map(|index| feed.item(index)).collect()
     }
 

@@ -107,8 +107,23 @@ pub(super) struct Item {
     pub(super) expected: Verdict,
 }
 
+/// What a feed is like.
+#[derive(Clone, Debug)]
+pub(super) struct Shape {
+    /// How many items it has.
+    pub(super) items: u64,
+    /// Items of one batch; not 0.
+    pub(super) batch_size: u64,
+    /// Connections that send the batches in turn; not 0.
+    pub(super) connections: u64,
+    /// What the items are made of.
+    pub(super) mix: Mix,
+    /// The business unit of every account.
+    pub(super) business_unit: String,
+}
+
 /// All that is sent in one run.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Feed {
     seed: u64,
     items: u64,
@@ -116,12 +131,24 @@ pub(super) struct Feed {
     connections: u64,
     /// Upper ends of invalid, repeat, conflict and update on the scale of a `u32`.
     ends: [u64; 4],
+    business_unit: String,
 }
 
 impl Feed {
-    /// A feed of `items` items in batches of `batch_size` (not 0) over `connections` (not 0).
-    pub(super) fn new(seed: u64, items: u64, batch_size: u64, connections: u64, mix: &Mix) -> Self {
-        Self { seed, items, batch_size, connections, ends: mix.ends() }
+    /// The feed that `shape` and `seed` stand for. Two feeds share their items when both are equal, and
+    /// none otherwise; the shorter one is the beginning of the longer one.
+    pub(super) fn new(seed: u64, shape: Shape) -> Self {
+        let Shape { items, batch_size, connections, mix, business_unit } = shape;
+        let ends = mix.ends();
+        let parts = [batch_size, connections].into_iter().chain(ends);
+        let parts = parts.chain(business_unit.bytes().map(u64::from));
+        let seed = parts.fold(seed, |seed, part| Draws::at(seed, 0, part).next());
+        Self { seed, items, batch_size, connections, ends, business_unit }
+    }
+
+    /// The business unit of every account.
+    pub(super) fn business_unit(&self) -> &str {
+        &self.business_unit
     }
 
     /// How many items there are.
@@ -283,6 +310,11 @@ mod tests {
         Share::parse(text).unwrap()
     }
 
+    fn feed(seed: u64, items: u64, batch_size: u64, connections: u64, mix: Mix) -> Feed {
+        let business_unit = "retail".to_owned();
+        Feed::new(seed, Shape { items, batch_size, connections, mix, business_unit })
+    }
+
     fn mixed() -> Feed {
         let mix = Mix {
             invalid: share("10%"),
@@ -290,12 +322,12 @@ mod tests {
             conflict: share("0.1"),
             update: share("0.2"),
         };
-        Feed::new(7, 20_000, 50, 3, &mix)
+        feed(7, 20_000, 50, 3, mix)
     }
 
     #[test]
     fn connections_send_every_item_once() {
-        let feed = Feed::new(1, 1_001, 10, 4, &no_mix());
+        let feed = feed(1, 1_001, 10, 4, no_mix());
         let mut sent: Vec<u64> =
             (0..4).flat_map(|c| feed.batches_of(c)).flat_map(|batch| feed.batch(batch)).collect();
         sent.sort_unstable();
@@ -369,9 +401,17 @@ mod tests {
     }
 
     #[test]
-    fn other_seeds_send_other_numbers() {
-        let numbers = |seed| Feed::new(seed, 100, 10, 1, &no_mix()).item(5).number;
-        assert_eq!(numbers(1), numbers(1));
-        assert_ne!(numbers(1), numbers(2));
+    fn another_seed_or_shape_sends_other_numbers() {
+        let number = |feed: &Feed| feed.item(5).number;
+        let one = number(&feed(1, 100, 10, 1, no_mix()));
+        assert_eq!(one, number(&feed(1, 200, 10, 1, no_mix())), "a longer feed");
+        assert_ne!(one, number(&feed(2, 100, 10, 1, no_mix())), "another seed");
+        assert_ne!(one, number(&feed(1, 100, 20, 1, no_mix())), "other batches");
+        assert_ne!(one, number(&feed(1, 100, 10, 2, no_mix())), "other connections");
+        assert_ne!(
+            one,
+            number(&feed(1, 100, 10, 1, Mix { update: share("1%"), ..no_mix() })),
+            "another mix"
+        );
     }
 }

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::exit::{Exit, Unavailable};
 use client::{ClientError, Target};
-use feed::Feed;
+use feed::{Feed, Shape};
 use report::Report;
 use run::{Ended, Plan, RunError};
 
@@ -60,13 +60,17 @@ async fn send(args: &LoadArgs, stop: &CancellationToken, out: &mut impl Write) -
 }
 
 fn plan(args: &LoadArgs, seed: u64) -> Plan {
-    let connections = u64::from(args.connections.get());
-    let batch_size = u64::from(args.batch_size.get());
-    Plan {
-        feed: Feed::new(seed, args.items.get(), batch_size, connections, &args.mix()),
-        connections,
-        items_per_second: args.rate,
+    let shape = Shape {
+        items: args.items.get(),
+        batch_size: u64::from(args.batch_size.get()),
+        connections: u64::from(args.connections.get()),
+        mix: args.mix(),
         business_unit: args.business_unit.clone(),
+    };
+    Plan {
+        connections: shape.connections,
+        feed: Feed::new(seed, shape),
+        items_per_second: args.rate,
         target: Target {
             url: args.url.clone(),
             token: args.token.clone(),

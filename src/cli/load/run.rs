@@ -29,8 +29,6 @@ pub(super) struct Plan {
     pub(super) connections: u64,
     /// Items per second of all connections together; none for as many as go.
     pub(super) items_per_second: Option<f64>,
-    /// The business unit of every account.
-    pub(super) business_unit: String,
     /// Where it goes.
     pub(super) target: Target,
 }
@@ -171,16 +169,16 @@ impl Connection {
     }
 
     async fn send(&mut self, batch: u64) -> Result<(), RunError> {
-        let Plan { feed, business_unit, .. } = &*self.plan;
+        let feed = &self.plan.feed;
         let items: Vec<_> = feed.batch(batch).map(|index| feed.item(index)).collect();
         let mut body = Vec::new();
-        write_batch(&mut body, feed, &items, business_unit);
+        write_batch(&mut body, feed, &items);
         let due = self.pace.turn(items.len()).await;
         let answer = self.client.send(&Bytes::from(body)).await?;
         let tally = &mut self.tally;
         let latency_us = u64::try_from(due.elapsed().as_micros()).unwrap_or(u64::MAX);
         tally.latency_us.saturating_record(latency_us);
-        tally.checked.check(batch, &items, business_unit, &answer.body);
+        tally.checked.check(batch, &items, feed.business_unit(), &answer.body);
         tally.items += items.len() as u64;
         tally.batches += 1;
         tally.retries += answer.retries;
