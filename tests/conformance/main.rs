@@ -6,8 +6,12 @@
 mod accounts;
 mod consuming;
 mod groups;
+#[path = "../support/memory/mod.rs"]
+#[allow(dead_code, reason = "the lane's tests use the rest")]
+mod memory;
 mod queue;
 mod rig;
+mod rig_memory;
 mod store;
 
 mod sqlite_queue {
@@ -20,4 +24,16 @@ mod sqlite_store {
     use super::rig::SqliteStoreRig;
 
     crate::store_conformance!(SqliteStoreRig);
+}
+
+mod memory_queue {
+    use super::rig_memory::MemoryQueueRig;
+
+    crate::queue_conformance!(MemoryQueueRig);
+}
+
+mod memory_store {
+    use super::rig_memory::MemoryStoreRig;
+
+    crate::store_conformance!(MemoryStoreRig);
 }

@@ -213,6 +213,7 @@ impl Queue for MemoryQueue {
             id,
             held: BTreeSet::new(),
             positions: BTreeMap::new(),
+            turn: Partition(0),
         })
     }
 
@@ -262,6 +263,7 @@ pub struct MemoryConsumer {
     id: MemberId,
     held: BTreeSet<Partition>,
     positions: BTreeMap<Partition, Offset>,
+    turn: Partition,
 }
 
 impl MemoryConsumer {
@@ -327,25 +329,38 @@ impl MemoryConsumer {
         Assignment { partition, committed, earliest: Offset(0), end }
     }
 
+    /// One record of each partition in turn, so that a busy partition holds up no other.
     fn records(&mut self, limits: PollLimits) -> Polled {
         let mut records: Vec<Received> = Vec::new();
         let mut bytes = 0;
+        let later = self.positions.range(self.turn..);
+        let in_turn: Vec<Partition> =
+            later.chain(self.positions.range(..self.turn)).map(|(partition, _)| *partition).collect();
         let state = self.queue.state.lock().unwrap();
-        for (partition, position) in &mut self.positions {
-            let Some(log) = state.logs.get(&(self.topic, *partition)) else { continue };
-            let from = usize::try_from(position.0).unwrap();
-            for received in log.iter().skip(from) {
+        loop {
+            let before = records.len();
+            for partition in &in_turn {
+                let Some(position) = self.positions.get_mut(partition) else { continue };
+                let log = state.logs.get(&(self.topic, *partition));
+                let next = log.and_then(|log| log.get(usize::try_from(position.0).unwrap()));
+                let Some(received) = next.filter(|_| records.len() < limits.max_records) else {
+                    continue;
+                };
                 let size = received.record.value.len();
-                let is_over = bytes + size > limits.max_bytes && !records.is_empty();
-                if records.len() >= limits.max_records || is_over {
-                    break;
+                if bytes + size <= limits.max_bytes || records.is_empty() {
+                    bytes += size;
+                    *position = received.offset.next();
+                    records.push(received.clone());
                 }
-                bytes += size;
-                *position = received.offset.next();
-                records.push(received.clone());
+            }
+            if records.len() == before {
+                break;
             }
         }
         drop(state);
+        if let Some(last) = records.last() {
+            self.turn = Partition(last.partition.0 + 1);
+        }
         if records.is_empty() { Polled::Idle } else { Polled::Records(records) }
     }
 }
@@ -359,7 +374,7 @@ impl Consumer for MemoryConsumer {
 
     async fn seek(&mut self, partition: Partition, start: Start) -> Result<Offset, QueueError> {
         let offset = match start {
-            Start::Offset(offset) => offset,
+            Start::Offset(offset) => offset.min(self.queue.lock().end(self.topic, partition)),
             Start::Time(time) => {
                 let state = self.queue.lock();
                 let log = state.logs.get(&(self.topic, partition));

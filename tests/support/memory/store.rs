@@ -30,6 +30,8 @@ pub struct Tables {
     pub ledger: Vec<Claim>,
     pub accounts: BTreeMap<AccountKey, (Coordinates, Arc<Account>)>,
     pub rejections: BTreeMap<Coordinates, RejectionNote>,
+    /// In which order rejections were noted.
+    noted: Vec<Coordinates>,
     pub frontiers: BTreeMap<LogPartition, Offset>,
 }
 
@@ -157,7 +159,11 @@ impl State {
             tables.accounts.insert(write.key.clone(), (write.version, Arc::clone(&write.account)));
         }
         for note in &plan.rejections {
-            tables.rejections.insert(note.coordinates, note.clone());
+            let before = tables.rejections.insert(note.coordinates, note.clone());
+            if before.is_some() && self.is_on(Guard::ReadBack) {
+                return Ok(Applied::Stale);
+            }
+            tables.noted.push(note.coordinates);
         }
         self.tables = tables;
         Ok(Applied::Done)
@@ -200,8 +206,9 @@ impl Store for MemoryStore {
             coordinates: claim.coordinates,
             outcome: Some(Outcome { verdict: Verdict::Accepted, event_id: claim.event_id }),
         });
-        let rejected = tables.rejections.into_values().rev().map(|note| PersistedOutcome {
-            communication: note.communication,
+        let newest_first = tables.noted.iter().rev().map(|noted| &tables.rejections[noted]);
+        let rejected = newest_first.map(|note| PersistedOutcome {
+            communication: note.communication.clone(),
             coordinates: note.coordinates,
             outcome: match note.rejection {
                 Rejection::Decided(outcome) => Some(outcome),
