@@ -4,7 +4,6 @@ use std::borrow::Cow;
 use std::fmt;
 
 use bytes::Bytes;
-use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
@@ -33,9 +32,10 @@ pub struct BatchLimits {
 /// Errors name every violation of the whole batch.
 pub fn parse_batch(body: &Bytes, limits: BatchLimits) -> Result<Vec<BatchItem>, SchemaErrors> {
     let text = utf8(body)?;
-    let envelope: BatchBody<'_> = serde_json::from_str(text)
-        .map_err(|error| SchemaErrors::one(Place::Body, problem_of(&error)))?;
-    let accounts = envelope.accounts(limits.max_items)?;
+    let accounts = read_accounts(text, limits.max_items)
+        .map_err(|error| SchemaErrors::one(Place::Body, problem_of(&error)))?
+        .items(limits.max_items)
+        .map_err(|problem| SchemaErrors::one(Place::BodyField("accounts"), problem))?;
     let mut items = Vec::with_capacity(accounts.len());
     let mut errors = SchemaErrors::default();
     for (index, raw) in accounts.into_iter().enumerate() {
@@ -89,62 +89,93 @@ fn slice_of(body: &Bytes, text: &str) -> Bytes {
     body.slice_ref(text.as_bytes())
 }
 
-/// What stands under `accounts`, if it does once.
-enum BatchBody<'a> {
+fn read_accounts(text: &str, max_items: usize) -> Result<Accounts<'_>, serde_json::Error> {
+    let mut json = serde_json::Deserializer::from_str(text);
+    let accounts = Body { max_items }.deserialize(&mut json)?;
+    json.end()?;
+    Ok(accounts)
+}
+
+/// What stands under `accounts`.
+enum Accounts<'a> {
     Missing,
     Repeated,
-    Accounts(&'a RawValue),
+    Null,
+    NoArray,
+    TooMany,
+    Items(Vec<&'a RawValue>),
 }
 
-impl<'a> BatchBody<'a> {
-    fn accounts(self, max_items: usize) -> Result<Vec<&'a RawValue>, SchemaErrors> {
-        let problem = match self {
-            Self::Missing => Problem::Missing,
-            Self::Repeated => Problem::Repeated,
-            Self::Accounts(raw) => match raw.get() {
-                "null" => Problem::Null,
-                text if text.starts_with('[') => {
-                    let items = Items { max_items }
-                        .deserialize(&mut serde_json::Deserializer::from_str(text))
-                        .map_err(|error| SchemaErrors::one(Place::Body, problem_of(&error)))?;
-                    match items {
-                        Some(items) => return Ok(items),
-                        None => Problem::TooManyItems { max_items },
-                    }
-                }
-                _ => Problem::WrongType { expected: "an array" },
-            },
-        };
-        Err(SchemaErrors::one(Place::BodyField("accounts"), problem))
+impl<'a> Accounts<'a> {
+    fn items(self, max_items: usize) -> Result<Vec<&'a RawValue>, Problem> {
+        match self {
+            Self::Items(items) => Ok(items),
+            Self::Missing => Err(Problem::Missing),
+            Self::Repeated => Err(Problem::Repeated),
+            Self::Null => Err(Problem::Null),
+            Self::NoArray => Err(Problem::WrongType { expected: "an array" }),
+            Self::TooMany => Err(Problem::TooManyItems { max_items }),
+        }
     }
 }
 
-impl<'de> Deserialize<'de> for BatchBody<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(BatchBodyVisitor)
+/// Reads the body, an object, for its `accounts`.
+#[derive(Clone, Copy)]
+struct Body {
+    max_items: usize,
+}
+
+impl<'de> DeserializeSeed<'de> for Body {
+    type Value = Accounts<'de>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_map(self)
     }
 }
 
-/// Reads the items of an array; none when there are more than `max_items`, of which no more than
-/// that are ever held: an item may be a single byte.
+impl<'de> Visitor<'de> for Body {
+    type Value = Accounts<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut accounts = Accounts::Missing;
+        while let Some(key) = map.next_key::<Cow<'de, str>>()? {
+            if key != "accounts" {
+                map.next_value::<IgnoredAny>()?;
+            } else if matches!(accounts, Accounts::Missing) {
+                accounts = map.next_value_seed(Items { max_items: self.max_items })?;
+            } else {
+                map.next_value::<IgnoredAny>()?;
+                accounts = Accounts::Repeated;
+            }
+        }
+        Ok(accounts)
+    }
+}
+
+/// Reads the value of `accounts`. Of an array with more than `max_items` no more than that are ever
+/// held: an item may be a single byte.
 #[derive(Clone, Copy)]
 struct Items {
     max_items: usize,
 }
 
 impl<'de> DeserializeSeed<'de> for Items {
-    type Value = Option<Vec<&'de RawValue>>;
+    type Value = Accounts<'de>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_seq(self)
+        deserializer.deserialize_any(self)
     }
 }
 
 impl<'de> Visitor<'de> for Items {
-    type Value = Option<Vec<&'de RawValue>>;
+    type Value = Accounts<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an array")
+        f.write_str("any JSON value")
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
@@ -152,40 +183,43 @@ impl<'de> Visitor<'de> for Items {
         while items.len() < self.max_items {
             match seq.next_element()? {
                 Some(item) => items.push(item),
-                None => return Ok(Some(items)),
+                None => return Ok(Accounts::Items(items)),
             }
         }
         if seq.next_element::<IgnoredAny>()?.is_none() {
-            return Ok(Some(items));
+            return Ok(Accounts::Items(items));
         }
         while seq.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(None)
-    }
-}
-
-struct BatchBodyVisitor;
-
-impl<'de> Visitor<'de> for BatchBodyVisitor {
-    type Value = BatchBody<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
+        Ok(Accounts::TooMany)
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut body = BatchBody::Missing;
-        while let Some(key) = map.next_key::<Cow<'de, str>>()? {
-            if key != "accounts" {
-                map.next_value::<IgnoredAny>()?;
-                continue;
-            }
-            let raw = map.next_value::<&'de RawValue>()?;
-            body = match body {
-                BatchBody::Missing => BatchBody::Accounts(raw),
-                BatchBody::Accounts(_) | BatchBody::Repeated => BatchBody::Repeated,
-            };
-        }
-        Ok(body)
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Accounts::NoArray)
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(Accounts::Null)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
+        Ok(Accounts::NoArray)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
+        Ok(Accounts::NoArray)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> {
+        Ok(Accounts::NoArray)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
+        Ok(Accounts::NoArray)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Self::Value, E> {
+        Ok(Accounts::NoArray)
     }
 }
 

@@ -5,13 +5,15 @@
 //! been a batch of its own. What lies before a partition's applied frontier is never decided anew:
 //! its first outcome is read back, since the account may have moved on.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
+
+use foldhash::fast::RandomState;
 
 use super::coordinates::{Coordinates, LogPartition, Offset};
 use super::outcome::{EventId, Outcome, RejectionCode, Verdict};
 use super::plan::{
-    AccountState, AccountWrite, Claim, FrontierMove, LedgerEntry, Plan, Rejection, RejectionNote, View,
+    AccountWrite, Claim, FrontierMove, LedgerEntry, Plan, Rejection, RejectionNote, View,
 };
 use super::reference::Policy;
 use super::rules::first_violation;
@@ -83,7 +85,7 @@ pub fn decide(
     view: &View,
     policy: &Policy,
 ) -> Result<Decision, InconsistentStore> {
-    let mut desk = Desk::new(view, policy);
+    let mut desk = Desk::new(view, policy, submissions.len());
     let decided =
         submissions.iter().map(|submission| desk.take(submission)).collect::<Result<_, _>>()?;
     Ok(Decision { decided, plan: desk.into_plan(frontier_moves(through, view)) })
@@ -114,26 +116,22 @@ fn frontier_moves(through: &[(LogPartition, Offset)], view: &View) -> Vec<Fronti
     moves
 }
 
-/// The state of a batch while it is decided: the view, overlaid by what the batch itself changed.
+/// The state of a batch while it is decided: the view, overlaid by what the batch itself changes.
 struct Desk<'a> {
     view: &'a View,
     policy: &'a Policy,
-    claimed: HashMap<CommunicationNumber, LedgerEntry>,
-    states: HashMap<AccountKey, AccountState>,
-    claims: Vec<Claim>,
-    accounts: BTreeMap<AccountKey, AccountWrite>,
+    claims: HashMap<CommunicationNumber, Claim, RandomState>,
+    accounts: HashMap<AccountKey, AccountWrite, RandomState>,
     rejections: Vec<RejectionNote>,
 }
 
 impl<'a> Desk<'a> {
-    fn new(view: &'a View, policy: &'a Policy) -> Self {
+    fn new(view: &'a View, policy: &'a Policy, submissions: usize) -> Self {
         Self {
             view,
             policy,
-            claimed: HashMap::new(),
-            states: HashMap::new(),
-            claims: Vec::new(),
-            accounts: BTreeMap::new(),
+            claims: HashMap::with_capacity_and_hasher(submissions, RandomState::default()),
+            accounts: HashMap::with_capacity_and_hasher(submissions, RandomState::default()),
             rejections: Vec::new(),
         }
     }
@@ -143,13 +141,20 @@ impl<'a> Desk<'a> {
         if self.view.frontiers.get(&log).is_some_and(|frontier| offset < *frontier) {
             return self.read_back(submission);
         }
-        let number = &submission.account.communication_number;
-        let known = self.claimed.get(number).or_else(|| self.view.ledger.get(number)).copied();
-        Ok(match known {
-            Some(entry) if entry.fingerprint == submission.fingerprint => again(&entry, submission),
+        Ok(match self.accepted(&submission.account.communication_number) {
+            Some(entry) if entry.fingerprint == submission.fingerprint => again(entry, submission),
             Some(_) => self.reject(submission, RejectionCode::O005),
             None => self.judge(submission),
         })
+    }
+
+    fn accepted(&self, number: &CommunicationNumber) -> Option<LedgerEntry> {
+        let claimed = self.claims.get(number).map(|claim| LedgerEntry {
+            fingerprint: claim.fingerprint,
+            event_id: claim.event_id,
+            coordinates: claim.coordinates,
+        });
+        claimed.or_else(|| self.view.ledger.get(number).copied())
     }
 
     fn read_back(&self, submission: &Submission) -> Result<Decided, InconsistentStore> {
@@ -160,15 +165,16 @@ impl<'a> Desk<'a> {
             None => {}
         }
         match self.view.ledger.get(&submission.account.communication_number) {
-            Some(entry) if entry.fingerprint == submission.fingerprint => Ok(again(entry, submission)),
+            Some(entry) if entry.fingerprint == submission.fingerprint => Ok(again(*entry, submission)),
             _ => Err(InconsistentStore { coordinates }),
         }
     }
 
     fn judge(&mut self, submission: &Submission) -> Decided {
         let key = submission.account.key();
-        let state = self.states.get(&key).or_else(|| self.view.accounts.get(&key));
-        match first_violation(&submission.account, state, self.policy) {
+        let written = self.accounts.get(&key).map(|write| &write.account.business_entity_ext_id);
+        let shown = || self.view.accounts.get(&key).map(|state| &state.business_entity_ext_id);
+        match first_violation(&submission.account, written.or_else(shown), self.policy) {
             Some(code) => self.reject(submission, code),
             None => self.accept(submission, key),
         }
@@ -177,27 +183,16 @@ impl<'a> Desk<'a> {
     fn accept(&mut self, submission: &Submission, key: AccountKey) -> Decided {
         let outcome = outcome_of(submission, Verdict::Accepted);
         let Submission { account, fingerprint, coordinates } = submission;
-        let entry = LedgerEntry {
-            fingerprint: *fingerprint,
-            event_id: outcome.event_id,
-            coordinates: *coordinates,
-        };
-        self.claimed.insert(account.communication_number.clone(), entry);
-        self.claims.push(Claim {
+        let claim = Claim {
             communication: account.communication(),
             fingerprint: *fingerprint,
             event_id: outcome.event_id,
             coordinates: *coordinates,
-        });
-        let state = AccountState {
-            business_entity_ext_id: account.business_entity_ext_id.clone(),
-            version: *coordinates,
         };
-        self.states.insert(key.clone(), state);
-        let shown = self.view.accounts.get(&key).map(|state| state.version);
+        self.claims.insert(account.communication_number.clone(), claim);
         let write = AccountWrite {
             key: key.clone(),
-            expected: shown,
+            expected: self.view.accounts.get(&key).map(|state| state.version),
             account: Arc::clone(account),
             version: *coordinates,
         };
@@ -216,19 +211,17 @@ impl<'a> Desk<'a> {
     }
 
     fn into_plan(mut self, frontiers: Vec<FrontierMove>) -> Plan {
-        self.claims.sort_unstable_by(|a, b| a.communication.number.cmp(&b.communication.number));
+        let mut claims: Vec<Claim> = self.claims.into_values().collect();
+        claims.sort_unstable_by(|a, b| a.communication.number.cmp(&b.communication.number));
+        let mut accounts: Vec<AccountWrite> = self.accounts.into_values().collect();
+        accounts.sort_unstable_by(|a, b| a.key.cmp(&b.key));
         self.rejections.sort_unstable_by_key(|note| note.coordinates);
-        Plan {
-            frontiers,
-            claims: self.claims,
-            accounts: self.accounts.into_values().collect(),
-            rejections: self.rejections,
-        }
+        Plan { frontiers, claims, accounts, rejections: self.rejections }
     }
 }
 
 /// The first outcome of an accepted communication, for a record that repeats it.
-fn again(entry: &LedgerEntry, submission: &Submission) -> Decided {
+fn again(entry: LedgerEntry, submission: &Submission) -> Decided {
     let outcome = Outcome { verdict: Verdict::Accepted, event_id: entry.event_id };
     if entry.coordinates == submission.coordinates {
         Decided::Redelivered(outcome)

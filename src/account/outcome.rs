@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use uuid::Uuid;
+use sha1::{Digest, Sha1};
+use uuid::{Builder, Uuid};
 
 use super::fingerprint::Fingerprint;
 use super::text::CommunicationNumber;
@@ -108,14 +109,18 @@ impl EventId {
             Verdict::Accepted => "accepted",
             Verdict::Rejected(code) => code.code(),
         };
-        let number = number.as_str().as_bytes();
-        let mut name = Vec::with_capacity(number.len() + 48);
         // The number may be any text, so it comes last: what stands before it has a fixed form.
-        name.extend_from_slice(fingerprint.as_bytes());
-        name.extend_from_slice(verdict.as_bytes());
-        name.push(0);
-        name.extend_from_slice(number);
-        Self(Uuid::new_v5(&EVENT_ID_NAMESPACE, &name))
+        let digest: [u8; 20] = Sha1::new()
+            .chain_update(EVENT_ID_NAMESPACE)
+            .chain_update(fingerprint.as_bytes())
+            .chain_update(verdict)
+            .chain_update([0])
+            .chain_update(number.as_str())
+            .finalize()
+            .into();
+        let mut id = [0; 16];
+        id.copy_from_slice(&digest[..16]);
+        Self(Builder::from_sha1_bytes(id).into_uuid())
     }
 }
 

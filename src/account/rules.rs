@@ -1,20 +1,21 @@
-//! The rules beyond the schema: pure functions of an account, the policy and the account's state.
+//! The rules beyond the schema: pure functions of an account, the policy and what is known of the
+//! account: the customer who holds it, if it exists.
 
 use super::currency::is_currency;
 use super::outcome::RejectionCode;
-use super::plan::AccountState;
 use super::reference::{CreateExisting, Policy, UpdateMissing};
 use super::request::{Account, AccountStatus, Action};
+use super::text::BusinessEntityExtId;
 
 /// The first rule the account breaks, in the order of the codes; the rules on the account's state
 /// come last, so that what is wrong with the item itself is told first.
 pub(super) fn first_violation(
     account: &Account,
-    state: Option<&AccountState>,
+    holder: Option<&BusinessEntityExtId>,
     policy: &Policy,
 ) -> Option<RejectionCode> {
     item_violations(account, policy)
-        .chain(state_violation(account, state, policy))
+        .chain(state_violation(account, holder, policy))
         .find(|code| !policy.disabled.contains(code))
 }
 
@@ -52,14 +53,14 @@ fn item_violations<'a>(
 
 fn state_violation(
     account: &Account,
-    state: Option<&AccountState>,
+    holder: Option<&BusinessEntityExtId>,
     policy: &Policy,
 ) -> Option<RejectionCode> {
-    let Some(state) = state else {
+    let Some(holder) = holder else {
         let must_exist = policy.update_missing == UpdateMissing::Reject;
         return (account.action == Action::Update && must_exist).then_some(RejectionCode::A010);
     };
-    let linked_elsewhere = state.business_entity_ext_id != account.business_entity_ext_id;
+    let linked_elsewhere = *holder != account.business_entity_ext_id;
     if linked_elsewhere && !policy.disabled.contains(&RejectionCode::A011) {
         return Some(RejectionCode::A011);
     }
@@ -145,8 +146,6 @@ fn mod_97(compact: &[u8]) -> u32 {
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
-    use super::super::coordinates::Coordinates;
-    use super::super::text::BusinessEntityExtId;
     use super::*;
 
     /// A valid account with the given members added or replaced.
@@ -239,11 +238,8 @@ mod tests {
     #[test]
     fn rules_on_the_state_follow_the_policy() {
         use RejectionCode::{A009, A010, A011};
-        let state = |customer: &str| AccountState {
-            business_entity_ext_id: BusinessEntityExtId::parse(customer).unwrap(),
-            version: Coordinates::hypothetical(0),
-        };
-        let (mine, other) = (state("customer"), state("somebody else"));
+        let holder = |customer: &str| BusinessEntityExtId::parse(customer).unwrap();
+        let (mine, other) = (holder("customer"), holder("somebody else"));
         let create = account(&serde_json::json!({}));
         let update = account(&serde_json::json!({"action": "UPDATE"}));
         let strict = Policy::default();
@@ -252,7 +248,7 @@ mod tests {
             update_missing: UpdateMissing::Create,
             ..Policy::default()
         };
-        for (account, state, policy, expected) in [
+        for (account, holder, policy, expected) in [
             (&create, None, &strict, None),
             (&create, Some(&mine), &strict, Some(A009)),
             (&create, Some(&mine), &lenient, None),
@@ -262,18 +258,15 @@ mod tests {
             (&update, Some(&mine), &strict, None),
             (&update, Some(&other), &strict, Some(A011)),
         ] {
-            assert_eq!(first_violation(account, state, policy), expected);
+            assert_eq!(first_violation(account, holder, policy), expected);
         }
     }
 
     #[test]
     fn a_disabled_rule_is_not_applied_and_hides_no_other() {
         let policy = Policy { disabled: BTreeSet::from([RejectionCode::A011]), ..Policy::default() };
-        let state = AccountState {
-            business_entity_ext_id: BusinessEntityExtId::parse("somebody else").unwrap(),
-            version: Coordinates::hypothetical(0),
-        };
+        let holder = BusinessEntityExtId::parse("somebody else").unwrap();
         let create = account(&serde_json::json!({}));
-        assert_eq!(first_violation(&create, Some(&state), &policy), Some(RejectionCode::A009));
+        assert_eq!(first_violation(&create, Some(&holder), &policy), Some(RejectionCode::A009));
     }
 }

@@ -1,8 +1,9 @@
 //! Text fields. A value of one of these types has passed its field's limits; there is no other way
-//! to make one. Values that may identify a person never appear in `Debug` output.
+//! to make one. Short values are held in place and long ones shared, so copies are cheap. Values that may identify a person never appear in `Debug` output.
 
 use std::fmt;
-use std::sync::Arc;
+
+use smol_str::SmolStr;
 
 use super::schema::Problem;
 
@@ -27,7 +28,7 @@ macro_rules! text_type {
     ($(#[$doc:meta])* $name:ident, max_chars: $max:expr, debug: $debug:ident) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $name(Arc<str>);
+        pub struct $name(SmolStr);
 
         impl $name {
             /// The longest value, in Unicode code points.
@@ -36,7 +37,7 @@ macro_rules! text_type {
             /// Takes a non-empty text without NUL characters and within the field's length.
             pub fn parse(text: &str) -> Result<Self, Problem> {
                 check(text, Self::MAX_CHARS)?;
-                Ok(Self(Arc::from(text)))
+                Ok(Self(SmolStr::new(text)))
             }
 
             /// The value as it was received.
