@@ -1,6 +1,7 @@
 //! Points in time. Offsets are resolved to UTC on the way in, so that equal instants are equal values.
 
 use std::fmt;
+use std::time::SystemTime;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 
@@ -31,10 +32,11 @@ impl Timestamp {
     pub fn unix_millis(self) -> i64 {
         self.0.timestamp_millis()
     }
+}
 
-    /// The wall clock's current time.
-    pub fn now() -> Self {
-        Self(Utc::now())
+impl From<SystemTime> for Timestamp {
+    fn from(time: SystemTime) -> Self {
+        Self(time.into())
     }
 }
 

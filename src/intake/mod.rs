@@ -23,7 +23,7 @@ mod waiting;
 mod waves;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use axum::Router;
 use tokio_util::sync::CancellationToken;
@@ -142,7 +142,7 @@ impl<Q: Queue, S: Store> Intake<Q, S> {
             options.body_timeout,
             metrics.clone(),
         );
-        let waiting = Arc::new(Waiting::new(options.outcome_wait, Timestamp::now()));
+        let waiting = Arc::new(Waiting::new(options.outcome_wait, Timestamp::from(SystemTime::now())));
         let drained = CancellationToken::new();
         let reply_to = inbox.address();
         tokio::spawn(read_replies(inbox, Arc::clone(&waiting), drained.clone()));
@@ -205,6 +205,6 @@ impl<Q: Queue, S: Store> Intake<Q, S> {
 
 async fn read_replies(mut inbox: impl ReplyInbox, waiting: Arc<Waiting>, stop: CancellationToken) {
     while let Some(replies) = stop.run_until_cancelled(inbox.receive()).await {
-        waiting.deliver(&replies, Timestamp::now());
+        waiting.deliver(&replies, Timestamp::from(SystemTime::now()));
     }
 }

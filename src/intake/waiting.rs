@@ -192,6 +192,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
     use std::sync::LazyLock;
 
     use super::*;
@@ -247,17 +249,17 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_first_answer_to_each_item_counts() {
-        let waiting = Arc::new(Waiting::new(LIMIT, Timestamp::now()));
+        let waiting = Arc::new(Waiting::new(LIMIT, Timestamp::from(SystemTime::now())));
         let batch = BatchId::now();
         let registered = waiting.register(batch, 2);
         let soon = Instant::now() + LIMIT;
         assert!(!registered.known(&[1], Instant::now()).await);
         let other = BatchId::now();
         let replies = [reply(other, 0), reply(batch, 1), reply(batch, 1), reply(batch, 7)];
-        waiting.deliver(&replies, Timestamp::now());
+        waiting.deliver(&replies, Timestamp::from(SystemTime::now()));
         assert!(registered.known(&[1], soon).await);
         assert!(!registered.all_known(soon).await);
-        waiting.deliver(&[reply(batch, 0)], Timestamp::now());
+        waiting.deliver(&[reply(batch, 0)], Timestamp::from(SystemTime::now()));
         assert!(registered.all_known(soon).await);
         assert!(registered.take().iter().all(Option::is_some));
         drop(registered);
@@ -266,12 +268,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_reply_wakes_the_one_who_waits() {
-        let waiting = Arc::new(Waiting::new(LIMIT, Timestamp::now()));
+        let waiting = Arc::new(Waiting::new(LIMIT, Timestamp::from(SystemTime::now())));
         let batch = BatchId::now();
         let registered = waiting.register(batch, 1);
         let far = Instant::now() + Duration::from_mins(1);
         let (known, ()) = tokio::join!(registered.all_known(far), async {
-            waiting.deliver(&[reply(batch, 0)], Timestamp::now());
+            waiting.deliver(&[reply(batch, 0)], Timestamp::from(SystemTime::now()));
         });
         assert!(known);
     }

@@ -2,7 +2,7 @@
 //! record can be found again by offset and by time.
 
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -302,7 +302,7 @@ pub(crate) async fn a_record_is_found_by_its_time<R: QueueRig>() {
 
 async fn wait_until_later_than(time: Timestamp) {
     let start = Instant::now();
-    while Timestamp::now().unix_millis() <= time.unix_millis() {
+    while Timestamp::from(SystemTime::now()).unix_millis() <= time.unix_millis() {
         assert!(start.elapsed() < DEADLINE, "the clock goes on");
         tokio::time::sleep(Duration::from_millis(1)).await;
     }

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{Connection, SqlitePool};
@@ -186,7 +187,7 @@ impl Writer {
             None => self.connect().await?,
         };
         self.place(&mut batch.appends);
-        let now = Timestamp::now().unix_millis().max(self.last_append_ms);
+        let now = Timestamp::from(SystemTime::now()).unix_millis().max(self.last_append_ms);
         write_batch(&mut connection, batch, now).await?;
         self.last_append_ms = now;
         self.writing.put_back(connection).await;

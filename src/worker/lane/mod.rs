@@ -5,7 +5,7 @@ mod persist;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio_util::sync::CancellationToken;
 
@@ -170,7 +170,7 @@ impl<Q: Queue, S: Store> Lane<Q, S> {
         let generation = self.options.generation;
         let items: Vec<Item> =
             records.into_iter().map(|received| Item::decode(received, generation)).collect();
-        let age = oldest_age(&items, Timestamp::now());
+        let age = oldest_age(&items, Timestamp::from(SystemTime::now()));
         self.metrics.lag(self.number, self.consumer.backlog_records(), age);
         self.work.push_back(Batch { items, stage: Stage::Polled });
     }
