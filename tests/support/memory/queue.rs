@@ -8,7 +8,8 @@ use penstock::queue::{
     Assignment, Consumer, PollLimits, Polled, Queue, QueueError, Received, Record, Reply, ReplyAddress,
     ReplyInbox, Start, Topic,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
+use tokio::time::{Instant, timeout_at};
 
 use super::point;
 
@@ -52,6 +53,7 @@ struct State {
 #[derive(Clone)]
 pub struct MemoryQueue {
     state: Arc<Mutex<State>>,
+    changed: Arc<Notify>,
     handle: u64,
 }
 
@@ -69,7 +71,7 @@ impl MemoryQueue {
             outages: 0,
             acknowledges_early: false,
         };
-        Self { state: Arc::new(Mutex::new(state)), handle: 0 }
+        Self { state: Arc::new(Mutex::new(state)), changed: Arc::default(), handle: 0 }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -79,7 +81,7 @@ impl MemoryQueue {
     /// Another handle, whose unacknowledged records can be told from those of others.
     pub fn new_handle(&self) -> Self {
         let handle = self.lock().new_id();
-        Self { state: Arc::clone(&self.state), handle }
+        Self { state: Arc::clone(&self.state), changed: Arc::clone(&self.changed), handle }
     }
 
     /// Guard off: publishing returns before the records are durable; until [`Self::settle`] a crash
@@ -113,6 +115,7 @@ impl MemoryQueue {
             group.members.remove(&member);
             group.owners.retain(|_, owner| *owner != member);
         }
+        self.changed.notify_waiters();
     }
 
     pub fn log(&self, topic: Topic) -> Vec<Received> {
@@ -145,6 +148,7 @@ impl MemoryQueue {
     /// Appends without going through the port.
     pub fn append(&self, topic: Topic, record: Record) {
         self.lock().append(topic, record);
+        self.changed.notify_waiters();
     }
 
     fn unavailable(&self, action: &'static str) -> Result<(), QueueError> {
@@ -200,6 +204,7 @@ impl Queue for MemoryQueue {
                 }
             }
         }
+        self.changed.notify_waiters();
         point().await;
         outage
     }
@@ -284,8 +289,8 @@ impl MemoryConsumer {
         let (id, topic) = (self.id, self.topic);
         let partitions = self.partitions();
         let held = self.held.clone();
-        let (given_up, gained) = self.with_group(|group| {
-            group.members.insert(id, topic);
+        let (has_joined, given_up, gained) = self.with_group(|group| {
+            let has_joined = group.members.insert(id, topic).is_none();
             let is_mine = |group: &Group, partition| group.target(topic, partition) == Some(id);
             let given_up: Vec<Partition> = held
                 .iter()
@@ -295,7 +300,7 @@ impl MemoryConsumer {
                 })
                 .collect();
             if !given_up.is_empty() {
-                return (given_up, Vec::new());
+                return (has_joined, given_up, Vec::new());
             }
             let mut gained = partitions;
             gained.retain(|partition| {
@@ -305,8 +310,11 @@ impl MemoryConsumer {
             for partition in &gained {
                 group.owners.insert((topic, *partition), id);
             }
-            (given_up, gained)
+            (has_joined, given_up, gained)
         });
+        if has_joined {
+            self.queue.changed.notify_waiters();
+        }
         if !given_up.is_empty() {
             for partition in &given_up {
                 self.held.remove(partition);
@@ -369,7 +377,17 @@ impl Consumer for MemoryConsumer {
     async fn poll(&mut self, limits: PollLimits) -> Result<Polled, QueueError> {
         point().await;
         self.queue.unavailable("poll")?;
-        Ok(self.next(limits))
+        let changed = Arc::clone(&self.queue.changed);
+        // A driver without a clock asks for no wait.
+        let deadline = (!limits.max_wait.is_zero()).then(|| Instant::now() + limits.max_wait);
+        loop {
+            let change = changed.notified();
+            let polled = self.next(limits);
+            let (Polled::Idle, Some(deadline)) = (&polled, deadline) else { return Ok(polled) };
+            if timeout_at(deadline, change).await.is_err() {
+                return Ok(polled);
+            }
+        }
     }
 
     async fn seek(&mut self, partition: Partition, start: Start) -> Result<Offset, QueueError> {
@@ -417,6 +435,7 @@ impl Consumer for MemoryConsumer {
                 }
             }
         });
+        self.queue.changed.notify_waiters();
         for partition in partitions {
             self.held.remove(partition);
             self.positions.remove(partition);
