@@ -29,6 +29,7 @@ const LAYERS: &[Layer] = &[
     layer("settings", &["account"]),
     layer("sqlite", &["telemetry"]),
     layer("queue::sqlite", &["account", "events", "queue", "sqlite", "telemetry"]),
+    layer("store::postgres", &["account", "events", "store", "telemetry"]),
     layer("store::sqlite", &["account", "events", "store", "sqlite", "telemetry"]),
     layer("queue", &["account", "events"]),
     layer("store", &["account", "events"]),
@@ -45,6 +46,7 @@ const LAYERS: &[Layer] = &[
             "settings",
             "sqlite",
             "store",
+            "store::postgres",
             "store::sqlite",
             "telemetry",
             "worker",
@@ -53,15 +55,27 @@ const LAYERS: &[Layer] = &[
 ];
 
 /// Modules that only those may use who name them: an implementation is no part of its port.
-const IMPLEMENTATIONS: &[&str] = &["queue::sqlite", "store::sqlite"];
+const IMPLEMENTATIONS: &[&str] = &["queue::sqlite", "store::postgres", "store::sqlite"];
 
 /// Crates that do I/O, and the only layers that may use them.
 const IO_CRATES: &[(&str, &[&str])] = &[
     ("axum", &["intake", "telemetry", "cli"]),
     ("hyper", &["intake", "telemetry", "cli"]),
     ("reqwest", &["cli"]),
-    ("sqlx", &["sqlite", "queue::sqlite", "store::sqlite", "cli"]),
-    ("tokio", &["queue::sqlite", "store::sqlite", "sqlite", "intake", "worker", "telemetry", "cli"]),
+    ("sqlx", &["sqlite", "queue::sqlite", "store::postgres", "store::sqlite", "cli"]),
+    (
+        "tokio",
+        &[
+            "queue::sqlite",
+            "store::postgres",
+            "store::sqlite",
+            "sqlite",
+            "intake",
+            "worker",
+            "telemetry",
+            "cli",
+        ],
+    ),
 ];
 
 #[test]

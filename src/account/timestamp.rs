@@ -32,6 +32,11 @@ impl Timestamp {
     pub fn unix_millis(self) -> i64 {
         self.0.timestamp_millis()
     }
+
+    /// Microseconds since the Unix epoch; finer digits are cut off.
+    pub fn unix_micros(self) -> i64 {
+        self.0.timestamp_micros()
+    }
 }
 
 impl From<SystemTime> for Timestamp {

@@ -2,9 +2,10 @@
 
 use penstock::queue::Queue;
 use penstock::queue::sqlite::{SqliteQueue, SqliteQueueOptions};
-use penstock::store::Store;
 use penstock::store::sqlite::SqliteStore;
 use tempfile::TempDir;
+
+use super::store::StoreRig;
 
 /// Partitions every queue under test has.
 pub(crate) const PARTITIONS: u32 = 4;
@@ -19,18 +20,6 @@ pub(crate) trait QueueRig: Default + Send + Sync + 'static {
 
     /// Ends the process that has the queue, as far as the queue can tell.
     fn close(&self, queue: Self::Queue) -> impl Future<Output = ()> + Send;
-}
-
-/// The data of one store, empty at first, that can be opened again and again.
-pub(crate) trait StoreRig: Default + Send + Sync + 'static {
-    /// The implementation.
-    type Store: Store;
-
-    /// Opens the store, or opens it again.
-    fn open(&self) -> impl Future<Output = Self::Store> + Send;
-
-    /// Ends the process that has the store, as far as the store can tell.
-    fn close(&self, store: Self::Store) -> impl Future<Output = ()> + Send;
 }
 
 /// A queue in a directory of its own.

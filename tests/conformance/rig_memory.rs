@@ -3,7 +3,8 @@
 use crate::memory::queue::MemoryQueue;
 use crate::memory::store::MemoryStore;
 
-use super::rig::{PARTITIONS, QueueRig, StoreRig};
+use super::rig::{PARTITIONS, QueueRig};
+use super::store::StoreRig;
 
 /// A queue that outlives its handles.
 pub(crate) struct MemoryQueueRig(MemoryQueue);

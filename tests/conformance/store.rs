@@ -8,7 +8,18 @@ use penstock::store::{Applied, OffsetRange, PersistedOutcome, Store, Wanted};
 use serde_json::json;
 
 use super::accounts::{account, account_with, at, claim, log, note, rejected, write};
-use super::rig::StoreRig;
+
+/// The data of one store, empty at first, that can be opened again and again.
+pub(crate) trait StoreRig: Default + Send + Sync + 'static {
+    /// The implementation.
+    type Store: Store;
+
+    /// Opens the store, or opens it again.
+    fn open(&self) -> impl Future<Output = Self::Store> + Send;
+
+    /// Ends the process that has the store, as far as the store can tell.
+    fn close(&self, store: Self::Store) -> impl Future<Output = ()> + Send;
+}
 
 /// Names every test of the suite for one rig.
 #[macro_export]

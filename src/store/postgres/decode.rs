@@ -1,0 +1,110 @@
+//! Stored rows as typed data. A row that does not parse means a damaged store, never a bad request:
+//! only parsed values were written.
+
+use sqlx::Row;
+use sqlx::postgres::PgRow;
+
+use crate::account::{
+    AccountExtId, AccountKey, AccountState, BusinessEntityExtId, BusinessUnit, Communication,
+    CommunicationNumber, Coordinates, EventId, Fingerprint, Generation, LedgerEntry, LogPartition,
+    Offset, Outcome, Partition, Problem, Rejection, RejectionCode, Requester, Verdict,
+};
+use crate::store::PersistedOutcome;
+
+use super::rows::{ACCEPTED, DEAD_LETTER};
+
+type Decoded<T> = Result<T, sqlx::Error>;
+
+pub(super) fn ledger_row(row: &PgRow) -> Decoded<(CommunicationNumber, LedgerEntry)> {
+    let number = text(row, "number", CommunicationNumber::parse)?;
+    let fingerprint: &[u8] = row.try_get("fingerprint")?;
+    let fingerprint = <[u8; 32]>::try_from(fingerprint).map_err(|_| unreadable("fingerprint"))?;
+    let entry = LedgerEntry {
+        fingerprint: Fingerprint::from_bytes(fingerprint),
+        event_id: event_id(row)?.ok_or_else(|| unreadable("event_id"))?,
+        coordinates: coordinates(row)?,
+    };
+    Ok((number, entry))
+}
+
+pub(super) fn account_row(row: &PgRow) -> Decoded<(AccountKey, AccountState)> {
+    let state = AccountState {
+        business_entity_ext_id: text(row, "business_entity_ext_id", BusinessEntityExtId::parse)?,
+        version: coordinates(row)?,
+    };
+    Ok((account_key(row)?, state))
+}
+
+pub(super) fn frontier_row(row: &PgRow) -> Decoded<(LogPartition, Offset)> {
+    Ok((log_partition(row)?, offset(row, "next_offset")?))
+}
+
+pub(super) fn rejection_row(row: &PgRow) -> Decoded<(Coordinates, Rejection)> {
+    let rejection = outcome(row)?.map_or(Rejection::DeadLettered, Rejection::Decided);
+    Ok((coordinates(row)?, rejection))
+}
+
+pub(super) fn persisted_outcome(number: &CommunicationNumber, row: &PgRow) -> Decoded<PersistedOutcome> {
+    let communication = Communication {
+        number: number.clone(),
+        account: account_key(row)?,
+        business_entity_ext_id: text(row, "business_entity_ext_id", BusinessEntityExtId::parse)?,
+        requester: text(row, "requester", Requester::parse)?,
+    };
+    Ok(PersistedOutcome { communication, coordinates: coordinates(row)?, outcome: outcome(row)? })
+}
+
+/// None for a dead letter.
+fn outcome(row: &PgRow) -> Decoded<Option<Outcome>> {
+    let verdict = match row.try_get("verdict")? {
+        DEAD_LETTER => return Ok(None),
+        ACCEPTED => Verdict::Accepted,
+        code => Verdict::Rejected(RejectionCode::parse(code).ok_or_else(|| unreadable("verdict"))?),
+    };
+    let event_id = event_id(row)?.ok_or_else(|| unreadable("event_id"))?;
+    Ok(Some(Outcome { verdict, event_id }))
+}
+
+fn event_id(row: &PgRow) -> Decoded<Option<EventId>> {
+    Ok(row.try_get::<Option<_>, _>("event_id")?.map(EventId))
+}
+
+fn account_key(row: &PgRow) -> Decoded<AccountKey> {
+    let business_unit = match row.try_get("business_unit")? {
+        "" => None,
+        _ => Some(text(row, "business_unit", BusinessUnit::parse)?),
+    };
+    Ok(AccountKey { business_unit, account_ext_id: text(row, "account_ext_id", AccountExtId::parse)? })
+}
+
+fn coordinates(row: &PgRow) -> Decoded<Coordinates> {
+    Ok(log_partition(row)?.at(offset(row, "log_offset")?))
+}
+
+fn log_partition(row: &PgRow) -> Decoded<LogPartition> {
+    Ok(LogPartition {
+        generation: Generation(unsigned(row, "generation")?),
+        partition: Partition(unsigned(row, "partition")?),
+    })
+}
+
+fn unsigned(row: &PgRow, column: &'static str) -> Decoded<u32> {
+    let stored: i32 = row.try_get(column)?;
+    u32::try_from(stored).map_err(|_| unreadable(column))
+}
+
+fn offset(row: &PgRow, column: &'static str) -> Decoded<Offset> {
+    let stored: i64 = row.try_get(column)?;
+    u64::try_from(stored).map(Offset).map_err(|_| unreadable(column))
+}
+
+fn text<T>(row: &PgRow, column: &'static str, parse: fn(&str) -> Result<T, Problem>) -> Decoded<T> {
+    parse(row.try_get(column)?).map_err(|_| unreadable(column))
+}
+
+fn unreadable(column: &'static str) -> sqlx::Error {
+    sqlx::Error::ColumnDecode {
+        index: column.to_owned(),
+        source: "the stored value is none that penstock writes".into(),
+    }
+}

@@ -1,0 +1,76 @@
+//! The production store: PostgreSQL 15 or later.
+//!
+//! Every load is one read-only snapshot and every plan one short transaction of set-based statements.
+//! Nothing depends on a session's state, so a pooler may hand out sessions by transaction. Both run in
+//! tasks of their own that nobody cancels, so a dropped future never leaves a transaction open; what
+//! bounds them is the server's own timeouts, and a time after which the session is closed.
+
+mod connections;
+mod decode;
+mod error;
+mod options;
+mod rows;
+mod schema;
+pub mod statements;
+mod work;
+
+use crate::account::{CommunicationNumber, Plan, View};
+
+use super::{Applied, Cause, PersistedOutcome, Store, StoreError, Wanted};
+use connections::{Connections, Work};
+use rows::WantedRows;
+use work::{Apply, Load, Outcomes, Probe};
+
+pub use error::ServerError;
+pub use options::PostgresStoreOptions;
+pub use schema::{Migrated, PostgresOpenError, migrate};
+
+/// A handle to the production store; cheap to clone. All clones share its sessions.
+#[derive(Clone)]
+pub struct PostgresStore(Connections);
+
+impl PostgresStore {
+    /// Connects, and sees that server and schema are what this release needs. Creates nothing.
+    pub async fn open(options: PostgresStoreOptions) -> Result<Self, PostgresOpenError> {
+        let connection = schema::check(&options).await?;
+        let connections = Connections::new(options);
+        connections.keep(connection);
+        Ok(Self(connections))
+    }
+
+    /// Finishes what was asked for and closes every session. Every handle is of no use afterwards.
+    pub async fn close(&self) {
+        self.0.close().await;
+    }
+}
+
+impl Store for PostgresStore {
+    async fn load(&self, wanted: &Wanted) -> Result<View, StoreError> {
+        let rows = WantedRows::of(wanted).map_err(encoding_error::<Load>)?;
+        self.0.run(Load(rows)).await
+    }
+
+    async fn apply(&self, plan: &Plan) -> Result<Applied, StoreError> {
+        if plan.is_empty() {
+            return Ok(Applied::Done);
+        }
+        let steps = rows::steps(plan).map_err(encoding_error::<Apply>)?;
+        self.0.run(Apply(steps)).await
+    }
+
+    async fn outcomes(
+        &self,
+        number: &CommunicationNumber,
+        limit: usize,
+    ) -> Result<Vec<PersistedOutcome>, StoreError> {
+        self.0.run(Outcomes { number: number.clone(), limit }).await
+    }
+
+    async fn check(&self) -> Result<(), StoreError> {
+        self.0.run(Probe).await
+    }
+}
+
+fn encoding_error<W: Work>(cause: Cause) -> StoreError {
+    StoreError::Poison { action: W::ACTION, cause }
+}

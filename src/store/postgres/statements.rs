@@ -1,0 +1,165 @@
+//! Every statement of the production store. They are set-based: each parameter is an array with one
+//! element a row, so one prepared statement serves any number of rows.
+//!
+//! Rows are taken in the order of their keys' bytes, whatever order they are given in: two transactions
+//! that meet on several keys then wait for each other in a line, never in a circle.
+
+/// Begins a transaction that writes.
+pub const BEGIN: &str = "BEGIN";
+
+/// Begins a transaction whose reads are all of one moment.
+pub const BEGIN_SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+
+/// Ledger rows of the numbers `$1`.
+pub const LOAD_LEDGER: &str = "
+SELECT number, fingerprint, event_id, generation, partition, log_offset
+FROM communications
+WHERE number = ANY ($1)";
+
+/// Account rows of the business units `$1` and account ext ids `$2`.
+pub const LOAD_ACCOUNTS: &str = "
+SELECT a.business_unit, a.account_ext_id, a.business_entity_ext_id,
+       a.generation, a.partition, a.log_offset
+FROM unnest($1::text[], $2::text[]) AS wanted (business_unit, account_ext_id)
+JOIN accounts AS a USING (business_unit, account_ext_id)";
+
+/// Frontiers of the generations `$1` and partitions `$2`.
+pub const LOAD_FRONTIERS: &str = "
+SELECT f.generation, f.partition, f.next_offset
+FROM unnest($1::int[], $2::int[]) AS wanted (generation, partition)
+JOIN frontiers AS f USING (generation, partition)";
+
+/// Rejections of the generations `$1` and partitions `$2` from the offsets `$3` to before `$4`.
+pub const LOAD_REJECTIONS: &str = "
+SELECT r.generation, r.partition, r.log_offset, r.verdict, r.event_id
+FROM unnest($1::int[], $2::int[], $3::bigint[], $4::bigint[])
+     AS wanted (generation, partition, from_offset, to_offset)
+JOIN rejections AS r USING (generation, partition)
+WHERE r.log_offset >= wanted.from_offset AND r.log_offset < wanted.to_offset";
+
+/// First frontiers: generations, partitions, next offsets. One that exists inserts no row.
+pub const INSERT_FRONTIERS: &str = "
+INSERT INTO frontiers (generation, partition, next_offset)
+SELECT * FROM unnest($1::int[], $2::int[], $3::bigint[])
+       AS new (generation, partition, next_offset)
+ORDER BY generation, partition
+ON CONFLICT DO NOTHING";
+
+/// Frontiers moved by compare-and-set: generations, partitions, next offsets, expected offsets.
+pub const MOVE_FRONTIERS: &str = "
+WITH moved AS MATERIALIZED (
+    SELECT f.generation, f.partition, wanted.next_offset
+    FROM unnest($1::int[], $2::int[], $3::bigint[], $4::bigint[])
+         AS wanted (generation, partition, next_offset, expected)
+    JOIN frontiers AS f USING (generation, partition)
+    WHERE f.next_offset = wanted.expected
+    ORDER BY f.generation, f.partition
+    FOR UPDATE OF f
+)
+UPDATE frontiers AS f SET next_offset = moved.next_offset
+FROM moved
+WHERE (f.generation, f.partition) = (moved.generation, moved.partition)";
+
+/// Claims in the ledger; a number that is taken inserts no row.
+pub const INSERT_CLAIMS: &str = "
+INSERT INTO communications (
+    number, fingerprint, event_id, generation, partition, log_offset,
+    business_unit, account_ext_id, business_entity_ext_id, requester)
+SELECT * FROM unnest(
+    $1::text[], $2::bytea[], $3::uuid[], $4::int[], $5::int[], $6::bigint[],
+    $7::text[], $8::text[], $9::text[], $10::text[]) AS new (number)
+ORDER BY number COLLATE \"C\"
+ON CONFLICT DO NOTHING";
+
+/// New accounts; one that exists inserts no row.
+pub const INSERT_ACCOUNTS: &str = "
+INSERT INTO accounts (
+    business_unit, account_ext_id, business_entity_ext_id, generation, partition, log_offset,
+    communication_number, requester, action, account_number, account_status,
+    account_type, account_purpose, bank_title, bic, currency_code,
+    is_other_fin_inst_account, opening_date, closing_date, suspension_reasons)
+SELECT * FROM unnest(
+    $1::text[], $2::text[], $3::text[], $4::int[], $5::int[], $6::bigint[],
+    $7::text[], $8::text[], $9::text[], $10::text[], $11::text[],
+    $12::text[], $13::text[], $14::text[], $15::text[], $16::text[],
+    $17::bool[], $18::timestamptz[], $19::timestamptz[], $20::text[])
+    AS new (business_unit, account_ext_id)
+ORDER BY business_unit COLLATE \"C\", account_ext_id COLLATE \"C\"
+ON CONFLICT DO NOTHING";
+
+/// Accounts replaced by compare-and-set on their version, which is `$21` to `$23`.
+pub const UPDATE_ACCOUNTS: &str = "
+WITH new AS MATERIALIZED (
+    SELECT wanted.*
+    FROM unnest(
+        $1::text[], $2::text[], $3::text[], $4::int[], $5::int[], $6::bigint[],
+        $7::text[], $8::text[], $9::text[], $10::text[], $11::text[],
+        $12::text[], $13::text[], $14::text[], $15::text[], $16::text[],
+        $17::bool[], $18::timestamptz[], $19::timestamptz[], $20::text[],
+        $21::int[], $22::int[], $23::bigint[])
+        AS wanted (
+            business_unit, account_ext_id, business_entity_ext_id, generation, partition, log_offset,
+            communication_number, requester, action, account_number, account_status,
+            account_type, account_purpose, bank_title, bic, currency_code,
+            is_other_fin_inst_account, opening_date, closing_date, suspension_reasons,
+            expected_generation, expected_partition, expected_offset)
+    JOIN accounts AS a USING (business_unit, account_ext_id)
+    WHERE (a.generation, a.partition, a.log_offset)
+        = (wanted.expected_generation, wanted.expected_partition, wanted.expected_offset)
+    ORDER BY a.business_unit, a.account_ext_id
+    FOR UPDATE OF a
+)
+UPDATE accounts AS a SET
+    business_entity_ext_id = new.business_entity_ext_id,
+    generation = new.generation, partition = new.partition, log_offset = new.log_offset,
+    communication_number = new.communication_number, requester = new.requester,
+    action = new.action, account_number = new.account_number,
+    account_status = new.account_status, account_type = new.account_type,
+    account_purpose = new.account_purpose, bank_title = new.bank_title, bic = new.bic,
+    currency_code = new.currency_code,
+    is_other_fin_inst_account = new.is_other_fin_inst_account,
+    opening_date = new.opening_date, closing_date = new.closing_date,
+    suspension_reasons = new.suspension_reasons
+FROM new
+WHERE (a.business_unit, a.account_ext_id) = (new.business_unit, new.account_ext_id)";
+
+/// Rejections; one that is noted already inserts no row.
+pub const INSERT_REJECTIONS: &str = "
+INSERT INTO rejections (
+    generation, partition, log_offset, verdict, event_id,
+    number, business_unit, account_ext_id, business_entity_ext_id, requester)
+SELECT * FROM unnest(
+    $1::int[], $2::int[], $3::bigint[], $4::text[], $5::uuid[],
+    $6::text[], $7::text[], $8::text[], $9::text[], $10::text[])
+    AS new (generation, partition, log_offset)
+ORDER BY generation, partition, log_offset
+ON CONFLICT DO NOTHING";
+
+/// Outcomes of the number `$1`: the accepted one, then the newest rejections, at most `$2`.
+pub const OUTCOMES: &str = "
+SELECT * FROM (
+    SELECT true AS accepted, NULL::timestamptz AS noted_at, generation, partition, log_offset,
+           'ACCEPTED' AS verdict, event_id,
+           business_unit, account_ext_id, business_entity_ext_id, requester
+    FROM communications WHERE number = $1
+    UNION ALL
+    SELECT false, noted_at, generation, partition, log_offset, verdict, event_id,
+           business_unit, account_ext_id, business_entity_ext_id, requester
+    FROM (SELECT * FROM rejections WHERE number = $1 ORDER BY noted_at DESC LIMIT $2) AS newest
+) AS found
+ORDER BY accepted DESC, noted_at DESC, log_offset DESC LIMIT $2";
+
+/// Version of the server, and how it encodes text.
+pub const SERVER: &str = "
+SELECT current_setting('server_version_num')::int, current_setting('server_encoding')";
+
+/// Whether the schema has a record of its migrations.
+pub const HAS_SCHEMA: &str = "SELECT to_regclass('_sqlx_migrations') IS NOT NULL";
+
+/// Version of the last migration that was applied.
+pub const SCHEMA_VERSION: &str = "
+SELECT coalesce(max(version), 0) FROM _sqlx_migrations WHERE success";
+
+/// Fails where a plan could not be applied: on a server that only reads, or with too few rights. It
+/// waits for nobody and writes nothing.
+pub const PROBE: &str = "SELECT FROM frontiers LIMIT 1 FOR UPDATE SKIP LOCKED";

@@ -1,0 +1,102 @@
+//! What is done within one transaction.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+
+use sqlx::postgres::{PgArguments, PgConnection, PgRow};
+
+use crate::account::{CommunicationNumber, View};
+use crate::store::{Applied, PersistedOutcome};
+
+use super::connections::{End, Work};
+use super::decode;
+use super::rows::{Step, WantedRows, storable};
+use super::statements;
+
+/// Reads what is wanted, all of one moment.
+pub(super) struct Load(pub(super) WantedRows);
+
+impl Work for Load {
+    type Output = View;
+    const ACTION: &'static str = "loading a view";
+    const BEGIN: &'static str = statements::BEGIN_SNAPSHOT;
+
+    async fn run(self, snapshot: &mut PgConnection) -> Result<End<View>, sqlx::Error> {
+        let WantedRows { ledger, accounts, frontiers, rejections } = self.0;
+        let ledger = collect(snapshot, statements::LOAD_LEDGER, ledger, decode::ledger_row).await?;
+        let accounts =
+            collect(snapshot, statements::LOAD_ACCOUNTS, accounts, decode::account_row).await?;
+        let frontiers =
+            collect(snapshot, statements::LOAD_FRONTIERS, frontiers, decode::frontier_row).await?;
+        let rejections =
+            collect(snapshot, statements::LOAD_REJECTIONS, rejections, decode::rejection_row).await?;
+        Ok(End::Commit(View { frontiers, ledger, accounts, rejections }))
+    }
+}
+
+async fn collect<K: Eq + Hash, V>(
+    snapshot: &mut PgConnection,
+    statement: &'static str,
+    wanted: Option<PgArguments>,
+    decode: fn(&PgRow) -> Result<(K, V), sqlx::Error>,
+) -> Result<HashMap<K, V>, sqlx::Error> {
+    let Some(wanted) = wanted else { return Ok(HashMap::new()) };
+    let rows = sqlx::query_with(statement, wanted).fetch_all(snapshot).await?;
+    rows.iter().map(decode).collect()
+}
+
+/// Writes a plan, or nothing of it when a statement writes fewer rows than planned: then something the
+/// view showed has changed.
+pub(super) struct Apply(pub(super) Vec<Step>);
+
+impl Work for Apply {
+    type Output = Applied;
+    const ACTION: &'static str = "applying a plan";
+    const BEGIN: &'static str = statements::BEGIN;
+
+    async fn run(self, transaction: &mut PgConnection) -> Result<End<Applied>, sqlx::Error> {
+        for Step { statement, rows, arguments } in self.0 {
+            let result = sqlx::query_with(statement, arguments).execute(&mut *transaction).await?;
+            if result.rows_affected() < rows {
+                return Ok(End::Rollback(Applied::Stale));
+            }
+        }
+        Ok(End::Commit(Applied::Done))
+    }
+}
+
+/// Reads the outcomes of a number.
+pub(super) struct Outcomes {
+    pub(super) number: CommunicationNumber,
+    pub(super) limit: usize,
+}
+
+impl Work for Outcomes {
+    type Output = Vec<PersistedOutcome>;
+    const ACTION: &'static str = "looking up outcomes";
+    const BEGIN: &'static str = statements::BEGIN_SNAPSHOT;
+
+    async fn run(self, snapshot: &mut PgConnection) -> Result<End<Self::Output>, sqlx::Error> {
+        let rows = sqlx::query(statements::OUTCOMES)
+            .bind(self.number.as_str())
+            .bind(storable(self.limit as u64))
+            .fetch_all(snapshot)
+            .await?;
+        let decoded = rows.iter().map(|row| decode::persisted_outcome(&self.number, row));
+        decoded.collect::<Result<_, _>>().map(End::Commit)
+    }
+}
+
+/// Tells whether a plan could be applied.
+pub(super) struct Probe;
+
+impl Work for Probe {
+    type Output = ();
+    const ACTION: &'static str = "checking the store";
+    const BEGIN: &'static str = statements::BEGIN;
+
+    async fn run(self, transaction: &mut PgConnection) -> Result<End<()>, sqlx::Error> {
+        sqlx::query(statements::PROBE).execute(transaction).await?;
+        Ok(End::Rollback(()))
+    }
+}

@@ -1,0 +1,20 @@
+//! The store port's promises on a real PostgreSQL, and what only a server can do to them.
+//!
+//! `PENSTOCK_TEST_POSTGRES` names the server: the URL of a user who may create databases. Every test has
+//! a database of its own. `deploy/local/postgres.sh start` prints such a URL.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+#[path = "../conformance/accounts.rs"]
+mod accounts;
+mod failures;
+mod meetings;
+mod rig;
+#[path = "../conformance/store.rs"]
+mod store;
+
+mod postgres_store {
+    use super::rig::PostgresStoreRig;
+
+    crate::store_conformance!(PostgresStoreRig);
+}
