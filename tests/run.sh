@@ -6,6 +6,9 @@
 #
 # Needs rustup (or cargo), a C compiler and python3. What else it needs is installed, pinned, under
 # ${PENSTOCK_CACHE:-~/.cache/penstock}. The last line counts: "N passed, N failed".
+#
+# The tests of the production store use the server named by PENSTOCK_TEST_POSTGRES, the URL of a user
+# who may create databases; without it they start one by deploy/local/postgres.sh.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -24,7 +27,16 @@ passed=0
 failed=0
 not_run=()
 log="$(mktemp)"
-trap 'rm -f "$log"' EXIT
+servers=""
+trap cleanup EXIT
+
+cleanup() {
+    if [[ -n "$servers" ]]; then
+        PENSTOCK_POSTGRES_DIR="$servers/postgres" deploy/local/postgres.sh stop || true
+        rm -rf "$servers"
+    fi
+    rm -f "$log"
+}
 
 say() { printf '\n== %s\n' "$*"; }
 
@@ -71,19 +83,35 @@ install_tools() {
 
 step_lint() {
     check "format" cargo fmt --all --check
-    check "clippy" cargo clippy --locked --all-targets --quiet -- -D warnings
-    check "shell scripts" shellcheck .ci/run tests/*.sh
+    check "clippy" cargo clippy --locked --all-targets --features production-tests --quiet -- -D warnings
+    check "shell scripts" shellcheck .ci/run tests/*.sh deploy/local/*.sh
 }
 
 step_docs() {
     RUSTDOCFLAGS="-D warnings" check "documentation" cargo doc --locked --no-deps --quiet
 }
 
+# Sees to it that there is a server for the tests of the production store.
+require_postgres() {
+    [[ -z "${PENSTOCK_TEST_POSTGRES:-}" ]] || return 0
+    say "PostgreSQL for the tests"
+    servers="$(mktemp -d)"
+    # The server's own user must be able to reach its directory.
+    chmod 755 "$servers"
+    PENSTOCK_TEST_POSTGRES="$(PENSTOCK_POSTGRES_DIR="$servers/postgres" deploy/local/postgres.sh start)" ||
+        return 1
+    export PENSTOCK_TEST_POSTGRES
+}
+
 # Adds up the closing lines of the test binaries; a build that fails counts as one failure.
 step_tests() {
     local status=0 ran=0 count_passed count_failed
+    if ! require_postgres; then
+        failed=$((failed + 1))
+        printf 'FAILED: no PostgreSQL for the tests of the production store: see above, or name one in PENSTOCK_TEST_POSTGRES\n' >&2
+    fi
     say "tests"
-    cargo test --locked --no-fail-fast 2>&1 | tee "$log" || status=$?
+    cargo test --locked --no-fail-fast --features production-tests 2>&1 | tee "$log" || status=$?
     while read -r count_passed count_failed; do
         passed=$((passed + count_passed))
         failed=$((failed + count_failed))

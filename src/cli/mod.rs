@@ -8,8 +8,10 @@ mod config;
 mod dev;
 mod exit;
 mod load;
+mod migrate;
 mod options;
 mod signals;
+mod store;
 mod token;
 mod version;
 
@@ -38,6 +40,9 @@ enum Command {
     /// Send account batches whose right outcomes are known, and check every answer
     #[command(before_help = "Example: penstock load --items 200000 --repeat 5% --conflict 1%")]
     Load(Box<load::LoadArgs>),
+    /// Bring the schema of the production store up to date
+    #[command(before_help = "Example: penstock migrate --config penstock.toml")]
+    Migrate(migrate::MigrateArgs),
     /// Check, print or describe the configuration
     #[command(subcommand, before_help = "Example: penstock config print")]
     Config(config::ConfigCommand),
@@ -103,6 +108,7 @@ fn dispatch(command: Command) -> anyhow::Result<Exit> {
     match command {
         Command::Dev(args) => dev::run(args),
         Command::Load(args) => load::run(&args),
+        Command::Migrate(args) => migrate::run(args),
         Command::Config(command) => config::run(command),
         Command::Token(command) => token::run(command),
         Command::Completions(args) => completions::run(&args),

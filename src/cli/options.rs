@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, IsTerminal};
+use std::path::Path;
 use std::time::Duration;
 
 use crate::account::{BusinessUnit, Generation};
@@ -11,9 +12,10 @@ use crate::intake::{
 use crate::queue::PollLimits;
 use crate::queue::sqlite::SqliteQueueOptions;
 use crate::settings::{
-    AuthSettings, ByteSize, LogFormat, Settings, SqliteQueueSettings, StoreSettings, TelemetrySettings,
-    TokenScope, TokenSettings,
+    AuthSettings, ByteSize, LogFormat, PostgresStoreSettings, Settings, SqliteQueueSettings,
+    SqliteStoreSettings, TelemetrySettings, TokenScope, TokenSettings,
 };
+use crate::store::postgres::PostgresStoreOptions;
 use crate::store::sqlite::SqliteStoreOptions;
 use crate::telemetry::LineFormat;
 use crate::worker::{Backoff, BrakeOptions, LaneOptions};
@@ -42,8 +44,23 @@ pub(super) fn queue(settings: &SqliteQueueSettings) -> SqliteQueueOptions {
     }
 }
 
-pub(super) fn store(settings: &StoreSettings) -> SqliteStoreOptions {
-    SqliteStoreOptions { max_file_bytes: file_limit(settings.sqlite.max_file_bytes) }
+pub(super) fn sqlite_store(settings: &SqliteStoreSettings) -> SqliteStoreOptions {
+    SqliteStoreOptions { max_file_bytes: file_limit(settings.max_file_bytes) }
+}
+
+pub(super) fn postgres_store(settings: &PostgresStoreSettings) -> PostgresStoreOptions {
+    let file = |path: &Path| (!path.as_os_str().is_empty()).then(|| path.to_owned());
+    PostgresStoreOptions {
+        url: settings.url.secret(),
+        password_file: file(&settings.password_file),
+        ca_file: file(&settings.ca_file),
+        max_connections: settings.max_connections,
+        connect_timeout: settings.connect_timeout.duration(),
+        statement_timeout: settings.statement_timeout.duration(),
+        lock_timeout: settings.lock_timeout.duration(),
+        idle_timeout: settings.idle_in_transaction_timeout.duration(),
+        statement_cache: settings.statement_cache,
+    }
 }
 
 fn file_limit(size: ByteSize) -> Option<u64> {

@@ -8,7 +8,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::account::{BusinessUnit, RejectionCode};
 
-use super::tree::{IntakeSettings, RuleSettings, Settings, TokenSettings, WorkerSettings};
+use super::tree::{IntakeSettings, RuleSettings, Settings, StoreKind, TokenSettings, WorkerSettings};
 
 /// Rules that are always applied: without them outcomes would depend on more than what is stored.
 const ALWAYS_ON: [RejectionCode; 3] = [RejectionCode::O005, RejectionCode::A009, RejectionCode::A010];
@@ -55,6 +55,7 @@ pub(super) fn check(settings: &Settings) -> Findings {
         findings.add("queue.generation", "is 0; it must be 1 or more");
     }
     check_files(settings, &mut findings);
+    check_postgres(settings, &mut findings);
     check_intake(&settings.intake, &mut findings);
     check_worker(&settings.worker, &mut findings);
     check_type_prefix(&settings.events.type_prefix, &mut findings);
@@ -92,6 +93,34 @@ fn check_files(settings: &Settings, findings: &mut Findings) {
     ];
     for (key, size) in files.into_iter().filter(|(_, size)| size.bytes() != 0) {
         findings.range(key, size.bytes(), 1_000_000..=usize::MAX);
+    }
+}
+
+fn check_postgres(settings: &Settings, findings: &mut Findings) {
+    let (store, lanes) = (&settings.store.postgres, settings.worker.lanes);
+    let used = settings.store.kind == StoreKind::Postgres;
+    if used && !store.url.begins_with(&["postgres://", "postgresql://"]) {
+        let what = "must be postgres://user:password@host:5432/database when store.kind is postgres; \
+                    PENSTOCK__STORE__POSTGRES__URL_FILE reads it from a file";
+        findings.add("store.postgres.url", what);
+    }
+    findings.range("store.postgres.max_connections", store.max_connections, 1..=1_000);
+    if used && store.max_connections <= lanes {
+        let what = format!(
+            "is {}; each of the {lanes} lanes (worker.lanes) needs one, and look-ups one more",
+            store.max_connections
+        );
+        findings.add("store.postgres.max_connections", what);
+    }
+    findings.range("store.postgres.statement_cache", store.statement_cache, 0..=1_000);
+    let bounds = Duration::from_millis(10)..=Duration::from_mins(5);
+    for (key, value) in [
+        ("store.postgres.connect_timeout", store.connect_timeout),
+        ("store.postgres.statement_timeout", store.statement_timeout),
+        ("store.postgres.lock_timeout", store.lock_timeout),
+        ("store.postgres.idle_in_transaction_timeout", store.idle_in_transaction_timeout),
+    ] {
+        findings.span(key, value.duration(), bounds.clone());
     }
 }
 

@@ -30,12 +30,12 @@ pub use report::{Problem, SettingsError};
 pub use schema::json_schema;
 pub use tree::{
     AdminSettings, AuthSettings, CodeEntry, CodeFile, CodeList, EventSettings, IntakeSettings,
-    LogFormat, NamedCode, OnCreateExisting, OnUpdateMissing, QueueKind, QueueSettings,
-    ReferenceSettings, RuleSettings, Settings, ShutdownSettings, SqliteQueueSettings,
+    LogFormat, NamedCode, OnCreateExisting, OnUpdateMissing, PostgresStoreSettings, QueueKind,
+    QueueSettings, ReferenceSettings, RuleSettings, Settings, ShutdownSettings, SqliteQueueSettings,
     SqliteStoreSettings, StoreKind, StoreSettings, TelemetrySettings, TokenScope, TokenSettings,
     WorkerSettings,
 };
-pub use units::{ByteSize, Network, Sha256Digest, Span, UnitError};
+pub use units::{ByteSize, Network, Secret, Sha256Digest, Span, UnitError};
 
 use known::{Known, kind_of};
 use layers::{Layer, Leaf};

@@ -120,9 +120,36 @@ fn a_section_given_a_value_is_refused() {
 
 #[test]
 fn kinds_that_do_not_exist_are_refused_with_those_that_do() {
-    let found = problems("queue.kind = 'kafka'\nstore.kind = 'postgres'", &[]);
+    let found = problems("queue.kind = 'kafka'\nstore.kind = 'oracle'", &[]);
     assert!(found.iter().all(|problem| problem.contains("sqlite")), "{found:?}");
     assert_eq!(found.len(), 2);
+}
+
+#[test]
+fn a_production_store_needs_a_url_and_a_connection_for_every_lane() {
+    let found = problems("store.kind = 'postgres'", &[]);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].contains("store.postgres.url"), "{found:?}");
+    let crowded = "worker.lanes = 4\n[store]\nkind = 'postgres'\n[store.postgres]\n\
+                   url = 'postgres://db/penstock'\nmax_connections = 4";
+    let found = problems(crowded, &[]);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].contains("store.postgres.max_connections"), "{found:?}");
+}
+
+#[test]
+fn the_url_of_a_store_is_never_shown() {
+    let url = "postgres://penstock:planted@db/penstock";
+    let wrong = "mysql://penstock:planted@db/penstock";
+    let name = "PENSTOCK__STORE__POSTGRES__URL";
+    let loaded =
+        Loaded::from(Sources { environment: vec![(name.into(), url.into())], ..Sources::default() })
+            .unwrap();
+    assert!(loaded.to_toml().unwrap().contains("url = \"<hidden>\"  # PENSTOCK__STORE__POSTGRES__URL"));
+    assert!(!loaded.to_toml().unwrap().contains("planted"));
+    assert!(!format!("{loaded:?}").contains("planted"));
+    let found = problems("store.kind = 'postgres'", &[(name, wrong)]);
+    assert!(!format!("{found:?}").contains("planted"));
 }
 
 const DIGEST: &str = "ef260e9aa3c673af240d17a2660480361a8e081d1ffeca2a5ed0e3219fc18567";

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::units::{ByteSize, Network, Sha256Digest, Span};
+use super::units::{ByteSize, Network, Secret, Sha256Digest, Span};
 
 /// Everything that can be set.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -79,6 +79,8 @@ pub struct SqliteQueueSettings {
 pub enum StoreKind {
     /// A file in the data directory.
     Sqlite,
+    /// A PostgreSQL server.
+    Postgres,
 }
 
 /// `store.*`
@@ -89,6 +91,32 @@ pub struct StoreSettings {
     pub kind: StoreKind,
     /// The embedded store.
     pub sqlite: SqliteStoreSettings,
+    /// The production store.
+    pub postgres: PostgresStoreSettings,
+}
+
+/// `store.postgres.*`
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PostgresStoreSettings {
+    /// Where the server is, and as whom to connect.
+    pub url: Secret,
+    /// File with the password; none when empty.
+    pub password_file: PathBuf,
+    /// File with further trusted authorities; none when empty.
+    pub ca_file: PathBuf,
+    /// Connections of this process at a time.
+    pub max_connections: usize,
+    /// How long it may take to connect.
+    pub connect_timeout: Span,
+    /// How long the server may work on one statement.
+    pub statement_timeout: Span,
+    /// How long a statement may wait for a lock.
+    pub lock_timeout: Span,
+    /// How long a transaction may be idle before the server ends it.
+    pub idle_in_transaction_timeout: Span,
+    /// Prepared statements kept per connection.
+    pub statement_cache: usize,
 }
 
 /// `store.sqlite.*`

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
 /// Why a text is not a value of its kind: what is allowed, in words.
@@ -192,6 +193,53 @@ impl fmt::Display for Sha256Digest {
 }
 
 as_text!(Sha256Digest, r"^[0-9a-fA-F]{64}$");
+
+/// A text that nobody is shown. It prints as [`Secret::SHOWN`].
+#[derive(Clone, Debug, Deserialize)]
+#[serde(from = "String")]
+pub struct Secret(SecretString);
+
+impl Secret {
+    /// What is printed in its place.
+    pub const SHOWN: &str = "<hidden>";
+
+    /// The text, to be passed on to whom it is for.
+    pub fn secret(&self) -> SecretString {
+        self.0.clone()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.expose_secret().is_empty()
+    }
+
+    /// Whether it begins with one of `prefixes`.
+    pub(super) fn begins_with(&self, prefixes: &[&str]) -> bool {
+        prefixes.iter().any(|prefix| self.0.expose_secret().starts_with(prefix))
+    }
+}
+
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Self(text.into())
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(if self.is_empty() { "" } else { Self::SHOWN })
+    }
+}
+
+impl schemars::JsonSchema for Secret {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Secret".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": "string" })
+    }
+}
 
 #[cfg(test)]
 mod tests {

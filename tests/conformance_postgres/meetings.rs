@@ -86,7 +86,7 @@ async fn without_sorting_the_same_claims_wait_in_a_circle() {
         let downward: Vec<_> = upward.iter().rev().cloned().collect();
         let (first, second) =
             join(insert(&mut one, &unsorted, upward), insert(&mut two, &unsorted, downward)).await;
-        for failed in [first, second].into_iter().filter_map(Result::err) {
+        if let Err(failed) = first.and(second) {
             let code = failed.as_database_error().and_then(|error| error.code());
             assert_eq!(code.as_deref(), Some("40P01"), "{failed}");
             return;

@@ -18,12 +18,12 @@ use crate::account::Policy;
 use crate::intake::{self, Intake};
 use crate::queue::sqlite::SqliteQueue;
 use crate::queue::{Queue, Topic};
-use crate::settings::{QueueKind, Settings, StoreKind};
+use crate::settings::{QueueKind, Settings};
 use crate::sqlite::DataDir;
-use crate::store::sqlite::SqliteStore;
 use crate::telemetry::{Exporter, Metrics, Readiness, serve_admin};
 use crate::worker::{Lane, LaneError};
 
+use crate::cli::store::AnyStore;
 use crate::cli::version::Version;
 use crate::cli::{Unavailable, options};
 
@@ -33,8 +33,8 @@ const WORKER_GROUP: &str = "penstock-worker";
 /// Everything that runs.
 pub(super) struct Pipeline {
     queue: SqliteQueue,
-    store: SqliteStore,
-    intake: Intake<SqliteQueue, SqliteStore>,
+    store: AnyStore,
+    intake: Intake<SqliteQueue, AnyStore>,
     intake_address: SocketAddr,
     server: JoinHandle<()>,
     stop_server: CancellationToken,
@@ -156,27 +156,20 @@ impl Pipeline {
     }
 }
 
-async fn open_ports(
-    settings: &Settings,
-    data_dir: &DataDir,
-) -> anyhow::Result<(SqliteQueue, SqliteStore)> {
+async fn open_ports(settings: &Settings, data_dir: &DataDir) -> anyhow::Result<(SqliteQueue, AnyStore)> {
     let queue = match settings.queue.kind {
         QueueKind::Sqlite => {
             SqliteQueue::open(data_dir.queue_file(), options::queue(&settings.queue.sqlite)).await
         }
     };
-    let store = match settings.store.kind {
-        StoreKind::Sqlite => {
-            SqliteStore::open_with(data_dir.store_file(), options::store(&settings.store)).await
-        }
-    };
+    let store = AnyStore::open(&settings.store, data_dir).await;
     Ok((queue.map_err(unavailable)?, store.map_err(unavailable)?))
 }
 
 async fn start_lanes(
     settings: &Settings,
     queue: &SqliteQueue,
-    store: &SqliteStore,
+    store: &AnyStore,
     policy: &Arc<Policy>,
     metrics: &Metrics,
     stop: &CancellationToken,
@@ -197,7 +190,7 @@ async fn start_lanes(
     Ok(lanes)
 }
 
-fn readiness(intake: &Intake<SqliteQueue, SqliteStore>) -> Readiness {
+fn readiness(intake: &Intake<SqliteQueue, AnyStore>) -> Readiness {
     let intake = intake.clone();
     Readiness::new(vec![(
         "intake",
