@@ -5,6 +5,7 @@
 
 pub mod postgres;
 pub mod sqlite;
+mod stored;
 
 use std::future::Future;
 

@@ -61,9 +61,14 @@ pub(super) fn store_error(action: &'static str, error: sqlx::Error) -> StoreErro
 
 /// The error without values of rows.
 pub(super) fn cause(error: sqlx::Error) -> Cause {
-    match server_error(&error) {
-        Some(server) => Box::new(server),
-        None => Box::new(error),
+    if let Some(server) = server_error(&error) {
+        return Box::new(server);
+    }
+    match error {
+        // These say no more than what they wrap.
+        sqlx::Error::Io(cause) => Box::new(cause),
+        sqlx::Error::Tls(cause) | sqlx::Error::Encode(cause) => cause,
+        other => Box::new(other),
     }
 }
 

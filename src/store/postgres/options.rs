@@ -53,7 +53,17 @@ impl PostgresStoreOptions {
     }
 
     /// Checks what can be checked without the server.
-    pub(super) fn check(&self) -> Result<(), PostgresOpenError> {
+    pub(super) async fn check(&self) -> Result<(), PostgresOpenError> {
+        let files = [
+            ("store.postgres.ca_file", &self.ca_file),
+            ("store.postgres.password_file", &self.password_file),
+        ];
+        for (setting, path) in files {
+            let Some(path) = path else { continue };
+            if let Err(cause) = tokio::fs::read(path).await {
+                return Err(PostgresOpenError::File { setting, path: path.clone(), cause });
+            }
+        }
         self.connect_options().map(drop)
     }
 
@@ -147,7 +157,8 @@ mod tests {
 
     #[test]
     fn a_url_that_is_none_is_refused_without_being_shown() {
-        let error = PostgresStoreOptions::new("postgres//user:secret@db").check().unwrap_err();
+        let options = PostgresStoreOptions::new("postgres//user:secret@db");
+        let error = options.connect_options().unwrap_err();
         assert!(!format!("{error} {error:?}").contains("secret"));
     }
 

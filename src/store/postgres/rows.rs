@@ -3,22 +3,17 @@
 //! within its SQL.
 
 use sqlx::postgres::{PgArguments, PgBindIterExt, PgHasArrayType};
-use sqlx::types::Uuid;
 use sqlx::types::chrono::{DateTime, Utc};
 use sqlx::{Arguments, Encode, Postgres, Type};
 
 use crate::account::{
-    AccountKey, AccountWrite, BusinessUnit, Claim, Communication, CommunicationNumber, Coordinates,
-    FrontierMove, LogPartition, Offset, Plan, Rejection, RejectionNote, Text, Timestamp, Verdict,
+    AccountKey, AccountWrite, Claim, Communication, CommunicationNumber, Coordinates, FrontierMove,
+    LogPartition, Offset, Plan, RejectionNote, Text, Timestamp,
 };
+use crate::store::stored::{key_of, storable, verdict_of};
 use crate::store::{Cause, OffsetRange, Wanted};
 
 use super::statements;
-
-/// Stands in `rejections.verdict` for what the store could not take.
-pub(super) const DEAD_LETTER: &str = "DEAD_LETTER";
-/// Stands where a verdict is accepted.
-pub(super) const ACCEPTED: &str = "ACCEPTED";
 
 /// A statement with its rows.
 pub(super) struct Step {
@@ -112,7 +107,7 @@ fn claim_columns(rows: &[Claim], columns: &mut Columns) -> Result<(), Cause> {
 fn rejection_columns(rows: &[RejectionNote], columns: &mut Columns) -> Result<(), Cause> {
     columns.coordinates(rows.iter().map(|row| row.coordinates))?;
     columns.add(rows.iter().map(|row| verdict_of(row.rejection).0))?;
-    columns.add(rows.iter().map(|row| verdict_of(row.rejection).1))?;
+    columns.add(rows.iter().map(|row| verdict_of(row.rejection).1.map(|event_id| event_id.0)))?;
     columns.add(rows.iter().map(|row| row.communication.number.as_str()))?;
     columns.subjects(rows.iter().map(|row| &row.communication))
 }
@@ -144,16 +139,6 @@ fn changed_account_columns(rows: &[&AccountWrite], columns: &mut Columns) -> Res
     columns.coordinates(rows.iter().filter_map(|row| row.expected))
 }
 
-/// What stands for a rejection, and the event that tells it.
-fn verdict_of(rejection: Rejection) -> (&'static str, Option<Uuid>) {
-    let Rejection::Decided(outcome) = rejection else { return (DEAD_LETTER, None) };
-    let verdict = match outcome.verdict {
-        Verdict::Accepted => ACCEPTED,
-        Verdict::Rejected(code) => code.code(),
-    };
-    (verdict, Some(outcome.event_id.0))
-}
-
 /// Arrays, one a parameter.
 struct Columns(PgArguments);
 
@@ -175,9 +160,8 @@ impl Columns {
         &mut self,
         keys: impl Iterator<Item = &'q AccountKey> + Clone,
     ) -> Result<(), Cause> {
-        let unit = |key: &'q AccountKey| key.business_unit.as_ref().map_or("", BusinessUnit::as_str);
-        self.add(keys.clone().map(unit))?;
-        self.add(keys.map(|key| key.account_ext_id.as_str()))
+        self.add(keys.clone().map(|key| key_of(key).0))?;
+        self.add(keys.map(|key| key_of(key).1))
     }
 
     /// Business units, account ext ids, business entity ext ids, requesters.
@@ -209,9 +193,4 @@ impl Columns {
     fn offsets(&mut self, offsets: impl Iterator<Item = Offset>) -> Result<(), Cause> {
         self.0.add(offsets.map(|offset| storable(offset.0)).collect::<Vec<_>>())
     }
-}
-
-/// An offset as `bigint` can hold it. No log reaches the end of that range.
-pub(super) fn storable(offset: u64) -> i64 {
-    i64::try_from(offset).unwrap_or(i64::MAX)
 }

@@ -4,6 +4,9 @@
 //! what no supported release needs is dropped by a later one (contract). So roles refuse a schema that
 //! is older than they are, and run on a newer one: migrate first, then roll out; roll back freely.
 
+use std::io;
+use std::path::PathBuf;
+
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::PgConnection;
 
@@ -25,6 +28,17 @@ pub enum PostgresOpenError {
          postgres://user:password@host:5432/database"
     )]
     BadUrl,
+    /// A file that a setting names cannot be read.
+    #[error("{setting} names {}, which cannot be read; check the path and its permissions", path.display())]
+    File {
+        /// The setting.
+        setting: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        cause: io::Error,
+    },
     /// The server cannot be reached, or does not let us in.
     #[error(
         "PostgreSQL cannot be used ({action}); check store.postgres.url, its credentials and sslmode, and that the server runs"
@@ -80,7 +94,7 @@ pub struct Migrated {
 /// Brings the schema up to date; says what it did. Needs a session of its own, so no pooler that hands
 /// out sessions by transaction in between: a lock of the session keeps two migrations apart.
 pub async fn migrate(options: &PostgresStoreOptions) -> Result<Migrated, PostgresOpenError> {
-    options.check()?;
+    options.check().await?;
     let mut connection = connect(options).await?;
     check_server(&mut connection).await?;
     let from = version(&mut connection).await?;
@@ -94,7 +108,7 @@ pub async fn migrate(options: &PostgresStoreOptions) -> Result<Migrated, Postgre
 
 /// Sees that the store can be used.
 pub(super) async fn check(options: &PostgresStoreOptions) -> Result<PgConnection, PostgresOpenError> {
-    options.check()?;
+    options.check().await?;
     let mut connection = connect(options).await?;
     check_server(&mut connection).await?;
     let found = version(&mut connection).await?;

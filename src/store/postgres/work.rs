@@ -6,11 +6,12 @@ use std::hash::Hash;
 use sqlx::postgres::{PgArguments, PgConnection, PgRow};
 
 use crate::account::{CommunicationNumber, View};
+use crate::store::stored::storable;
 use crate::store::{Applied, PersistedOutcome};
 
 use super::connections::{End, Work};
 use super::decode;
-use super::rows::{Step, WantedRows, storable};
+use super::rows::{Step, WantedRows};
 use super::statements;
 
 /// Reads what is wanted, all of one moment.

@@ -5,13 +5,12 @@ use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
 use crate::account::{
-    AccountExtId, AccountKey, AccountState, BusinessEntityExtId, BusinessUnit, Communication,
-    CommunicationNumber, Coordinates, EventId, Fingerprint, Generation, LedgerEntry, LogPartition,
-    Offset, Outcome, Partition, Problem, Rejection, RejectionCode, Requester, Verdict,
+    AccountKey, AccountState, BusinessEntityExtId, Communication, CommunicationNumber, Coordinates,
+    EventId, Fingerprint, Generation, LedgerEntry, LogPartition, Offset, Partition, Problem, Rejection,
+    Requester,
 };
 use crate::store::PersistedOutcome;
-
-use super::rows::{ACCEPTED, DEAD_LETTER};
+use crate::store::stored::{outcome_of, parse_key, rejection_of};
 
 type Decoded<T> = Result<T, sqlx::Error>;
 
@@ -40,8 +39,7 @@ pub(super) fn frontier_row(row: &SqliteRow) -> Decoded<(LogPartition, Offset)> {
 }
 
 pub(super) fn rejection_row(row: &SqliteRow) -> Decoded<(Coordinates, Rejection)> {
-    let rejection = outcome(row)?.map_or(Rejection::DeadLettered, Rejection::Decided);
-    Ok((coordinates(row)?, rejection))
+    Ok((coordinates(row)?, rejection(row)?))
 }
 
 pub(super) fn persisted_outcome(
@@ -54,18 +52,16 @@ pub(super) fn persisted_outcome(
         business_entity_ext_id: text(row, "business_entity_ext_id", BusinessEntityExtId::parse)?,
         requester: text(row, "requester", Requester::parse)?,
     };
-    Ok(PersistedOutcome { communication, coordinates: coordinates(row)?, outcome: outcome(row)? })
+    Ok(PersistedOutcome {
+        communication,
+        coordinates: coordinates(row)?,
+        outcome: outcome_of(rejection(row)?),
+    })
 }
 
-/// None for a dead letter.
-fn outcome(row: &SqliteRow) -> Decoded<Option<Outcome>> {
-    let verdict = match row.try_get("verdict")? {
-        DEAD_LETTER => return Ok(None),
-        ACCEPTED => Verdict::Accepted,
-        code => Verdict::Rejected(RejectionCode::parse(code).ok_or_else(|| unreadable("verdict"))?),
-    };
-    let event_id = event_id(row)?.ok_or_else(|| unreadable("event_id"))?;
-    Ok(Some(Outcome { verdict, event_id }))
+fn rejection(row: &SqliteRow) -> Decoded<Rejection> {
+    let verdict = row.try_get("verdict")?;
+    rejection_of(verdict, event_id(row)?).ok_or_else(|| unreadable("verdict"))
 }
 
 fn event_id(row: &SqliteRow) -> Decoded<Option<EventId>> {
@@ -75,11 +71,8 @@ fn event_id(row: &SqliteRow) -> Decoded<Option<EventId>> {
 }
 
 fn account_key(row: &SqliteRow) -> Decoded<AccountKey> {
-    let business_unit = match row.try_get("business_unit")? {
-        "" => None,
-        _ => Some(text(row, "business_unit", BusinessUnit::parse)?),
-    };
-    Ok(AccountKey { business_unit, account_ext_id: text(row, "account_ext_id", AccountExtId::parse)? })
+    let (unit, account_ext_id) = (row.try_get("business_unit")?, row.try_get("account_ext_id")?);
+    parse_key(unit, account_ext_id).map_err(|_| unreadable("account_ext_id"))
 }
 
 fn coordinates(row: &SqliteRow) -> Decoded<Coordinates> {

@@ -8,9 +8,10 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use crate::account::{CommunicationNumber, View};
 use crate::store::PersistedOutcome;
+use crate::store::stored::storable;
 
 use super::decode;
-use super::rows::{Rows, WantedRows, storable};
+use super::rows::{Rows, WantedRows};
 use super::statements;
 
 /// Reads what is wanted in one transaction, so that all of it is of one moment.

@@ -5,15 +5,11 @@ use serde::Serialize;
 use serde::ser::{SerializeSeq, Serializer};
 
 use crate::account::{
-    AccountKey, AccountWrite, BusinessUnit, Claim, Communication, CommunicationNumber, Coordinates,
-    EventId, Fingerprint, FrontierMove, Plan, Rejection, RejectionNote, Text, Verdict,
+    AccountWrite, Claim, Communication, CommunicationNumber, Coordinates, EventId, Fingerprint,
+    FrontierMove, Plan, RejectionNote, Text,
 };
 use crate::store::Wanted;
-
-/// Stands in `rejections.verdict` for what the store could not take.
-pub(super) const DEAD_LETTER: &str = "DEAD_LETTER";
-/// Stands where a verdict is accepted.
-pub(super) const ACCEPTED: &str = "ACCEPTED";
+use crate::store::stored::{key_of, storable, verdict_of};
 
 /// Rows for one statement.
 #[derive(Default)]
@@ -93,16 +89,6 @@ impl PlanRows {
     }
 }
 
-/// The unit's name, or the empty text that stands for none, and the account's id.
-fn key_of(key: &AccountKey) -> (&str, &str) {
-    (key.business_unit.as_ref().map_or("", BusinessUnit::as_str), key.account_ext_id.as_str())
-}
-
-/// An offset as `SQLite` can hold it. No log reaches the end of that range.
-pub(super) fn storable(offset: u64) -> i64 {
-    i64::try_from(offset).unwrap_or(i64::MAX)
-}
-
 fn hex(fingerprint: &Fingerprint) -> String {
     format!("{fingerprint:?}")
 }
@@ -173,20 +159,11 @@ struct RejectionRow<'a>(&'a RejectionNote);
 
 impl Serialize for RejectionRow<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let (verdict, event_id) = match self.0.rejection {
-            Rejection::DeadLettered => (DEAD_LETTER, None),
-            Rejection::Decided(outcome) => {
-                let verdict = match outcome.verdict {
-                    Verdict::Accepted => ACCEPTED,
-                    Verdict::Rejected(code) => code.code(),
-                };
-                (verdict, Some(event_id_hex(outcome.event_id)))
-            }
-        };
+        let (verdict, event_id) = verdict_of(self.0.rejection);
         let mut row = Elements::start(serializer)?;
         row.coordinates(self.0.coordinates)?;
         row.push(verdict)?;
-        row.push(event_id)?;
+        row.push(event_id.map(event_id_hex))?;
         row.push(self.0.communication.number.as_str())?;
         row.subject(&self.0.communication)?;
         row.end()

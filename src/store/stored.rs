@@ -1,0 +1,59 @@
+//! How implementations spell in a row what the port's types say, so that all of them spell it alike.
+
+use crate::account::{
+    AccountExtId, AccountKey, BusinessUnit, EventId, Outcome, Problem, Rejection, RejectionCode, Verdict,
+};
+
+/// Stands where a verdict is accepted.
+const ACCEPTED: &str = "ACCEPTED";
+/// Stands where a verdict would, for what the store could not take.
+const DEAD_LETTER: &str = "DEAD_LETTER";
+
+/// A verdict's text and the event that tells it; a dead letter has none.
+pub(super) fn verdict_of(rejection: Rejection) -> (&'static str, Option<EventId>) {
+    let Rejection::Decided(Outcome { verdict, event_id }) = rejection else {
+        return (DEAD_LETTER, None);
+    };
+    let verdict = match verdict {
+        Verdict::Accepted => ACCEPTED,
+        Verdict::Rejected(code) => code.code(),
+    };
+    (verdict, Some(event_id))
+}
+
+/// What [`verdict_of`] was made of; none when it was made of nothing we know.
+pub(super) fn rejection_of(verdict: &str, event_id: Option<EventId>) -> Option<Rejection> {
+    let verdict = match verdict {
+        DEAD_LETTER => return Some(Rejection::DeadLettered),
+        ACCEPTED => Verdict::Accepted,
+        code => Verdict::Rejected(RejectionCode::parse(code)?),
+    };
+    event_id.map(|event_id| Rejection::Decided(Outcome { verdict, event_id }))
+}
+
+/// The outcome, if there is one.
+pub(super) fn outcome_of(rejection: Rejection) -> Option<Outcome> {
+    match rejection {
+        Rejection::Decided(outcome) => Some(outcome),
+        Rejection::DeadLettered => None,
+    }
+}
+
+/// The unit's name, or the empty text that stands for none, and the account's id.
+pub(super) fn key_of(key: &AccountKey) -> (&str, &str) {
+    (key.business_unit.as_ref().map_or("", BusinessUnit::as_str), key.account_ext_id.as_str())
+}
+
+/// What [`key_of`] was made of.
+pub(super) fn parse_key(business_unit: &str, account_ext_id: &str) -> Result<AccountKey, Problem> {
+    let business_unit = match business_unit {
+        "" => None,
+        unit => Some(BusinessUnit::parse(unit)?),
+    };
+    Ok(AccountKey { business_unit, account_ext_id: AccountExtId::parse(account_ext_id)? })
+}
+
+/// An offset, or another count, as a signed column holds it. No log reaches the end of that range.
+pub(super) fn storable(offset: u64) -> i64 {
+    i64::try_from(offset).unwrap_or(i64::MAX)
+}
