@@ -76,3 +76,23 @@ async fn help_goes_to_stdout_without_colours_when_nobody_looks() {
     assert!(help.starts_with("Example: penstock dev"), "{help}");
     assert!(!help.contains('\u{1b}'));
 }
+
+#[tokio::test]
+async fn a_migration_that_reaches_no_server_says_so_without_the_password() {
+    let mut command = penstock(&["migrate"]);
+    command
+        .env("PENSTOCK__STORE__KIND", "postgres")
+        .env("PENSTOCK__STORE__POSTGRES__URL", "postgres://penstock:planted@127.0.0.1:1/penstock");
+    let output = command.output().await.unwrap();
+    assert_eq!(output.status.code(), Some(5));
+    let report = text(&output.stderr);
+    assert!(report.contains("check store.postgres.url") && report.contains("refused"), "{report}");
+    assert!(!report.contains("planted"), "{report}");
+}
+
+#[tokio::test]
+async fn the_embedded_store_has_nothing_to_migrate() {
+    let output = run(&["migrate"]).await;
+    assert_eq!(output.status.code(), Some(0));
+    assert!(text(&output.stderr).starts_with("nothing to do"));
+}
