@@ -8,7 +8,7 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use sqlx::postgres::PgConnection;
+use sqlx::postgres::{PgArguments, PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, Connection};
 use tokio::sync::Semaphore;
 
@@ -32,7 +32,7 @@ pub(super) trait Work: Send + 'static {
     /// Does it.
     fn run(
         self,
-        transaction: &mut PgConnection,
+        transaction: &mut Running<'_>,
     ) -> impl Future<Output = Result<End<Self::Output>, sqlx::Error>> + Send;
 }
 
@@ -42,6 +42,36 @@ pub(super) enum End<T> {
     Commit(T),
     /// Nothing of it stays.
     Rollback(T),
+}
+
+/// A transaction that has begun.
+pub(super) struct Running<'c> {
+    connection: &'c mut PgConnection,
+    /// Whether statements are prepared under names and kept. A name belongs to a session, which is
+    /// another one for every transaction behind a pooler that does not follow them.
+    named: bool,
+}
+
+impl Running<'_> {
+    /// Runs a statement; tells how many rows it wrote.
+    pub(super) async fn write(
+        &mut self,
+        statement: &'static str,
+        arguments: PgArguments,
+    ) -> Result<u64, sqlx::Error> {
+        let query = sqlx::query_with(statement, arguments).persistent(self.named);
+        Ok(query.execute(&mut *self.connection).await?.rows_affected())
+    }
+
+    /// Runs a statement; returns the rows it found.
+    pub(super) async fn read(
+        &mut self,
+        statement: &'static str,
+        arguments: PgArguments,
+    ) -> Result<Vec<PgRow>, sqlx::Error> {
+        let query = sqlx::query_with(statement, arguments).persistent(self.named);
+        query.fetch_all(&mut *self.connection).await
+    }
 }
 
 struct Session {
@@ -142,7 +172,9 @@ impl Inner {
     ) -> Result<W::Output, sqlx::Error> {
         let begin = AssertSqlSafe(format!("{}; {}", W::BEGIN, self.options.transaction_limits()));
         let mut transaction = connection.begin_with(begin).await?;
-        match work.run(&mut transaction).await {
+        let named = self.options.statement_cache > 0;
+        let ended = work.run(&mut Running { connection: &mut transaction, named }).await;
+        match ended {
             Ok(End::Commit(output)) => transaction.commit().await.map(|()| output),
             Ok(End::Rollback(output)) => transaction.rollback().await.map(|()| output),
             Err(error) if session_is_sound(&error) => {

@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 
-use sqlx::postgres::{PgArguments, PgConnection, PgRow};
+use sqlx::Arguments;
+use sqlx::postgres::{PgArguments, PgRow};
 
 use crate::account::{CommunicationNumber, View};
 use crate::store::stored::storable;
 use crate::store::{Applied, PersistedOutcome};
 
-use super::connections::{End, Work};
+use super::connections::{End, Running, Work};
 use super::decode;
 use super::rows::{Step, WantedRows};
 use super::statements;
@@ -22,7 +23,7 @@ impl Work for Load {
     const ACTION: &'static str = "loading a view";
     const BEGIN: &'static str = statements::BEGIN_SNAPSHOT;
 
-    async fn run(self, snapshot: &mut PgConnection) -> Result<End<View>, sqlx::Error> {
+    async fn run(self, snapshot: &mut Running<'_>) -> Result<End<View>, sqlx::Error> {
         let WantedRows { ledger, accounts, frontiers, rejections } = self.0;
         let ledger = collect(snapshot, statements::LOAD_LEDGER, ledger, decode::ledger_row).await?;
         let accounts =
@@ -36,13 +37,13 @@ impl Work for Load {
 }
 
 async fn collect<K: Eq + Hash, V>(
-    snapshot: &mut PgConnection,
+    snapshot: &mut Running<'_>,
     statement: &'static str,
     wanted: Option<PgArguments>,
     decode: fn(&PgRow) -> Result<(K, V), sqlx::Error>,
 ) -> Result<HashMap<K, V>, sqlx::Error> {
     let Some(wanted) = wanted else { return Ok(HashMap::new()) };
-    let rows = sqlx::query_with(statement, wanted).fetch_all(snapshot).await?;
+    let rows = snapshot.read(statement, wanted).await?;
     rows.iter().map(decode).collect()
 }
 
@@ -55,10 +56,9 @@ impl Work for Apply {
     const ACTION: &'static str = "applying a plan";
     const BEGIN: &'static str = statements::BEGIN;
 
-    async fn run(self, transaction: &mut PgConnection) -> Result<End<Applied>, sqlx::Error> {
+    async fn run(self, transaction: &mut Running<'_>) -> Result<End<Applied>, sqlx::Error> {
         for Step { statement, rows, arguments } in self.0 {
-            let result = sqlx::query_with(statement, arguments).execute(&mut *transaction).await?;
-            if result.rows_affected() < rows {
+            if transaction.write(statement, arguments).await? < rows {
                 return Ok(End::Rollback(Applied::Stale));
             }
         }
@@ -77,12 +77,11 @@ impl Work for Outcomes {
     const ACTION: &'static str = "looking up outcomes";
     const BEGIN: &'static str = statements::BEGIN_SNAPSHOT;
 
-    async fn run(self, snapshot: &mut PgConnection) -> Result<End<Self::Output>, sqlx::Error> {
-        let rows = sqlx::query(statements::OUTCOMES)
-            .bind(self.number.as_str())
-            .bind(storable(self.limit as u64))
-            .fetch_all(snapshot)
-            .await?;
+    async fn run(self, snapshot: &mut Running<'_>) -> Result<End<Self::Output>, sqlx::Error> {
+        let mut arguments = PgArguments::default();
+        arguments.add(self.number.as_str()).map_err(sqlx::Error::Encode)?;
+        arguments.add(storable(self.limit as u64)).map_err(sqlx::Error::Encode)?;
+        let rows = snapshot.read(statements::OUTCOMES, arguments).await?;
         let decoded = rows.iter().map(|row| decode::persisted_outcome(&self.number, row));
         decoded.collect::<Result<_, _>>().map(End::Commit)
     }
@@ -96,8 +95,8 @@ impl Work for Probe {
     const ACTION: &'static str = "checking the store";
     const BEGIN: &'static str = statements::BEGIN;
 
-    async fn run(self, transaction: &mut PgConnection) -> Result<End<()>, sqlx::Error> {
-        sqlx::query(statements::PROBE).execute(transaction).await?;
+    async fn run(self, transaction: &mut Running<'_>) -> Result<End<()>, sqlx::Error> {
+        transaction.read(statements::PROBE, PgArguments::default()).await?;
         Ok(End::Rollback(()))
     }
 }
