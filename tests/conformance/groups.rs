@@ -10,7 +10,7 @@ use penstock::account::{Offset, Partition};
 use penstock::queue::{Assignment, Consumer, PollLimits, Polled, Queue, Topic};
 
 use super::consuming::{
-    DEADLINE, GROUP, done, join, limits, next_assigned, next_revoked, records, resume,
+    DEADLINE, GROUP, done, join, limits, next_assigned, next_event, next_revoked, records, resume,
     seek_to_committed, take,
 };
 use super::rig::{PARTITIONS, QueueRig};
@@ -249,4 +249,30 @@ pub(crate) async fn a_partition_has_one_owner_at_a_time_while_members_come_and_g
     let seen = witness.seen.lock().unwrap();
     assert_eq!(seen.len(), RECORDS);
     assert!(seen.values().all(|count| *count == 1), "a committed record came again");
+}
+
+/// What is appended while a member learns of its partitions lies on one side of where it starts.
+pub(crate) async fn what_is_published_during_an_assignment_is_read<R: QueueRig>() {
+    const RECORDS: usize = 60;
+    for _ in 0..15 {
+        let rig = R::default();
+        let queue = rig.open().await;
+        let publisher = queue.clone();
+        let publishing = tokio::spawn(async move {
+            for number in 0..RECORDS {
+                publisher.publish(Topic::Submitted, records(number..number + 1)).await.unwrap();
+            }
+        });
+        let mut consumer = subscribe(&queue).await;
+        let mut read = 0;
+        while read < RECORDS {
+            match next_event(&mut consumer).await {
+                Polled::Assigned(assignments) => seek_to_committed(&mut consumer, &assignments).await,
+                Polled::Records(received) => read += received.len(),
+                other => panic!("expected {} more records: {other:?}", RECORDS - read),
+            }
+        }
+        publishing.await.unwrap();
+        rig.close(queue).await;
+    }
 }

@@ -55,6 +55,7 @@ macro_rules! queue_conformance {
             a_third_member_gets_its_share
             a_commit_for_a_lost_partition_changes_nothing
             a_partition_has_one_owner_at_a_time_while_members_come_and_go
+            what_is_published_during_an_assignment_is_read
         );
     };
     (@each $suite:ident $rig:ty: $($name:ident)+) => {

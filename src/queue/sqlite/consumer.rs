@@ -109,6 +109,8 @@ impl SqliteConsumer {
     async fn describe(&self, partitions: &[Partition]) -> Result<Vec<Assignment>, QueueError> {
         let failed = |cause| queue_error("reading committed offsets", Arc::new(cause));
         let readers = &self.queue.inner.readers;
+        // Before the file is read: what is appended meanwhile must not count as passed.
+        let ends: Vec<_> = partitions.iter().map(|partition| self.end(*partition)).collect();
         let committed: BTreeMap<_, _> = reader::committed(readers, &self.group, self.topic)
             .await
             .map_err(failed)?
@@ -119,14 +121,12 @@ impl SqliteConsumer {
         let earliest: BTreeMap<_, _> = firsts.iter().map(|mark| place(mark.position)).collect();
         Ok(partitions
             .iter()
-            .map(|partition| {
-                let end = self.end(*partition);
-                Assignment {
-                    partition: *partition,
-                    committed: committed.get(partition).copied(),
-                    earliest: earliest.get(partition).copied().unwrap_or(end),
-                    end,
-                }
+            .zip(ends)
+            .map(|(partition, end)| Assignment {
+                partition: *partition,
+                committed: committed.get(partition).copied(),
+                earliest: earliest.get(partition).copied().unwrap_or(end),
+                end,
             })
             .collect())
     }
