@@ -4,11 +4,14 @@
 #   tests/run.sh               all steps
 #   tests/run.sh lint tests    only these: lint, docs, tests, openapi, supply-chain
 #
-# Needs rustup (or cargo), a C compiler and python3. What else it needs is installed, pinned, under
-# ${PENSTOCK_CACHE:-~/.cache/penstock}. The last line counts: "N passed, N failed".
+# Needs rustup (or cargo), a C and a C++ compiler, the development files of OpenSSL, and python3. What
+# else it needs is installed, pinned, under ${PENSTOCK_CACHE:-~/.cache/penstock}. The last line counts:
+# "N passed, N failed".
 #
 # The tests of the production store use the server named by PENSTOCK_TEST_POSTGRES, the URL of a user
-# who may create databases; without it they start one by deploy/local/postgres.sh.
+# who may create databases; without it they start one by deploy/local/postgres.sh. Those of the Kafka
+# queue use the brokers that PENSTOCK_TEST_KAFKA names; without it they start one by
+# deploy/local/kafka.sh, which needs Java 17 or later and Maven.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -33,6 +36,7 @@ trap cleanup EXIT
 cleanup() {
     if [[ -n "$servers" ]]; then
         PENSTOCK_POSTGRES_DIR="$servers/postgres" deploy/local/postgres.sh stop || true
+        deploy/local/kafka.sh stop --dir "$servers/kafka" || true
         rm -rf "$servers"
     fi
     rm -f "$log"
@@ -91,16 +95,30 @@ step_docs() {
     RUSTDOCFLAGS="-D warnings" check "documentation" cargo doc --locked --no-deps --quiet
 }
 
+# Makes the directory of the servers started here; their own users must be able to reach it.
+make_servers_dir() {
+    [[ -z "$servers" ]] || return 0
+    servers="$(mktemp -d)"
+    chmod 755 "$servers"
+}
+
 # Sees to it that there is a server for the tests of the production store.
 require_postgres() {
     [[ -z "${PENSTOCK_TEST_POSTGRES:-}" ]] || return 0
     say "PostgreSQL for the tests"
-    servers="$(mktemp -d)"
-    # The server's own user must be able to reach its directory.
-    chmod 755 "$servers"
+    make_servers_dir
     PENSTOCK_TEST_POSTGRES="$(PENSTOCK_POSTGRES_DIR="$servers/postgres" deploy/local/postgres.sh start)" ||
         return 1
     export PENSTOCK_TEST_POSTGRES
+}
+
+# Sees to it that there are brokers for the tests of the production queue.
+require_kafka() {
+    [[ -z "${PENSTOCK_TEST_KAFKA:-}" ]] || return 0
+    say "Kafka for the tests"
+    make_servers_dir
+    PENSTOCK_TEST_KAFKA="$(deploy/local/kafka.sh start --dir "$servers/kafka" --port 29092)" || return 1
+    export PENSTOCK_TEST_KAFKA
 }
 
 # Adds up the closing lines of the test binaries; a build that fails counts as one failure.
@@ -109,6 +127,10 @@ step_tests() {
     if ! require_postgres; then
         failed=$((failed + 1))
         printf 'FAILED: no PostgreSQL for the tests of the production store: see above, or name one in PENSTOCK_TEST_POSTGRES\n' >&2
+    fi
+    if ! require_kafka; then
+        failed=$((failed + 1))
+        printf 'FAILED: no Kafka for the tests of the production queue: see above, or name brokers in PENSTOCK_TEST_KAFKA\n' >&2
     fi
     say "tests"
     cargo test --locked --no-fail-fast --features production-tests 2>&1 | tee "$log" || status=$?
