@@ -30,6 +30,7 @@ const LAYERS: &[Layer] = &[
     layer("sqlite", &["telemetry"]),
     layer("queue::sqlite", &["account", "events", "queue", "sqlite", "telemetry"]),
     layer("store::postgres", &["account", "events", "store", "telemetry"]),
+    layer("queue::kafka", &["account", "events", "queue", "telemetry"]),
     layer("store::sqlite", &["account", "events", "store", "sqlite", "telemetry"]),
     layer("queue", &["account", "events"]),
     layer("store", &["account", "events"]),
@@ -42,6 +43,7 @@ const LAYERS: &[Layer] = &[
             "events",
             "intake",
             "queue",
+            "queue::kafka",
             "queue::sqlite",
             "settings",
             "sqlite",
@@ -55,7 +57,7 @@ const LAYERS: &[Layer] = &[
 ];
 
 /// Modules that only those may use who name them: an implementation is no part of its port.
-const IMPLEMENTATIONS: &[&str] = &["queue::sqlite", "store::postgres", "store::sqlite"];
+const IMPLEMENTATIONS: &[&str] = &["queue::kafka", "queue::sqlite", "store::postgres", "store::sqlite"];
 
 /// Crates that do I/O, and the only layers that may use them.
 const IO_CRATES: &[(&str, &[&str])] = &[
@@ -63,9 +65,11 @@ const IO_CRATES: &[(&str, &[&str])] = &[
     ("hyper", &["intake", "telemetry", "cli"]),
     ("reqwest", &["cli"]),
     ("sqlx", &["sqlite", "queue::sqlite", "store::postgres", "store::sqlite", "cli"]),
+    ("rdkafka", &["queue::kafka"]),
     (
         "tokio",
         &[
+            "queue::kafka",
             "queue::sqlite",
             "store::postgres",
             "store::sqlite",

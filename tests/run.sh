@@ -92,7 +92,7 @@ step_lint() {
 }
 
 step_docs() {
-    RUSTDOCFLAGS="-D warnings" check "documentation" cargo doc --locked --no-deps --quiet
+    RUSTDOCFLAGS="-D warnings" check "documentation" cargo doc --locked --no-deps --features production-tests --quiet
 }
 
 # Makes the directory of the servers started here; their own users must be able to reach it.

@@ -7,6 +7,9 @@
 
 mod envelope;
 mod error;
+#[cfg(feature = "kafka")]
+pub mod kafka;
+mod pending;
 pub mod sqlite;
 
 use std::borrow::Cow;

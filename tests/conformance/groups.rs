@@ -11,7 +11,7 @@ use penstock::queue::{Assignment, Consumer, PollLimits, Polled, Queue, Topic};
 
 use super::consuming::{
     DEADLINE, GROUP, done, join, limits, next_assigned, next_event, next_revoked, records, resume,
-    seek_to_committed, take,
+    seek_to_committed, take, values, values_of,
 };
 use super::rig::{PARTITIONS, QueueRig};
 
@@ -77,8 +77,14 @@ pub(crate) async fn a_second_member_gets_its_share_after_the_first_released_it<R
     let assigned = next_assigned(&mut second).await;
     assert_eq!(partitions(&assigned), revoked);
     seek_to_committed(&mut second, &assigned).await;
-    let taken = take(&mut second, 100 - received.len()).await;
+    let expected: u64 = assigned.iter().map(|a| a.end.0 - a.earliest.0).sum();
+    let taken = take(&mut second, usize::try_from(expected).unwrap()).await;
     assert!(taken.iter().all(|received| of_revoked(&received.partition)));
+    received.extend(taken);
+    if received.len() < 100 {
+        received.extend(take(&mut first, 100 - received.len()).await);
+    }
+    assert_eq!(values(&received), values_of(0..100));
 }
 
 pub(crate) async fn the_next_owner_goes_on_where_the_last_one_committed<R: QueueRig>() {

@@ -6,6 +6,10 @@
 mod accounts;
 mod consuming;
 mod groups;
+#[cfg(feature = "production-tests")]
+mod kafka;
+#[cfg(feature = "production-tests")]
+mod kafka_lane;
 #[path = "../support/memory/mod.rs"]
 #[allow(dead_code, reason = "the lane's tests use the rest")]
 mod memory;
@@ -18,6 +22,13 @@ mod sqlite_queue {
     use super::rig::SqliteQueueRig;
 
     crate::queue_conformance!(SqliteQueueRig);
+}
+
+#[cfg(feature = "production-tests")]
+mod kafka_queue {
+    use super::kafka::KafkaQueueRig;
+
+    crate::queue_conformance!(KafkaQueueRig);
 }
 
 mod sqlite_store {

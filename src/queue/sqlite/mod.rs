@@ -9,7 +9,6 @@ mod group;
 mod headers;
 mod log;
 mod partitioner;
-mod pending;
 mod position;
 mod reader;
 mod replies;
@@ -27,11 +26,12 @@ use tokio::sync::{mpsc, oneshot};
 use crate::account::Offset;
 use crate::sqlite::{Database, FailureClass, FileKind, OpenError, classify};
 
+use super::pending::Pending;
 use super::{Cause, Queue, QueueError, Record, Reply, ReplyAddress, Topic};
 use group::MemberId;
 use log::Log;
 use partitioner::partition_of;
-use pending::Pending;
+
 use replies::Replies;
 use writer::{Append, Done, Placed, Request, Writer};
 

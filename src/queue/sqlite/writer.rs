@@ -17,9 +17,9 @@ use crate::queue::{Received, Record, Topic};
 use crate::sqlite::{Database, OpenError, Writing};
 
 use super::log::Log;
-use super::pending::Reservation;
 use super::position::{Slice, place, topic_number};
 use super::{headers, reader, statements};
+use crate::queue::pending::Reservation;
 
 /// Bytes and records one statement appends, and bytes one transaction takes unless a single request
 /// is larger.

@@ -1,0 +1,132 @@
+//! What the group tells a member, noted while the client polls.
+//!
+//! New partitions are taken over at once but stay paused until somebody says from where to read.
+//! Revoked ones are not given back here: their owner commits first.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
+use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaRespErr;
+use rdkafka::{ClientContext, Offset, Statistics, TopicPartitionList};
+
+use super::super::client;
+
+/// What happened within the last polls.
+#[derive(Debug)]
+pub(super) enum Event {
+    /// These are the member's now, paused.
+    Assigned(Vec<i32>),
+    /// These are to be given back by an incremental unassignment.
+    Revoked(Vec<i32>),
+    /// These are gone already.
+    Lost(Vec<i32>),
+}
+
+/// The context of a member's client.
+#[derive(Debug, Default)]
+pub(super) struct Membership {
+    events: Mutex<Vec<Event>>,
+    ends: Mutex<BTreeMap<i32, u64>>,
+    is_leaving: AtomicBool,
+}
+
+impl Membership {
+    pub(super) fn take_events(&self) -> Vec<Event> {
+        std::mem::take(&mut *lock(&self.events))
+    }
+
+    /// The end of a partition's log when the client last told it.
+    pub(super) fn known_end(&self, partition: u32) -> u64 {
+        let partition = i32::try_from(partition).unwrap_or(i32::MAX);
+        lock(&self.ends).get(&partition).copied().unwrap_or(0)
+    }
+
+    /// From now on revoked partitions are given back without asking anybody.
+    pub(super) fn leave(&self) {
+        self.is_leaving.store(true, Ordering::Release);
+    }
+
+    fn note(&self, event: Event) {
+        lock(&self.events).push(event);
+    }
+
+    fn assigned(&self, consumer: &BaseConsumer<Self>, partitions: &mut TopicPartitionList) {
+        // Without an offset the client would begin at the committed one by itself.
+        let taken = partitions
+            .set_all_offsets(Offset::End)
+            .and_then(|()| consumer.incremental_assign(partitions))
+            .and_then(|()| consumer.pause(partitions));
+        if let Err(error) = taken {
+            let error: &dyn std::error::Error = &error;
+            tracing::error!(error, "partitions given by the group could not be taken over");
+        }
+        self.note(Event::Assigned(numbers(partitions)));
+    }
+
+    fn revoked(&self, consumer: &BaseConsumer<Self>, partitions: &TopicPartitionList) {
+        if self.is_leaving.load(Ordering::Acquire) || consumer.assignment_lost() {
+            give_back(consumer, partitions);
+            self.note(Event::Lost(numbers(partitions)));
+        } else {
+            self.note(Event::Revoked(numbers(partitions)));
+        }
+    }
+}
+
+/// Tells the group that this member has let go of partitions.
+pub(super) fn give_back(consumer: &BaseConsumer<Membership>, partitions: &TopicPartitionList) {
+    if let Err(error) = consumer.incremental_unassign(partitions) {
+        let error: &dyn std::error::Error = &error;
+        tracing::debug!(error, "partitions are not given back one by one; all are let go");
+        // An error here means that the client has nothing assigned any more.
+        let _ = consumer.unassign();
+    }
+}
+
+impl ClientContext for Membership {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        client::log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        client::log_error(&error, reason);
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        let mut ends = lock(&self.ends);
+        for partition in statistics.topics.values().flat_map(|topic| topic.partitions.values()) {
+            if let Ok(end) = u64::try_from(partition.hi_offset) {
+                ends.insert(partition.partition, end);
+            }
+        }
+    }
+}
+
+impl ConsumerContext for Membership {
+    fn rebalance(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        kind: RDKafkaRespErr,
+        partitions: &mut TopicPartitionList,
+    ) {
+        if kind == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
+            self.assigned(consumer, partitions);
+        } else {
+            self.revoked(consumer, partitions);
+        }
+    }
+}
+
+fn numbers(partitions: &TopicPartitionList) -> Vec<i32> {
+    let mut numbers: Vec<i32> = partitions.elements().iter().map(|e| e.partition()).collect();
+    numbers.sort_unstable();
+    numbers
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,267 @@
+//! A member of a consumer group: the side the lane sees.
+//!
+//! What the polling thread has read waits here per partition, so that each has its turn. The state
+//! changes only between two awaits: a dropped poll loses nothing.
+
+mod flow;
+mod lookup;
+mod membership;
+mod poller;
+mod reading;
+mod signal;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use crate::account::{Offset, Partition};
+use crate::queue::{Consumer, PollLimits, Polled, QueueError, Start};
+
+use super::blocking;
+use super::error::{broken, queue_error, unavailable};
+use flow::Flow;
+use membership::Membership;
+use poller::{Change, Command, GroupClient, Poller, Progress, Tagged};
+use reading::Reading;
+use signal::{RaiseOnDrop, Signal};
+
+/// How long a commit is tried while the group is in motion.
+const COMMIT_TIMEOUT: Duration = Duration::from_secs(3);
+const COMMIT_PAUSE: Duration = Duration::from_millis(20);
+
+/// A member of a consumer group on Kafka. Dropping it leaves the group.
+pub struct KafkaConsumer {
+    topic: String,
+    // Dropped before `changes`, which ends the polling thread: closing the client blocks, so the last
+    // handle must be that thread's.
+    client: Arc<GroupClient>,
+    commands: std::sync::mpsc::Sender<Command>,
+    changes: mpsc::UnboundedReceiver<Change>,
+    records: mpsc::UnboundedReceiver<Tagged>,
+    signal: Arc<Signal>,
+    flow: Arc<Flow>,
+    reading: Reading,
+    /// Received and not told yet.
+    change: Option<Change>,
+    _wake: RaiseOnDrop,
+}
+
+impl KafkaConsumer {
+    /// Joins the group in the background. Revoked partitions are waited for a third of the session
+    /// timeout.
+    pub(super) fn join(
+        config: &ClientConfig,
+        topic: String,
+        session_timeout: Duration,
+    ) -> KafkaResult<Self> {
+        use rdkafka::consumer::Consumer as _;
+
+        let signal = Arc::new(Signal::default());
+        let mut client: GroupClient = config.create_with_context(Membership::default())?;
+        let raised = Arc::clone(&signal);
+        client.set_nonempty_callback(move || raised.raise());
+        client.subscribe(&[&topic])?;
+        let client = Arc::new(client);
+        let (commands, received_commands) = std::sync::mpsc::channel();
+        let (told, changes) = mpsc::unbounded_channel();
+        let (read, records) = mpsc::unbounded_channel();
+        let flow = Arc::new(Flow::default());
+        let poller = Poller {
+            consumer: Arc::clone(&client),
+            topic: topic.clone(),
+            commands: received_commands,
+            own_commands: commands.clone(),
+            changes: told,
+            records: read,
+            signal: Arc::clone(&signal),
+            flow: Arc::clone(&flow),
+            release_timeout: session_timeout / 3,
+            progress: Progress::default(),
+        };
+        std::thread::Builder::new()
+            .name("kafka-consumer".to_owned())
+            .spawn(move || poller.run())
+            .map_err(|error| KafkaError::ClientCreation(error.to_string()))?;
+        Ok(Self {
+            topic,
+            client,
+            commands,
+            changes,
+            records,
+            _wake: RaiseOnDrop(Arc::clone(&signal)),
+            signal,
+            flow,
+            reading: Reading::default(),
+            change: None,
+        })
+    }
+
+    fn ask(&self, action: &'static str, command: Command) -> Result<(), QueueError> {
+        let asked = self.commands.send(command);
+        self.signal.raise();
+        asked.map_err(|_| broken(action, "the consumer has ended"))
+    }
+
+    /// What is to be told of the assignment.
+    fn told(&mut self) -> Option<Result<Polled, QueueError>> {
+        let change = self.change.take().or_else(|| self.changes.try_recv().ok())?;
+        Some(match change {
+            Change::Assigned(assignments) => Ok(Polled::Assigned(assignments)),
+            Change::Revoked(partitions) => {
+                for partition in &partitions {
+                    self.reading.forget(*partition, &self.flow);
+                }
+                Ok(Polled::Revoked(partitions))
+            }
+            Change::Failed(error) => Err(error),
+        })
+    }
+
+    fn take_in(&mut self) {
+        while let Ok(tagged) = self.records.try_recv() {
+            self.reading.admit(tagged, &self.flow);
+        }
+    }
+
+    fn serve(&mut self, limits: PollLimits) -> Option<Polled> {
+        if limits.max_records == 0 {
+            return None;
+        }
+        self.take_in();
+        if self.reading.awaited_until().is_some() {
+            return None;
+        }
+        let was_full = self.flow.is_full();
+        let records = self.reading.serve(limits, &self.flow);
+        if was_full && !self.flow.is_full() {
+            self.signal.raise();
+        }
+        (!records.is_empty()).then_some(Polled::Records(records))
+    }
+
+    async fn commit_once(&self, offsets: &[(Partition, Offset)]) -> Result<KafkaResult<()>, QueueError> {
+        let action = "committing offsets";
+        let (done, committed) = oneshot::channel();
+        let offsets = offsets.iter().map(|(partition, offset)| (raw(*partition), *offset)).collect();
+        self.ask(action, Command::Commit { offsets, done })?;
+        committed.await.map_err(|_| broken(action, "the consumer has ended"))
+    }
+}
+
+impl Consumer for KafkaConsumer {
+    async fn poll(&mut self, limits: PollLimits) -> Result<Polled, QueueError> {
+        let deadline = Instant::now() + limits.max_wait;
+        loop {
+            if let Some(told) = self.told() {
+                return told;
+            }
+            if let Some(records) = self.serve(limits) {
+                return Ok(records);
+            }
+            let wake_at = self.reading.awaited_until().map_or(deadline, |until| until.min(deadline));
+            tokio::select! {
+                biased;
+                change = self.changes.recv() => match change {
+                    Some(change) => self.change = Some(change),
+                    None => return Err(broken("polling", "the consumer has ended")),
+                },
+                tagged = self.records.recv(), if limits.max_records > 0 => {
+                    if let Some(tagged) = tagged {
+                        self.reading.admit(tagged, &self.flow);
+                    }
+                }
+                () = tokio::time::sleep_until(wake_at) => {
+                    if wake_at == deadline {
+                        return Ok(Polled::Idle);
+                    }
+                }
+            }
+        }
+    }
+
+    async fn seek(&mut self, partition: Partition, start: Start) -> Result<Offset, QueueError> {
+        let action = "seeking";
+        let (client, topic) = (Arc::clone(&self.client), self.topic.clone());
+        let (found, end) = blocking(action, move || {
+            lookup::find(&client, &topic, raw(partition), start)
+                .map_err(|cause| queue_error(action, cause))
+        })
+        .await?;
+        let (done, sought) = oneshot::channel();
+        self.ask(action, Command::Seek { partition: raw(partition), offset: found, done })?;
+        let epoch = sought.await.map_err(|_| broken(action, "the consumer has ended"))?;
+        let epoch = epoch.map_err(|cause| queue_error(action, cause))?;
+        self.reading.begin(partition, epoch, found, end, &self.flow);
+        Ok(found)
+    }
+
+    async fn end_offset(&mut self, partition: Partition) -> Result<Offset, QueueError> {
+        let action = "asking for the end of a partition";
+        let (client, topic) = (Arc::clone(&self.client), self.topic.clone());
+        blocking(action, move || {
+            lookup::end(&client, &topic, raw(partition)).map_err(|cause| queue_error(action, cause))
+        })
+        .await
+    }
+
+    async fn commit(&mut self, offsets: &[(Partition, Offset)]) -> Result<(), QueueError> {
+        let action = "committing offsets";
+        let tried = async {
+            loop {
+                match self.commit_once(offsets).await? {
+                    Ok(()) => return Ok(()),
+                    Err(error) if is_in_motion(&error) => tokio::time::sleep(COMMIT_PAUSE).await,
+                    Err(error) => return Err(queue_error(action, error)),
+                }
+            }
+        };
+        match tokio::time::timeout(COMMIT_TIMEOUT, tried).await {
+            Ok(result) => result,
+            Err(_) => Err(unavailable(action, "the group's coordinator did not take them in time")),
+        }
+    }
+
+    async fn release(&mut self, partitions: &[Partition]) -> Result<(), QueueError> {
+        for partition in partitions {
+            self.reading.forget(*partition, &self.flow);
+        }
+        let partitions = partitions.iter().map(|partition| raw(*partition)).collect();
+        self.ask("giving partitions back", Command::Release { partitions })
+    }
+
+    fn backlog_records(&self) -> u64 {
+        use rdkafka::consumer::Consumer as _;
+
+        self.reading.backlog(|partition| self.client.context().known_end(partition.0))
+    }
+}
+
+/// Whether a commit failed because partitions are moving: what this member has lost is left out of the
+/// next try, and the rest is taken once the group has settled.
+fn is_in_motion(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode as Code;
+    let code = error.rdkafka_error_code();
+    matches!(
+        code,
+        Some(
+            Code::RebalanceInProgress
+                | Code::IllegalGeneration
+                | Code::InProgress
+                | Code::UnknownMemberId
+                | Code::CoordinatorLoadInProgress
+                | Code::CoordinatorNotAvailable
+                | Code::NotCoordinator
+                | Code::WaitingForCoordinator
+                | Code::State
+        )
+    )
+}
+
+/// The client's number of a partition.
+fn raw(partition: Partition) -> i32 {
+    i32::try_from(partition.0).unwrap_or(i32::MAX)
+}

@@ -1,0 +1,115 @@
+//! What can go wrong with Kafka, by what the caller does next.
+
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
+use crate::queue::QueueError;
+
+/// Why the queue cannot be used at all.
+#[derive(Debug, thiserror::Error)]
+pub enum KafkaOpenError {
+    /// A further setting that is not free.
+    #[error("queue.kafka.extra must not set {key}: penstock relies on its own value. Remove it")]
+    Reserved {
+        /// The setting.
+        key: String,
+    },
+    /// A client cannot be made of the settings.
+    #[error("the Kafka client refuses its settings: {0}. Correct queue.kafka")]
+    Client(#[source] KafkaError),
+    /// No broker answers.
+    #[error(
+        "no Kafka broker answers at {brokers}: {cause}. Start Kafka, or correct queue.kafka.brokers and \
+         queue.kafka.security"
+    )]
+    Unreachable {
+        /// The addresses tried.
+        brokers: String,
+        /// Why it failed.
+        #[source]
+        cause: KafkaError,
+    },
+    /// A topic is not there, or may not be seen.
+    #[error(
+        "the topic {topic} does not exist, or may not be described: create it with {partitions} \
+         partitions, grant DESCRIBE on it, or correct queue.kafka.topic_prefix"
+    )]
+    TopicMissing {
+        /// The topic.
+        topic: String,
+        /// The partitions it is to have.
+        partitions: u32,
+    },
+    /// The submitted topic has another partition count than this generation.
+    #[error(
+        "the topic {topic} has {found} partitions, but queue.kafka.partitions says {expected}: with another \
+         count the records of an account change their partition, out of order. Set \
+         queue.kafka.partitions back to what the topic was used with, or begin a new log: drain the \
+         old topic, use another queue.kafka.topic_prefix and raise queue.generation"
+    )]
+    PartitionCount {
+        /// The topic.
+        topic: String,
+        /// Partitions it has.
+        found: usize,
+        /// Partitions it is to have.
+        expected: u32,
+    },
+    /// The submitted topic forgets records that have a successor.
+    #[error(
+        "the topic {topic} is compacted: submissions would vanish before they are processed. Set its \
+         cleanup.policy to delete"
+    )]
+    Compacted {
+        /// The topic.
+        topic: String,
+    },
+}
+
+/// The port's error for a failed action: broken when only an operator can help.
+pub(super) fn queue_error(action: &'static str, cause: KafkaError) -> QueueError {
+    match cause.rdkafka_error_code() {
+        Some(RDKafkaErrorCode::QueueFull) => QueueError::Overloaded,
+        Some(code) if needs_an_operator(code) => QueueError::Broken { action, cause: Box::new(cause) },
+        _ => QueueError::Unavailable { action, cause: Box::new(cause) },
+    }
+}
+
+pub(super) fn unavailable(action: &'static str, cause: &'static str) -> QueueError {
+    QueueError::Unavailable { action, cause: cause.into() }
+}
+
+pub(super) fn broken(action: &'static str, cause: &'static str) -> QueueError {
+    QueueError::Broken { action, cause: cause.into() }
+}
+
+fn needs_an_operator(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode as Code;
+    matches!(
+        code,
+        Code::Authentication
+            | Code::AutoOffsetReset
+            | Code::ClusterAuthorizationFailed
+            | Code::FencedInstanceId
+            | Code::GroupAuthorizationFailed
+            | Code::InconsistentGroupProtocol
+            | Code::InvalidSessionTimeout
+            | Code::InvalidTopic
+            | Code::MessageSizeTooLarge
+            | Code::SaslAuthenticationFailed
+            | Code::TopicAuthorizationFailed
+            | Code::UnsupportedSASLMechanism
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_tells_what_to_do_next() {
+        let of = |code| queue_error("publishing records", KafkaError::MessageProduction(code));
+        assert!(matches!(of(RDKafkaErrorCode::QueueFull), QueueError::Overloaded));
+        assert!(matches!(of(RDKafkaErrorCode::MessageTimedOut), QueueError::Unavailable { .. }));
+        assert!(matches!(of(RDKafkaErrorCode::TopicAuthorizationFailed), QueueError::Broken { .. }));
+    }
+}

@@ -1,0 +1,177 @@
+//! The production queue: Apache Kafka.
+//!
+//! A record is acknowledged once every in-sync replica has it. Consumer groups are Kafka's own, with
+//! cooperative rebalances: a partition moves on only after its owner gave it back, or did not in time.
+//! Every consumer polls on a thread of its own, whatever its owner is busy with.
+
+mod client;
+mod consumer;
+mod error;
+mod options;
+mod publisher;
+mod record;
+mod replies;
+mod reply_codec;
+mod start;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::admin::AdminClient;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::KafkaError;
+
+use super::{Queue, QueueError, Record, Reply, ReplyAddress, Topic};
+use client::Asking;
+use error::{broken, queue_error, unavailable};
+use publisher::Publisher;
+use replies::Replier;
+
+pub use consumer::KafkaConsumer;
+pub use error::KafkaOpenError;
+pub use options::{KafkaQueueOptions, Sasl, SaslMechanism, Security, SecurityProtocol, Tls};
+pub use replies::KafkaInbox;
+
+/// How long a probe waits for a broker.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
+/// Names the group of readers that commit nothing and never join it.
+const REPLY_GROUP: &str = "penstock-replies";
+
+/// A handle to the brokers; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct KafkaQueue {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    options: KafkaQueueOptions,
+    publisher: Publisher,
+    replier: Replier,
+    asking: Arc<BaseConsumer<Asking>>,
+}
+
+/// Without the records in memory, which are personal data.
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inner").field("brokers", &self.options.brokers).finish_non_exhaustive()
+    }
+}
+
+impl KafkaQueue {
+    /// Connects and looks at the topics. A topic that is missing, has another partition count than it
+    /// was pinned to, or would lose submissions, is refused; settings that are less safe than they
+    /// could be are warned of.
+    pub async fn open(options: KafkaQueueOptions) -> Result<Self, KafkaOpenError> {
+        let asking: BaseConsumer<Asking> = create(&options.asking()?)?;
+        let asking = Arc::new(asking);
+        let admin: AdminClient<Asking> = create(&options.asking()?)?;
+        let found = {
+            let (asking, options) = (Arc::clone(&asking), options.clone());
+            let looking =
+                tokio::task::spawn_blocking(move || start::check_topics(asking.client(), &options));
+            looking.await.map_err(|_| KafkaOpenError::Client(KafkaError::Canceled))??
+        };
+        start::check_settings(&admin, &found).await?;
+        let publisher = Publisher::new(options.durable_producer()?, options.max_pending_bytes)?;
+        let replier =
+            Replier::new(&options.reply_producer()?, found.replies).map_err(KafkaOpenError::Client)?;
+        Ok(Self { inner: Arc::new(Inner { options, publisher, replier, asking }) })
+    }
+
+    /// Waits, for a bounded time, until what was published is acknowledged. What is published
+    /// afterwards goes on as before.
+    pub async fn close(&self) {
+        let queue = self.clone();
+        // An error means that the runtime shuts down, and nobody waits any more.
+        let _ = tokio::task::spawn_blocking(move || queue.inner.publisher.flush()).await;
+    }
+
+    fn topic(&self, topic: Topic) -> String {
+        self.inner.options.topic(topic.name())
+    }
+}
+
+/// A client of any kind, with the logs where all logs go.
+fn create<C>(config: &ClientConfig) -> Result<C, KafkaOpenError>
+where
+    C: rdkafka::config::FromClientConfigAndContext<Asking>,
+{
+    config.create_with_context(Asking).map_err(KafkaOpenError::Client)
+}
+
+/// Runs what blocks where it disturbs nobody.
+async fn blocking<T: Send + 'static>(
+    action: &'static str,
+    work: impl FnOnce() -> Result<T, QueueError> + Send + 'static,
+) -> Result<T, QueueError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(_) => Err(unavailable(action, "the process is shutting down")),
+    }
+}
+
+impl Queue for KafkaQueue {
+    type Consumer = KafkaConsumer;
+    type Inbox = KafkaInbox;
+
+    fn max_record_bytes(&self) -> usize {
+        self.inner.options.max_record_bytes
+    }
+
+    async fn publish(&self, topic: Topic, records: Vec<Record>) -> Result<(), QueueError> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        if records.iter().any(|record| record.value.len() > self.inner.options.max_record_bytes) {
+            return Err(broken("publishing records", "a value is larger than max_record_bytes"));
+        }
+        self.inner.publisher.publish(&self.topic(topic), &records).await
+    }
+
+    async fn subscribe(&self, topic: Topic, group: &str) -> Result<KafkaConsumer, QueueError> {
+        let action = "joining the group";
+        let config = self.inner.options.reader(group);
+        let config = config.map_err(|cause| QueueError::Broken { action, cause: Box::new(cause) })?;
+        KafkaConsumer::join(&config, self.topic(topic), self.inner.options.session_timeout)
+            .map_err(|cause| queue_error(action, cause))
+    }
+
+    async fn open_inbox(&self) -> Result<KafkaInbox, QueueError> {
+        let action = "opening an inbox";
+        let queue = self.clone();
+        blocking(action, move || {
+            let config = queue.inner.options.reply_reader(REPLY_GROUP);
+            let config =
+                config.map_err(|cause| QueueError::Broken { action, cause: Box::new(cause) })?;
+            queue.inner.replier.open(&config).map_err(|cause| queue_error(action, cause))
+        })
+        .await
+    }
+
+    async fn reply(&self, to: ReplyAddress, replies: Vec<Reply>) {
+        self.inner.replier.send(to, &replies);
+    }
+
+    async fn check(&self) -> Result<(), QueueError> {
+        let action = "checking the queue";
+        let topic = self.topic(Topic::Submitted);
+        let asking = Arc::clone(&self.inner.asking);
+        blocking(action, move || {
+            let metadata = asking
+                .fetch_metadata(Some(&topic), CHECK_TIMEOUT)
+                .map_err(|cause| queue_error(action, cause))?;
+            let found = metadata.topics().iter().find(|found| found.name() == topic);
+            let mut partitions = found.into_iter().flat_map(|found| found.partitions());
+            match found {
+                None => Err(unavailable(action, "the submitted topic is missing")),
+                Some(_) if partitions.any(|partition| partition.leader() < 0) => {
+                    Err(unavailable(action, "a partition of the submitted topic has no leader"))
+                }
+                Some(_) => Ok(()),
+            }
+        })
+        .await
+    }
+}

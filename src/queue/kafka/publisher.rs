@@ -1,0 +1,176 @@
+//! Publishing: what is acknowledged is on every in-sync replica. One counter per call stands for all
+//! its records.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::KafkaError;
+use rdkafka::producer::{BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer};
+use tokio::sync::Notify;
+
+use crate::queue::pending::{Pending, Reservation};
+use crate::queue::{QueueError, Record};
+
+use super::client;
+use super::error::{KafkaOpenError, queue_error};
+use super::record::{to_kafka, weight};
+
+const ACTION: &str = "publishing records";
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(10);
+
+type Producer = ThreadedProducer<Deliveries>;
+
+/// An idempotent producer that is replaced when it can no longer keep its promise.
+pub(super) struct Publisher {
+    config: ClientConfig,
+    current: Mutex<Arc<Producer>>,
+    pending: Arc<Pending>,
+}
+
+impl Publisher {
+    pub(super) fn new(config: ClientConfig, max_pending_bytes: usize) -> Result<Self, KafkaOpenError> {
+        let producer = create(&config).map_err(KafkaOpenError::Client)?;
+        Ok(Self {
+            config,
+            current: Mutex::new(Arc::new(producer)),
+            pending: Arc::new(Pending::new(max_pending_bytes)),
+        })
+    }
+
+    /// Returns once every record is acknowledged or one has failed for good.
+    pub(super) async fn publish(&self, topic: &str, records: &[Record]) -> Result<(), QueueError> {
+        let bytes = records.iter().map(weight).sum();
+        let reservation = self.pending.reserve(bytes).ok_or(QueueError::Overloaded)?;
+        let producer = Arc::clone(&self.current());
+        let acknowledgement = Arc::new(Acknowledgement::of(records.len(), reservation));
+        for (sent, record) in records.iter().enumerate() {
+            let refused = producer.send(
+                BaseRecord::with_opaque_to(topic, Arc::clone(&acknowledgement))
+                    .key(&record.key[..])
+                    .payload(&record.value[..])
+                    .headers(to_kafka(&record.headers)),
+            );
+            if let Err((cause, _)) = refused {
+                acknowledgement.settle(records.len() - sent, Some(cause));
+                break;
+            }
+        }
+        let settled = acknowledgement.settled().await;
+        settled.map_err(|cause| {
+            self.replace_if_spent(&producer);
+            queue_error(ACTION, cause)
+        })
+    }
+
+    /// Waits, on this thread, until what was handed over is acknowledged.
+    pub(super) fn flush(&self) {
+        let producer = Arc::clone(&self.current());
+        if let Err(error) = producer.flush(FLUSH_TIMEOUT) {
+            let error: &dyn std::error::Error = &error;
+            tracing::warn!(error, "records were not acknowledged in time");
+        }
+    }
+
+    /// A producer that has met a fatal error never sends again.
+    fn replace_if_spent(&self, producer: &Arc<Producer>) {
+        let Some((_, reason)) = producer.client().fatal_error() else { return };
+        let mut current = self.current();
+        if !Arc::ptr_eq(&current, producer) {
+            return;
+        }
+        match create(&self.config) {
+            Ok(fresh) => {
+                tracing::warn!(reason, "the Kafka producer had a fatal error and was replaced");
+                discard(std::mem::replace(&mut *current, Arc::new(fresh)));
+            }
+            Err(error) => {
+                let error: &dyn std::error::Error = &error;
+                tracing::error!(error, reason, "the Kafka producer had a fatal error; no new one yet");
+            }
+        }
+    }
+
+    fn current(&self) -> MutexGuard<'_, Arc<Producer>> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Publisher {
+    fn drop(&mut self) {
+        discard(Arc::clone(&self.current()));
+    }
+}
+
+fn create(config: &ClientConfig) -> Result<Producer, KafkaError> {
+    config.create_with_context(Deliveries)
+}
+
+/// Dropping a producer joins its threads: not on a thread that others need.
+fn discard(producer: Arc<Producer>) {
+    std::thread::spawn(move || drop(producer));
+}
+
+/// Hands delivery reports to the calls they belong to.
+struct Deliveries;
+
+impl ClientContext for Deliveries {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        client::log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        client::log_error(&error, reason);
+    }
+}
+
+impl ProducerContext for Deliveries {
+    type DeliveryOpaque = Arc<Acknowledgement>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, acknowledgement: Arc<Acknowledgement>) {
+        acknowledgement.settle(1, result.as_ref().err().map(|(cause, _)| cause.clone()));
+    }
+}
+
+/// The records of one call that are not settled yet.
+struct Acknowledgement {
+    outstanding: AtomicUsize,
+    failure: Mutex<Option<KafkaError>>,
+    done: Notify,
+    /// Room among what waits, kept even when nobody waits for the answer any more.
+    _reservation: Reservation,
+}
+
+impl Acknowledgement {
+    fn of(records: usize, reservation: Reservation) -> Self {
+        Self {
+            outstanding: AtomicUsize::new(records),
+            failure: Mutex::new(None),
+            done: Notify::new(),
+            _reservation: reservation,
+        }
+    }
+
+    fn settle(&self, records: usize, failure: Option<KafkaError>) {
+        if let Some(failure) = failure {
+            self.failure().get_or_insert(failure);
+        }
+        if self.outstanding.fetch_sub(records, Ordering::AcqRel) == records {
+            self.done.notify_one();
+        }
+    }
+
+    async fn settled(&self) -> Result<(), KafkaError> {
+        while self.outstanding.load(Ordering::Acquire) > 0 {
+            self.done.notified().await;
+        }
+        self.failure().take().map_or(Ok(()), Err)
+    }
+
+    fn failure(&self) -> MutexGuard<'_, Option<KafkaError>> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,157 @@
+//! Replies across processes: every inbox reads one partition of the replies topic from its end on,
+//! outside of any group, and drops what is for others.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::TopicPartitionList;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::KafkaError;
+use rdkafka::message::Message as _;
+use rdkafka::producer::{BaseRecord, NoCustomPartitioner, ThreadedProducer};
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+use crate::queue::{Reply, ReplyAddress, ReplyInbox};
+
+use super::client::{Asking, log_error};
+use super::reply_codec::{decode, encode};
+
+/// Deliveries an inbox holds; what comes while it is full is lost.
+const INBOX_DELIVERIES: usize = 1024;
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
+/// Also how long the reader may outlive its inbox.
+const POLL_TIMEOUT: Duration = Duration::from_millis(100);
+
+/// The replies topic.
+pub(super) struct Replies {
+    pub(super) topic: String,
+    pub(super) partitions: u32,
+}
+
+/// Who sends replies, fire and forget.
+pub(super) struct Replier {
+    replies: Replies,
+    producer: ThreadedProducer<Unacknowledged, NoCustomPartitioner>,
+}
+
+/// Nobody waits for a reply's acknowledgement.
+#[derive(Clone, Copy)]
+struct Unacknowledged;
+
+impl rdkafka::ClientContext for Unacknowledged {
+    fn log(&self, level: rdkafka::config::RDKafkaLogLevel, facility: &str, message: &str) {
+        super::client::log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        log_error(&error, reason);
+    }
+}
+
+impl rdkafka::producer::ProducerContext for Unacknowledged {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, _: &rdkafka::producer::DeliveryResult<'_>, (): ()) {}
+}
+
+impl Replier {
+    pub(super) fn new(config: &ClientConfig, replies: Replies) -> Result<Self, KafkaError> {
+        Ok(Self { replies, producer: config.create_with_context(Unacknowledged)? })
+    }
+
+    pub(super) fn send(&self, to: ReplyAddress, replies: &[Reply]) {
+        if replies.is_empty() {
+            return;
+        }
+        let payload = encode(to, replies);
+        let record = BaseRecord::<(), [u8]>::to(&self.replies.topic)
+            .partition(self.replies.partition_of(to))
+            .payload(&payload[..]);
+        // Full or not sent: the client's wait runs out, the outcome stays.
+        let _ = self.producer.send(record);
+    }
+
+    /// Opens an inbox with an address of its own. Blocks until its place on the topic is known.
+    pub(super) fn open(&self, config: &ClientConfig) -> Result<KafkaInbox, KafkaError> {
+        let address = ReplyAddress(Uuid::new_v4().as_fields().0);
+        let Replies { topic, .. } = &self.replies;
+        let partition = self.replies.partition_of(address);
+        let consumer: BaseConsumer<Asking> = config.create_with_context(Asking)?;
+        let (_, end) = consumer.fetch_watermarks(topic, partition, LOOKUP_TIMEOUT)?;
+        let mut from = TopicPartitionList::new();
+        from.add_partition_offset(topic, partition, rdkafka::Offset::Offset(end))?;
+        consumer.assign(&from)?;
+        let (sender, receiver) = mpsc::channel(INBOX_DELIVERIES);
+        let closed = Arc::new(AtomicBool::new(false));
+        let reader = Reader { consumer, address, sender, closed: Arc::clone(&closed) };
+        std::thread::Builder::new()
+            .name("kafka-replies".to_owned())
+            .spawn(move || reader.run())
+            .map_err(|error| KafkaError::ClientCreation(error.to_string()))?;
+        Ok(KafkaInbox { address, receiver, closed })
+    }
+}
+
+impl Replies {
+    fn partition_of(&self, to: ReplyAddress) -> i32 {
+        i32::try_from(to.0 % self.partitions.max(1)).unwrap_or(0)
+    }
+}
+
+struct Reader {
+    consumer: BaseConsumer<Asking>,
+    address: ReplyAddress,
+    sender: mpsc::Sender<Vec<Reply>>,
+    closed: Arc<AtomicBool>,
+}
+
+impl Reader {
+    fn run(self) {
+        while !self.closed.load(Ordering::Acquire) {
+            match self.consumer.poll(POLL_TIMEOUT) {
+                None => {}
+                Some(Ok(message)) => {
+                    let payload = message.payload().unwrap_or_default();
+                    if let Some(replies) = decode(payload, self.address).filter(|all| !all.is_empty()) {
+                        // Full: the intake is behind and its clients' waits will run out.
+                        let _ = self.sender.try_send(replies);
+                    }
+                }
+                Some(Err(error)) => {
+                    log_error(&error, "reading replies");
+                    std::thread::sleep(POLL_TIMEOUT);
+                }
+            }
+        }
+    }
+}
+
+/// An inbox on the replies topic; it is closed by dropping it.
+#[derive(Debug)]
+pub struct KafkaInbox {
+    address: ReplyAddress,
+    receiver: mpsc::Receiver<Vec<Reply>>,
+    closed: Arc<AtomicBool>,
+}
+
+impl ReplyInbox for KafkaInbox {
+    fn address(&self) -> ReplyAddress {
+        self.address
+    }
+
+    async fn receive(&mut self) -> Vec<Reply> {
+        match self.receiver.recv().await {
+            Some(replies) => replies,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl Drop for KafkaInbox {
+    fn drop(&mut self) {
+        self.closed.store(true, Ordering::Release);
+    }
+}

@@ -1,0 +1,137 @@
+//! What must be true of the topics before anything is read or written.
+
+use std::time::{Duration, Instant};
+
+use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, ResourceSpecifier};
+use rdkafka::client::Client;
+use rdkafka::error::{KafkaResult, RDKafkaErrorCode};
+use rdkafka::metadata::Metadata;
+
+use crate::queue::Topic;
+
+use super::client::Asking;
+use super::error::KafkaOpenError;
+use super::options::KafkaQueueOptions;
+use super::replies::Replies;
+
+/// Name of the topic of replies.
+pub(super) const REPLIES: &str = "accounts.replies";
+const TIMEOUT: Duration = Duration::from_secs(10);
+const RETRY_PAUSE: Duration = Duration::from_millis(200);
+
+/// What was found of the topics.
+pub(super) struct Found {
+    pub(super) replies: Replies,
+    /// Name and replicas of every other topic, in the order of [`Topic::ALL`].
+    durable: Vec<(String, usize)>,
+}
+
+/// Looks whether every topic is there and the submitted one as it was pinned. Blocks.
+pub(super) fn check_topics(
+    client: &Client<Asking>,
+    options: &KafkaQueueOptions,
+) -> Result<Found, KafkaOpenError> {
+    let mut durable = Vec::new();
+    for topic in Topic::ALL {
+        let name = options.topic(topic.name());
+        let (found, replicas) = shape_of(client, options, &name)?;
+        if topic == Topic::Submitted && found != options.partitions as usize {
+            let expected = options.partitions;
+            return Err(KafkaOpenError::PartitionCount { topic: name, found, expected });
+        }
+        durable.push((name, replicas));
+    }
+    let topic = options.topic(REPLIES);
+    let (partitions, _) = shape_of(client, options, &topic)?;
+    let replies = Replies { topic, partitions: u32::try_from(partitions).unwrap_or(u32::MAX) };
+    Ok(Found { replies, durable })
+}
+
+/// Partitions, and replicas of the first of them.
+fn shape_of(
+    client: &Client<Asking>,
+    options: &KafkaQueueOptions,
+    topic: &str,
+) -> Result<(usize, usize), KafkaOpenError> {
+    let metadata = metadata_of(client, topic)
+        .map_err(|cause| KafkaOpenError::Unreachable { brokers: options.brokers.clone(), cause })?;
+    let found = metadata.topics().iter().find(|found| found.name() == topic);
+    let is_there = found.filter(|found| found.error().is_none() && !found.partitions().is_empty());
+    let Some(found) = is_there else {
+        let partitions = options.partitions;
+        return Err(KafkaOpenError::TopicMissing { topic: topic.to_owned(), partitions });
+    };
+    let replicas = found.partitions().first().map_or(0, |partition| partition.replicas().len());
+    Ok((found.partitions().len(), replicas))
+}
+
+/// Asks again while no broker is connected yet: the first connection may fail where the next does not.
+fn metadata_of(client: &Client<Asking>, topic: &str) -> KafkaResult<Metadata> {
+    let deadline = Instant::now() + TIMEOUT;
+    loop {
+        match client.fetch_metadata(Some(topic), TIMEOUT) {
+            Err(error)
+                if error.rdkafka_error_code() == Some(RDKafkaErrorCode::BrokerTransportFailure)
+                    && Instant::now() < deadline =>
+            {
+                std::thread::sleep(RETRY_PAUSE);
+            }
+            result => return result,
+        }
+    }
+}
+
+/// Looks at the topics' settings: refuses what loses submissions, warns of what makes them less safe.
+/// Brokers that do not let penstock see the settings are believed.
+pub(super) async fn check_settings(
+    admin: &AdminClient<Asking>,
+    found: &Found,
+) -> Result<(), KafkaOpenError> {
+    let asked: Vec<_> = found.durable.iter().map(|(name, _)| ResourceSpecifier::Topic(name)).collect();
+    let admin_options = AdminOptions::new().request_timeout(Some(TIMEOUT));
+    let answers = match admin.describe_configs(&asked, &admin_options).await {
+        Ok(answers) => answers,
+        Err(error) => {
+            let error: &dyn std::error::Error = &error;
+            tracing::warn!(error, "the topics' settings cannot be read and are not checked");
+            return Ok(());
+        }
+    };
+    for ((topic, (name, replicas)), answer) in Topic::ALL.iter().zip(&found.durable).zip(answers) {
+        match answer {
+            Ok(settings) => judge(name, *topic == Topic::Submitted, &settings, *replicas)?,
+            Err(code) => {
+                tracing::warn!(topic = name, %code, "the topic's settings cannot be read and are not checked");
+            }
+        }
+    }
+    Ok(())
+}
+
+fn judge(
+    topic: &str,
+    is_submitted: bool,
+    settings: &ConfigResource,
+    replicas: usize,
+) -> Result<(), KafkaOpenError> {
+    let value = |name| settings.get(name).and_then(|entry| entry.value.as_deref()).unwrap_or_default();
+    if is_submitted && value("cleanup.policy").contains("compact") {
+        return Err(KafkaOpenError::Compacted { topic: topic.to_owned() });
+    }
+    if replicas > 1 && value("min.insync.replicas") == "1" {
+        tracing::warn!(
+            topic,
+            replicas,
+            "min.insync.replicas is 1: what is acknowledged may be on one broker only and be lost with \
+             it. Set it to 2 on the topic"
+        );
+    }
+    if is_submitted && value("message.timestamp.type") != "LogAppendTime" {
+        tracing::warn!(
+            topic,
+            "message.timestamp.type is not LogAppendTime: times are the producers', and a window by time \
+             may miss records. Set it on the topic"
+        );
+    }
+    Ok(())
+}
