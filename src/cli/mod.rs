@@ -21,6 +21,8 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use crate::telemetry::with_causes;
+
 pub use exit::{Exit, Unavailable};
 
 /// Takes in bank account batches over HTTP, queues them durably, decides and stores each account
@@ -97,7 +99,7 @@ fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         Err(error) => {
             let exit = Exit::of(&error);
             if exit != Exit::Ok {
-                let _ = writeln!(io::stderr(), "error: {error:#}");
+                let _ = writeln!(io::stderr(), "error: {}", with_causes(error.as_ref()));
             }
             exit
         }

@@ -14,6 +14,7 @@ use utoipa::ToSchema;
 use crate::account::{Place, SchemaErrors};
 use crate::queue::QueueError;
 use crate::store::StoreError;
+use crate::telemetry::with_causes;
 
 use super::answers::json_bytes;
 use super::auth::Scope;
@@ -121,15 +122,14 @@ impl From<SchemaErrors> for Refusal {
 
 impl From<QueueError> for Refusal {
     fn from(error: QueueError) -> Self {
-        tracing::warn!(error = &error as &dyn std::error::Error, "the queue took no records");
+        tracing::warn!(error = %with_causes(&error), "the queue took no records");
         Self::Unavailable(Unavailable::Queue)
     }
 }
 
 impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Self {
-        let error: &dyn std::error::Error = &error;
-        tracing::warn!(error, "the store did not answer");
+        tracing::warn!(error = %with_causes(&error), "the store did not answer");
         Self::Unavailable(Unavailable::Store)
     }
 }

@@ -20,7 +20,7 @@ use crate::queue::sqlite::SqliteQueue;
 use crate::queue::{Queue, Topic};
 use crate::settings::{QueueKind, Settings};
 use crate::sqlite::DataDir;
-use crate::telemetry::{Exporter, Metrics, Readiness, serve_admin};
+use crate::telemetry::{Exporter, Metrics, Readiness, serve_admin, with_causes};
 use crate::worker::{Lane, LaneError};
 
 use crate::cli::store::AnyStore;
@@ -196,7 +196,9 @@ fn readiness(intake: &Intake<SqliteQueue, AnyStore>) -> Readiness {
         "intake",
         Box::new(move || {
             let intake = intake.clone();
-            Box::pin(async move { intake.ready().await.map_err(|error| error.to_string()) })
+            Box::pin(
+                async move { intake.ready().await.map_err(|error| with_causes(&error).to_string()) },
+            )
         }),
     )])
 }

@@ -4,6 +4,8 @@ use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
 
+use crate::telemetry::with_causes;
+
 /// The context of a client that only asks.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Asking;
@@ -35,6 +37,5 @@ pub(super) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
 
 /// The client goes on by itself after nearly all of them.
 pub(super) fn log_error(error: &KafkaError, reason: &str) {
-    let error: &dyn std::error::Error = error;
-    tracing::warn!(error, reason, "Kafka client; it goes on trying");
+    tracing::warn!(error = %with_causes(error), reason, "Kafka client; it goes on trying");
 }

@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 
 use crate::queue::pending::{Pending, Reservation};
 use crate::queue::{QueueError, Record};
+use crate::telemetry::with_causes;
 
 use super::client;
 use super::error::{KafkaOpenError, queue_error};
@@ -70,8 +71,7 @@ impl Publisher {
     pub(super) fn flush(&self) {
         let producer = Arc::clone(&self.current());
         if let Err(error) = producer.flush(FLUSH_TIMEOUT) {
-            let error: &dyn std::error::Error = &error;
-            tracing::warn!(error, "records were not acknowledged in time");
+            tracing::warn!(error = %with_causes(&error), "records were not acknowledged in time");
         }
     }
 
@@ -88,8 +88,7 @@ impl Publisher {
                 discard(std::mem::replace(&mut *current, Arc::new(fresh)));
             }
             Err(error) => {
-                let error: &dyn std::error::Error = &error;
-                tracing::error!(error, reason, "the Kafka producer had a fatal error; no new one yet");
+                tracing::error!(error = %with_causes(&error), reason, "the Kafka producer had a fatal error; no new one yet");
             }
         }
     }

@@ -8,6 +8,7 @@ use rdkafka::error::{KafkaResult, RDKafkaErrorCode};
 use rdkafka::metadata::Metadata;
 
 use crate::queue::Topic;
+use crate::telemetry::with_causes;
 
 use super::client::Asking;
 use super::error::KafkaOpenError;
@@ -92,8 +93,7 @@ pub(super) async fn check_settings(
     let answers = match admin.describe_configs(&asked, &admin_options).await {
         Ok(answers) => answers,
         Err(error) => {
-            let error: &dyn std::error::Error = &error;
-            tracing::warn!(error, "the topics' settings cannot be read and are not checked");
+            tracing::warn!(error = %with_causes(&error), "the topics' settings cannot be read and are not checked");
             return Ok(());
         }
     };

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::account::{LogPartition, Offset, Partition, Policy, Timestamp};
 use crate::queue::{Assignment, Consumer, PollLimits, Polled, Queue, QueueError, Received, Topic};
 use crate::store::{Store, StoreError};
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, with_causes};
 
 use super::brake::Brake;
 use super::decode::Item;
@@ -260,7 +260,7 @@ impl<Q: Queue, S: Store> Lane<Q, S> {
             lane = self.number,
             attempt = self.failures,
             wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
-            error,
+            error = %with_causes(error),
             "trying again; nothing is lost meanwhile"
         );
         StepOutcome::Pause(wait)

@@ -5,6 +5,7 @@ use std::time::Instant;
 use crate::account::{Offset, Partition};
 use crate::queue::{Assignment, Consumer, Queue, QueueError, Start};
 use crate::store::{OffsetRange, Store, Wanted};
+use crate::telemetry::with_causes;
 
 use super::super::error::LaneError;
 use super::super::start::start_offset;
@@ -75,8 +76,7 @@ impl<Q: Queue, S: Store> Lane<Q, S> {
             Ok(()) => {}
             Err(error @ QueueError::Broken { .. }) => return Err(LaneError::Queue(error)),
             Err(error) => {
-                let error: &dyn std::error::Error = &error;
-                tracing::warn!(lane = self.number, error, "offsets are not committed yet");
+                tracing::warn!(lane = self.number, error = %with_causes(&error), "offsets are not committed yet");
                 return Ok(());
             }
         }

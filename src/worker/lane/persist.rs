@@ -9,6 +9,7 @@ use crate::account::{
 };
 use crate::queue::{Queue, Received};
 use crate::store::{Applied, OffsetRange, Store, StoreError, Wanted};
+use crate::telemetry::with_causes;
 
 use super::super::decode::{DeadLetterClass, Item};
 use super::super::emission::Emission;
@@ -70,7 +71,7 @@ impl<Q: Queue, S: Store> Lane<Q, S> {
         tracing::error!(
             lane = self.number,
             coordinates = %submission.coordinates,
-            error = error as &dyn std::error::Error,
+            error = %with_causes(error),
             "a submission cannot be stored and is put aside as a dead letter"
         );
         match self.apply(&set_aside(submission, view)).await {

@@ -13,6 +13,8 @@ use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientContext, Offset, Statistics, TopicPartitionList};
 
+use crate::telemetry::with_causes;
+
 use super::super::client;
 
 /// What happened within the last polls.
@@ -61,8 +63,7 @@ impl Membership {
             .and_then(|()| consumer.incremental_assign(partitions))
             .and_then(|()| consumer.pause(partitions));
         if let Err(error) = taken {
-            let error: &dyn std::error::Error = &error;
-            tracing::error!(error, "partitions given by the group could not be taken over");
+            tracing::error!(error = %with_causes(&error), "partitions given by the group could not be taken over");
         }
         self.note(Event::Assigned(numbers(partitions)));
     }
@@ -80,8 +81,7 @@ impl Membership {
 /// Tells the group that this member has let go of partitions.
 pub(super) fn give_back(consumer: &BaseConsumer<Membership>, partitions: &TopicPartitionList) {
     if let Err(error) = consumer.incremental_unassign(partitions) {
-        let error: &dyn std::error::Error = &error;
-        tracing::debug!(error, "partitions are not given back one by one; all are let go");
+        tracing::debug!(error = %with_causes(&error), "partitions are not given back one by one; all are let go");
         // An error here means that the client has nothing assigned any more.
         let _ = consumer.unassign();
     }
