@@ -48,8 +48,7 @@ impl<Q: Queue, S: Store> Lane<Q, S> {
                 self.metrics.retried("stale");
                 Ok(Persisted::NotYet(StepOutcome::Progress))
             }
-            Err(StoreError::Poison { action, cause }) => {
-                let error = StoreError::Poison { action, cause };
+            Err(error @ StoreError::Poison { .. }) => {
                 self.isolate(items, &submissions, &view, &error).await
             }
             Err(error) => self.retry_store(error).map(Persisted::NotYet),
