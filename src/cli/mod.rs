@@ -10,9 +10,11 @@ mod exit;
 mod load;
 mod migrate;
 mod options;
+mod process;
+mod role;
 mod signals;
-mod store;
 mod token;
+mod topics;
 mod version;
 
 use std::ffi::OsString;
@@ -39,12 +41,21 @@ enum Command {
     /// Run everything in one process, with nothing else installed
     #[command(before_help = "Example: penstock dev --listen 127.0.0.1:8080 --data-dir ./penstock-data")]
     Dev(dev::DevArgs),
+    /// Take batches in over HTTP and queue them; one role of the production set-up
+    #[command(before_help = "Example: penstock intake --config penstock.toml")]
+    Intake(role::IntakeArgs),
+    /// Decide, persist and tell the outcomes of what is queued; one role of the production set-up
+    #[command(before_help = "Example: penstock worker --config penstock.toml")]
+    Worker(role::RoleArgs),
     /// Send account batches whose right outcomes are known, and check every answer
     #[command(before_help = "Example: penstock load --items 200000 --repeat 5% --conflict 1%")]
     Load(Box<load::LoadArgs>),
     /// Bring the schema of the production store up to date
     #[command(before_help = "Example: penstock migrate --config penstock.toml")]
     Migrate(migrate::MigrateArgs),
+    /// Compare the topics of the production queue with what they should be, and make them so
+    #[command(subcommand, before_help = "Example: penstock topics plan --config penstock.toml")]
+    Topics(topics::TopicsCommand),
     /// Check, print or describe the configuration
     #[command(subcommand, before_help = "Example: penstock config print")]
     Config(config::ConfigCommand),
@@ -109,13 +120,34 @@ fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
 fn dispatch(command: Command) -> anyhow::Result<Exit> {
     match command {
         Command::Dev(args) => dev::run(args),
+        Command::Intake(args) => role::intake(args),
+        Command::Worker(args) => role::worker(args),
         Command::Load(args) => load::run(&args),
         Command::Migrate(args) => migrate::run(args),
+        Command::Topics(command) => topics::run(command),
         Command::Config(command) => config::run(command),
         Command::Token(command) => token::run(command),
         Command::Completions(args) => completions::run(&args),
         Command::Version(args) => version::run(&args),
     }
+}
+
+/// What cannot be had, with its causes.
+fn unavailable(error: impl Into<anyhow::Error>) -> anyhow::Error {
+    let error = error.into();
+    match Exit::of(&error) {
+        Exit::Failure => Unavailable(with_causes(error.as_ref()).to_string()).into(),
+        _ => error,
+    }
+}
+
+/// Why there is no Kafka in this binary.
+#[cfg(not(feature = "kafka"))]
+fn without_kafka() -> anyhow::Error {
+    let what = "is \"kafka\", but this binary was built without it; build it with \
+                `cargo build --release --features kafka`";
+    let problem = crate::settings::Problem::new("queue.kind", "this binary", what);
+    crate::settings::SettingsError { problems: vec![problem] }.into()
 }
 
 #[cfg(test)]

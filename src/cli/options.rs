@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, IsTerminal};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::account::{BusinessUnit, Generation};
@@ -12,16 +12,28 @@ use crate::intake::{
 use crate::queue::PollLimits;
 use crate::queue::sqlite::SqliteQueueOptions;
 use crate::settings::{
-    AuthSettings, ByteSize, LogFormat, PostgresStoreSettings, Settings, SqliteQueueSettings,
-    SqliteStoreSettings, TelemetrySettings, TokenScope, TokenSettings,
+    AuthSettings, ByteSize, LogFormat, PostgresStoreSettings, QueueKind, QueueSettings, Settings,
+    SqliteQueueSettings, SqliteStoreSettings, TelemetrySettings, TokenScope, TokenSettings,
 };
 use crate::store::postgres::PostgresStoreOptions;
 use crate::store::sqlite::SqliteStoreOptions;
 use crate::telemetry::LineFormat;
 use crate::worker::{Backoff, BrakeOptions, LaneOptions};
+#[cfg(feature = "kafka")]
+use crate::{
+    queue::kafka::{
+        KafkaQueueOptions, Sasl, SaslMechanism, Security, SecurityProtocol, Tls, TopicLayout,
+    },
+    settings::{
+        KafkaProtocol, KafkaQueueSettings, KafkaSaslMechanism, KafkaSecuritySettings, KafkaTopicSettings,
+    },
+};
 
 /// How long a poll waits for a first record; a lane that is asked to stop notices after it.
 const POLL_WAIT: Duration = Duration::from_millis(250);
+
+/// The consumer group of the lanes of an embedded queue, which nobody else knows.
+const EMBEDDED_GROUP: &str = "penstock-worker";
 
 pub(super) fn line_format(telemetry: &TelemetrySettings) -> LineFormat {
     let terminal = io::stderr().is_terminal();
@@ -49,11 +61,10 @@ pub(super) fn sqlite_store(settings: &SqliteStoreSettings) -> SqliteStoreOptions
 }
 
 pub(super) fn postgres_store(settings: &PostgresStoreSettings) -> PostgresStoreOptions {
-    let file = |path: &Path| (!path.as_os_str().is_empty()).then(|| path.to_owned());
     PostgresStoreOptions {
         url: settings.url.secret(),
-        password_file: file(&settings.password_file),
-        ca_file: file(&settings.ca_file),
+        password_file: named_file(&settings.password_file),
+        ca_file: named_file(&settings.ca_file),
         max_connections: settings.max_connections,
         connect_timeout: settings.connect_timeout.duration(),
         statement_timeout: settings.statement_timeout.duration(),
@@ -61,6 +72,75 @@ pub(super) fn postgres_store(settings: &PostgresStoreSettings) -> PostgresStoreO
         idle_timeout: settings.idle_in_transaction_timeout.duration(),
         statement_cache: settings.statement_cache,
     }
+}
+
+/// The consumer group of the lanes.
+pub(super) fn worker_group(settings: &QueueSettings) -> &str {
+    match settings.kind {
+        QueueKind::Sqlite => EMBEDDED_GROUP,
+        QueueKind::Kafka => &settings.kafka.group,
+    }
+}
+
+#[cfg(feature = "kafka")]
+pub(super) fn kafka_queue(settings: &KafkaQueueSettings) -> KafkaQueueOptions {
+    KafkaQueueOptions {
+        brokers: settings.brokers.clone(),
+        topic_prefix: settings.topic_prefix.clone(),
+        partitions: settings.partitions,
+        security: kafka_security(&settings.security),
+        max_record_bytes: settings.max_record_bytes.bytes(),
+        max_pending_bytes: settings.max_pending_bytes.bytes(),
+        delivery_timeout: settings.delivery_timeout.duration(),
+        session_timeout: settings.session_timeout.duration(),
+        heartbeat_interval: settings.heartbeat_interval.duration(),
+        extra: settings.extra.by_name().clone(),
+    }
+}
+
+#[cfg(feature = "kafka")]
+pub(super) fn topics(settings: &KafkaTopicSettings) -> TopicLayout {
+    TopicLayout {
+        replication_factor: settings.replication_factor,
+        min_insync_replicas: settings.min_insync_replicas,
+        submitted_retention: settings.submitted_retention.duration(),
+        results_retention: settings.results_retention.duration(),
+        dead_letter_retention: settings.dead_letter_retention.duration(),
+        replies_retention: settings.replies_retention.duration(),
+    }
+}
+
+#[cfg(feature = "kafka")]
+fn kafka_security(settings: &KafkaSecuritySettings) -> Security {
+    let sasl = || Sasl {
+        mechanism: match settings.mechanism {
+            KafkaSaslMechanism::Plain => SaslMechanism::Plain,
+            KafkaSaslMechanism::ScramSha256 => SaslMechanism::ScramSha256,
+            KafkaSaslMechanism::ScramSha512 => SaslMechanism::ScramSha512,
+        },
+        username: settings.username.clone(),
+        password: settings.password.secret(),
+    };
+    Security {
+        protocol: match settings.protocol {
+            KafkaProtocol::Plaintext => SecurityProtocol::Plaintext,
+            KafkaProtocol::Ssl => SecurityProtocol::Ssl,
+            KafkaProtocol::SaslPlaintext => SecurityProtocol::SaslPlaintext,
+            KafkaProtocol::SaslSsl => SecurityProtocol::SaslSsl,
+        },
+        sasl: settings.protocol.has_sasl().then(sasl),
+        tls: Tls {
+            ca_file: named_file(&settings.ca_file),
+            certificate_file: named_file(&settings.certificate_file),
+            key_file: named_file(&settings.key_file),
+            key_password: (!settings.key_password.is_empty()).then(|| settings.key_password.secret()),
+        },
+    }
+}
+
+/// The file of a setting that names none when it is empty.
+fn named_file(path: &Path) -> Option<PathBuf> {
+    (!path.as_os_str().is_empty()).then(|| path.to_owned())
 }
 
 fn file_limit(size: ByteSize) -> Option<u64> {

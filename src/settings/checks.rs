@@ -8,7 +8,10 @@ use tracing_subscriber::EnvFilter;
 
 use crate::account::{BusinessUnit, RejectionCode};
 
-use super::tree::{IntakeSettings, RuleSettings, Settings, StoreKind, TokenSettings, WorkerSettings};
+use super::tree::{
+    IntakeSettings, KafkaQueueSettings, KafkaSecuritySettings, KafkaTopicSettings, QueueKind,
+    RuleSettings, Settings, StoreKind, TokenSettings, WorkerSettings,
+};
 
 /// Rules that are always applied: without them outcomes would depend on more than what is stored.
 const ALWAYS_ON: [RejectionCode; 3] = [RejectionCode::O005, RejectionCode::A009, RejectionCode::A010];
@@ -55,6 +58,7 @@ pub(super) fn check(settings: &Settings) -> Findings {
         findings.add("queue.generation", "is 0; it must be 1 or more");
     }
     check_files(settings, &mut findings);
+    check_kafka(&settings.queue.kafka, settings.queue.kind == QueueKind::Kafka, &mut findings);
     check_postgres(settings, &mut findings);
     check_intake(&settings.intake, &mut findings);
     check_worker(&settings.worker, &mut findings);
@@ -93,6 +97,81 @@ fn check_files(settings: &Settings, findings: &mut Findings) {
     ];
     for (key, size) in files.into_iter().filter(|(_, size)| size.bytes() != 0) {
         findings.range(key, size.bytes(), 1_000_000..=usize::MAX);
+    }
+}
+
+fn check_kafka(kafka: &KafkaQueueSettings, used: bool, findings: &mut Findings) {
+    let key = |name: &str| format!("queue.kafka.{name}");
+    let is_address = |address: &str| {
+        address.trim().rsplit_once(':').is_some_and(|(host, port)| {
+            !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0)
+        })
+    };
+    if used && !kafka.brokers.split(',').all(is_address) {
+        let what = "must be addresses such as kafka-1:9092,kafka-2:9092 when queue.kind is kafka";
+        findings.add(&key("brokers"), what);
+    }
+    let is_name =
+        |text: &str| text.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'_' | b'-'));
+    if kafka.group.is_empty() || kafka.group.len() > 200 || !is_name(&kafka.group) {
+        findings.add(&key("group"), "must be 1 to 200 letters, digits, dots, - and _");
+    }
+    if kafka.topic_prefix.len() > 200 || !is_name(&kafka.topic_prefix) {
+        findings.add(&key("topic_prefix"), "must be at most 200 letters, digits, dots, - and _");
+    }
+    findings.range(&key("partitions"), kafka.partitions as usize, 1..=10_000);
+    let (second, minute) = (Duration::from_secs(1), Duration::from_mins(1));
+    findings.span(&key("delivery_timeout"), kafka.delivery_timeout.duration(), second..=5 * minute);
+    let session = kafka.session_timeout.duration();
+    findings.span(&key("session_timeout"), session, 6 * second..=30 * minute);
+    let heartbeat = Duration::from_millis(100)..=session / 3;
+    findings.span(&key("heartbeat_interval"), kafka.heartbeat_interval.duration(), heartbeat);
+    let pending = kafka.max_pending_bytes.bytes();
+    findings.range(&key("max_pending_bytes"), pending, 1_000_000..=1_000_000_000);
+    findings.range(
+        &key("max_record_bytes"),
+        kafka.max_record_bytes.bytes(),
+        1_000..=pending.min(100_000_000),
+    );
+    if used {
+        check_kafka_security(&kafka.security, findings);
+    }
+    check_kafka_topics(&kafka.topics, findings);
+}
+
+fn check_kafka_security(security: &KafkaSecuritySettings, findings: &mut Findings) {
+    let key = |name: &str| format!("queue.kafka.security.{name}");
+    if security.protocol.has_sasl() {
+        if security.username.is_empty() {
+            findings.add(&key("username"), "is empty; the protocol with SASL needs one");
+        }
+        if security.password.is_empty() {
+            let what = "is empty; the protocol with SASL needs one. \
+                        PENSTOCK__QUEUE__KAFKA__SECURITY__PASSWORD_FILE reads it from a file";
+            findings.add(&key("password"), what);
+        }
+    }
+    let (certificate, private_key) = (&security.certificate_file, &security.key_file);
+    if certificate.as_os_str().is_empty() != private_key.as_os_str().is_empty() {
+        let what = "and queue.kafka.security.key_file go together; name both files or none";
+        findings.add(&key("certificate_file"), what);
+    }
+}
+
+fn check_kafka_topics(topics: &KafkaTopicSettings, findings: &mut Findings) {
+    let key = |name: &str| format!("queue.kafka.topics.{name}");
+    let factor = topics.replication_factor as usize;
+    findings.range(&key("replication_factor"), factor, 1..=9);
+    let in_sync = topics.min_insync_replicas as usize;
+    findings.range(&key("min_insync_replicas"), in_sync, 1..=factor.max(1));
+    let (minute, century) = (Duration::from_mins(1), Duration::from_hours(24 * 365 * 100));
+    for (name, retention) in [
+        ("submitted_retention", topics.submitted_retention),
+        ("results_retention", topics.results_retention),
+        ("dead_letter_retention", topics.dead_letter_retention),
+        ("replies_retention", topics.replies_retention),
+    ] {
+        findings.span(&key(name), retention.duration(), minute..=century);
     }
 }
 

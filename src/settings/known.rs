@@ -56,12 +56,18 @@ fn collect_keys(table: &toml::Table, prefix: &str, keys: &mut BTreeSet<String>) 
     for (name, value) in table {
         let key = joined(prefix, name);
         match value {
-            toml::Value::Table(section) => collect_keys(section, &key, keys),
+            toml::Value::Table(section) if is_section(value) => collect_keys(section, &key, keys),
             _ => {
                 keys.insert(key);
             }
         }
     }
+}
+
+/// Whether a default is a section of keys. An empty table is the value of a key: a map whose keys are
+/// somebody else's.
+pub(super) fn is_section(default: &toml::Value) -> bool {
+    default.as_table().is_some_and(|table| !table.is_empty())
 }
 
 /// The key of `name` within a section; the root's name is empty.
@@ -79,7 +85,10 @@ pub(super) fn kind_of(default: &toml::Value) -> String {
             "must be a list such as [\"a\", \"b\"], in TOML or, from the environment, also in JSON"
                 .to_owned()
         }
-        toml::Value::Table(_) => "must be a section".to_owned(),
+        toml::Value::Table(_) => {
+            "must be a table such as { name = \"value\" }, in TOML or, from the environment, also in JSON"
+                .to_owned()
+        }
         toml::Value::String(text) => format!("must be text in quotes such as \"{text}\""),
         toml::Value::Datetime(_) => "must be a date and time".to_owned(),
     }

@@ -9,7 +9,7 @@ use std::path::Path;
 use config::{ConfigError, Map, Source, Value, ValueKind};
 use toml::de::{DeTable, DeValue};
 
-use super::known::{Known, joined, kind_of};
+use super::known::{Known, is_section, joined, kind_of};
 use super::report::Problem;
 
 /// Start of every variable that is a setting.
@@ -110,10 +110,10 @@ impl Layer {
                 continue;
             };
             match (default, value, place.get_ref()) {
-                (toml::Value::Table(_), toml::Value::Table(section), DeValue::Table(places)) => {
+                (_, toml::Value::Table(section), DeValue::Table(places)) if is_section(default) => {
                     self.take_table(section, places, &key, known, origin);
                 }
-                (toml::Value::Table(_), _, _) => {
+                _ if is_section(default) => {
                     let what = format!("is a section, not a value; write [{key}] and its keys below");
                     self.problems.push(Problem::new(key, origin_here, what));
                 }
@@ -126,7 +126,7 @@ impl Layer {
     fn take_text(&mut self, key: &str, origin: &str, text: &str, known: &Known) {
         match known.get(key) {
             None => self.problems.push(known.unknown(key, origin)),
-            Some(toml::Value::Table(_)) => {
+            Some(default) if is_section(default) => {
                 let what = "is a section; set its keys one by one";
                 self.problems.push(Problem::new(key, origin, what));
             }

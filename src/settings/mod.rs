@@ -5,6 +5,7 @@
 //! environment: both come as arguments.
 
 mod checks;
+mod client;
 mod known;
 mod layers;
 mod lists;
@@ -26,10 +27,12 @@ use config::builder::{ConfigBuilder, DefaultState};
 
 use crate::account::Policy;
 
+pub use client::ClientSettings;
 pub use report::{Problem, SettingsError};
 pub use schema::json_schema;
 pub use tree::{
     AdminSettings, AuthSettings, CodeEntry, CodeFile, CodeList, EventSettings, IntakeSettings,
+    KafkaProtocol, KafkaQueueSettings, KafkaSaslMechanism, KafkaSecuritySettings, KafkaTopicSettings,
     LogFormat, NamedCode, OnCreateExisting, OnUpdateMissing, PostgresStoreSettings, QueueKind,
     QueueSettings, ReferenceSettings, RuleSettings, Settings, ShutdownSettings, SqliteQueueSettings,
     SqliteStoreSettings, StoreKind, StoreSettings, TelemetrySettings, TokenScope, TokenSettings,

@@ -3,6 +3,7 @@
 use schemars::generate::SchemaSettings;
 use serde_json::Value;
 
+use super::known::is_section;
 use super::tree::Settings;
 use super::{Known, default_table};
 
@@ -17,7 +18,7 @@ pub fn json_schema() -> Value {
 fn add_defaults(schema: &mut Value, key: &str, known: &Known) {
     let Some(object) = schema.as_object_mut() else { return };
     let default = if key.is_empty() { None } else { known.get(key) };
-    if let Some(value) = default.filter(|value| !value.is_table()) {
+    if let Some(value) = default.filter(|value| !is_section(value)) {
         object.insert("default".to_owned(), serde_json::to_value(value).unwrap_or_default());
         return;
     }

@@ -120,9 +120,35 @@ fn a_section_given_a_value_is_refused() {
 
 #[test]
 fn kinds_that_do_not_exist_are_refused_with_those_that_do() {
-    let found = problems("queue.kind = 'kafka'\nstore.kind = 'oracle'", &[]);
+    let found = problems("queue.kind = 'mqtt'\nstore.kind = 'oracle'", &[]);
     assert!(found.iter().all(|problem| problem.contains("sqlite")), "{found:?}");
     assert_eq!(found.len(), 2);
+}
+
+#[test]
+fn a_production_queue_needs_brokers_and_a_user_where_it_says_who_it_is() {
+    let found = problems("queue.kind = 'kafka'", &[]);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].contains("queue.kafka.brokers"), "{found:?}");
+    let nobody = "[queue]\nkind = 'kafka'\n[queue.kafka]\nbrokers = 'kafka-1:9092, kafka-2:9092'\n\
+                  security.protocol = 'sasl_ssl'\nsecurity.key_file = '/key.pem'";
+    let found = problems(nobody, &[]);
+    let keys = ["security.username", "security.password", "security.certificate_file"];
+    assert_eq!(found.len(), keys.len(), "{found:?}");
+    assert!(keys.iter().all(|key| found.iter().any(|problem| problem.contains(key))), "{found:?}");
+}
+
+#[test]
+fn settings_of_a_client_keep_their_own_names() {
+    let file = "[queue.kafka.extra]\nlinger.ms = 20\n\"client.rack\" = 'a'";
+    let by_name = |loaded: Loaded| loaded.settings.queue.kafka.extra.by_name().clone();
+    let extra = by_name(load(file, &[]).unwrap());
+    assert_eq!(extra.get("linger.ms").map(String::as_str), Some("20"));
+    assert_eq!(extra.get("client.rack").map(String::as_str), Some("a"));
+    let variable = ("PENSTOCK__QUEUE__KAFKA__EXTRA", r#"{"linger.ms": "7"}"#);
+    let extra = by_name(load(file, &[variable]).unwrap());
+    assert_eq!(extra.get("linger.ms").map(String::as_str), Some("7"), "the environment wins");
+    assert!(problems("queue.kafka.extra = 3", &[])[0].contains("must be a table"));
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::client::ClientSettings;
 use super::units::{ByteSize, Network, Secret, Sha256Digest, Span};
 
 /// Everything that can be set.
@@ -45,6 +46,8 @@ pub struct Settings {
 pub enum QueueKind {
     /// A file in the data directory.
     Sqlite,
+    /// Apache Kafka.
+    Kafka,
 }
 
 /// `queue.*`
@@ -57,6 +60,8 @@ pub struct QueueSettings {
     pub generation: u32,
     /// The embedded queue.
     pub sqlite: SqliteQueueSettings,
+    /// The production queue.
+    pub kafka: KafkaQueueSettings,
 }
 
 /// `queue.sqlite.*`
@@ -71,6 +76,111 @@ pub struct SqliteQueueSettings {
     pub max_record_bytes: ByteSize,
     /// How far the file may grow; 0 leaves it to the disk.
     pub max_file_bytes: ByteSize,
+}
+
+/// `queue.kafka.*`
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KafkaQueueSettings {
+    /// Addresses to begin with, `host:port`, separated by commas.
+    pub brokers: String,
+    /// Consumer group of the workers.
+    pub group: String,
+    /// Put before the name of every topic and group.
+    pub topic_prefix: String,
+    /// Partitions of the submitted topic.
+    pub partitions: u32,
+    /// How long a record may wait for acknowledgement.
+    pub delivery_timeout: Span,
+    /// How long a member of the group may be silent.
+    pub session_timeout: Span,
+    /// How often a member tells that it lives.
+    pub heartbeat_interval: Span,
+    /// Bytes that may wait for acknowledgement.
+    pub max_pending_bytes: ByteSize,
+    /// Size of one record's value.
+    pub max_record_bytes: ByteSize,
+    /// Further settings of the client, by their names in librdkafka.
+    pub extra: ClientSettings,
+    /// How the brokers are reached.
+    pub security: KafkaSecuritySettings,
+    /// What the topics are to be like.
+    pub topics: KafkaTopicSettings,
+}
+
+/// What protects a connection to the brokers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum KafkaProtocol {
+    /// Nothing.
+    Plaintext,
+    /// TLS.
+    Ssl,
+    /// SASL without encryption.
+    SaslPlaintext,
+    /// SASL within TLS.
+    SaslSsl,
+}
+
+impl KafkaProtocol {
+    /// Whether penstock says who it is by SASL.
+    pub fn has_sasl(self) -> bool {
+        matches!(self, Self::SaslPlaintext | Self::SaslSsl)
+    }
+}
+
+/// How penstock proves to the brokers who it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum KafkaSaslMechanism {
+    /// The password itself is sent.
+    #[serde(rename = "PLAIN")]
+    Plain,
+    /// SCRAM with SHA-256.
+    #[serde(rename = "SCRAM-SHA-256")]
+    ScramSha256,
+    /// SCRAM with SHA-512.
+    #[serde(rename = "SCRAM-SHA-512")]
+    ScramSha512,
+}
+
+/// `queue.kafka.security.*`
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KafkaSecuritySettings {
+    /// What protects the connection.
+    pub protocol: KafkaProtocol,
+    /// How penstock proves who it is, for the protocols with SASL.
+    pub mechanism: KafkaSaslMechanism,
+    /// The user.
+    pub username: String,
+    /// The user's password.
+    pub password: Secret,
+    /// File with the trusted authorities; the system's when empty.
+    pub ca_file: PathBuf,
+    /// File with the client's certificate; none when empty.
+    pub certificate_file: PathBuf,
+    /// File with the certificate's key; none when empty.
+    pub key_file: PathBuf,
+    /// The key's password.
+    pub key_password: Secret,
+}
+
+/// `queue.kafka.topics.*`
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KafkaTopicSettings {
+    /// Brokers that hold each record.
+    pub replication_factor: u32,
+    /// Brokers that must have a record before it is acknowledged.
+    pub min_insync_replicas: u32,
+    /// How long submissions are kept: the window of a replay.
+    pub submitted_retention: Span,
+    /// How long result events are kept.
+    pub results_retention: Span,
+    /// How long dead letters are kept.
+    pub dead_letter_retention: Span,
+    /// How long replies are kept.
+    pub replies_retention: Span,
 }
 
 /// Implementations of the store.

@@ -25,7 +25,8 @@ use super::Exporter;
 /// Longest time a check may take before it counts as failed.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 
-type Check = Box<dyn Fn() -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>> + Send + Sync>;
+/// Asks whether a part of the process works; says why not, without personal data.
+pub type Check = Box<dyn Fn() -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>> + Send + Sync>;
 
 /// Whether the process can accept; cheap to clone.
 #[derive(Clone, Default)]
@@ -45,7 +46,7 @@ impl fmt::Debug for Readiness {
 }
 
 impl Readiness {
-    /// Ready as long as every check succeeds. A check's error says why not, without personal data.
+    /// Ready as long as every check succeeds.
     pub fn new(checks: Vec<(&'static str, Check)>) -> Self {
         Self(Arc::new(Checks { draining: AtomicBool::new(false), checks }))
     }

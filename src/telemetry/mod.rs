@@ -6,7 +6,7 @@ mod exporter;
 mod logging;
 mod metrics;
 
-pub use admin::{Readiness, serve_admin};
+pub use admin::{Check, Readiness, serve_admin};
 pub use causes::with_causes;
 pub use exporter::Exporter;
 pub use logging::{LineFormat, LogError, start_log};

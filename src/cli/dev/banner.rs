@@ -2,14 +2,14 @@
 //! asked for, and a script finds them by the word in front; the log goes to stderr.
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::path::Path;
+
+use crate::cli::process::Addresses;
 
 /// What is said.
 pub(super) struct Banner<'a> {
     pub(super) version: &'a str,
-    pub(super) intake: SocketAddr,
-    pub(super) admin: SocketAddr,
+    pub(super) addresses: Addresses,
     pub(super) data_dir: &'a Path,
     /// None when only configured tokens are let in, whose texts nobody here knows.
     pub(super) token: Option<&'a str>,
@@ -17,18 +17,18 @@ pub(super) struct Banner<'a> {
 
 impl fmt::Display for Banner<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { version, intake, admin, data_dir, token } = self;
+        let Self { version, addresses, data_dir, token } = self;
         let data_dir = std::path::absolute(data_dir).unwrap_or_else(|_| data_dir.to_path_buf());
         writeln!(f, "penstock {version} dev: all roles in one process. Not for production.\n")?;
-        writeln!(f, "  url    http://{intake}")?;
-        writeln!(f, "  docs   http://{intake}/docs")?;
-        writeln!(f, "  admin  http://{admin} (/healthz, /readyz, /metrics)")?;
+        write!(f, "{addresses}")?;
         writeln!(f, "  token  {}", token.unwrap_or("one of those configured"))?;
         writeln!(f, "  data   {}\n", data_dir.display())?;
-        writeln!(f, "Try it:\n")?;
-        writeln!(f, "  curl -sS http://{intake}/amlyze-ws-rest/batch-accounts \\")?;
-        writeln!(f, "    -H 'authorization: Bearer {}' \\", token.unwrap_or("TOKEN"))?;
-        writeln!(f, "    -H 'content-type: application/json' -d @examples/batch.json\n")?;
+        if let Some(intake) = addresses.intake {
+            writeln!(f, "Try it:\n")?;
+            writeln!(f, "  curl -sS http://{intake}/amlyze-ws-rest/batch-accounts \\")?;
+            writeln!(f, "    -H 'authorization: Bearer {}' \\", token.unwrap_or("TOKEN"))?;
+            writeln!(f, "    -H 'content-type: application/json' -d @examples/batch.json\n")?;
+        }
         writeln!(f, "Ctrl-C stops it.")
     }
 }

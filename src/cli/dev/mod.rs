@@ -1,24 +1,22 @@
-//! `penstock dev`: every role in one process over the embedded queue and store.
+//! `penstock dev`: every role in one process, over the embedded queue and store unless the settings name
+//! others.
 
 mod banner;
-mod pipeline;
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use anyhow::Context;
 use clap::Args;
 
 use crate::settings::{Loaded, Problem, Settings, SettingsError, Sha256Digest, TokenSettings};
 use crate::telemetry::start_log;
 
 use super::config::ConfigFile;
-use super::signals::stop_on_signal;
+use super::process::{self, Role};
 use super::version::Version;
 use super::{Exit, options};
 use banner::Banner;
-use pipeline::Pipeline;
 
 /// The token everybody knows; good on this machine only.
 const KNOWN_TOKEN: &str = "dev";
@@ -49,22 +47,16 @@ pub(super) fn run(args: DevArgs) -> anyhow::Result<Exit> {
     let token = add_token(&mut settings, given);
     refuse_known_token_beyond_this_machine(&settings)?;
     start_log(options::line_format(&settings.telemetry), &settings.telemetry.log_level)?;
-    let runtime = tokio::runtime::Runtime::new().context("starting the runtime")?;
-    runtime.block_on(async {
-        let stop = stop_on_signal().context("listening for signals")?;
-        let pipeline = Pipeline::start(&settings, policy).await?;
+    process::run(&[Role::Intake, Role::Worker], &settings, policy, |addresses| {
         let banner = Banner {
             version: Version::current().number,
-            intake: pipeline.intake_address(),
-            admin: pipeline.admin_address(),
+            addresses,
             data_dir: &settings.data_dir,
             token: token.as_deref(),
         };
         // Whoever started the process may have closed its output; that is no reason to end.
         let _ = write!(io::stdout(), "{banner}").and_then(|()| io::stdout().flush());
-        pipeline.run(stop, settings.shutdown.drain_timeout.duration()).await
-    })?;
-    Ok(Exit::Ok)
+    })
 }
 
 fn load(args: DevArgs) -> Result<Loaded, SettingsError> {

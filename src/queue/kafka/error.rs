@@ -31,13 +31,28 @@ pub enum KafkaOpenError {
     /// A topic is not there, or may not be seen.
     #[error(
         "the topic {topic} does not exist, or may not be described: create it with {partitions} \
-         partitions, grant DESCRIBE on it, or correct queue.kafka.topic_prefix"
+         partitions, as `penstock topics apply` does, grant DESCRIBE on it, or correct \
+         queue.kafka.topic_prefix"
     )]
     TopicMissing {
         /// The topic.
         topic: String,
         /// The partitions it is to have.
         partitions: u32,
+    },
+    /// The brokers do not let us do something with a topic.
+    #[error(
+        "the topic {topic} cannot be {action}: {cause}. Check that the user may describe, create and alter \
+         topics, and that there are as many brokers as queue.kafka.topics.replication_factor asks for"
+    )]
+    Topic {
+        /// The topic.
+        topic: String,
+        /// What was tried.
+        action: &'static str,
+        /// Why it failed.
+        #[source]
+        cause: KafkaError,
     },
     /// The submitted topic has another partition count than this generation.
     #[error(

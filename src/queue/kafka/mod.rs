@@ -13,6 +13,7 @@ mod record;
 mod replies;
 mod reply_codec;
 mod start;
+mod topics;
 
 use std::fmt;
 use std::sync::Arc;
@@ -33,6 +34,7 @@ pub use consumer::KafkaConsumer;
 pub use error::KafkaOpenError;
 pub use options::{KafkaQueueOptions, Sasl, SaslMechanism, Security, SecurityProtocol, Tls};
 pub use replies::KafkaInbox;
+pub use topics::{SettingChange, TopicAdmin, TopicLayout, TopicPlan, TopicStep};
 
 /// How long a probe waits for a broker.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
@@ -67,12 +69,8 @@ impl KafkaQueue {
         let asking: BaseConsumer<Asking> = create(&options.asking()?)?;
         let asking = Arc::new(asking);
         let admin: AdminClient<Asking> = create(&options.asking()?)?;
-        let found = {
-            let (asking, options) = (Arc::clone(&asking), options.clone());
-            let looking =
-                tokio::task::spawn_blocking(move || start::check_topics(asking.client(), &options));
-            looking.await.map_err(|_| KafkaOpenError::Client(KafkaError::Canceled))??
-        };
+        let (looking, wanted) = (Arc::clone(&asking), options.clone());
+        let found = on_own_thread(move || start::check_topics(looking.client(), &wanted)).await?;
         start::check_settings(&admin, &found).await?;
         let publisher = Publisher::new(options.durable_producer()?, options.max_pending_bytes)?;
         let replier =
@@ -101,6 +99,14 @@ where
     config.create_with_context(Asking).map_err(KafkaOpenError::Client)
 }
 
+/// Runs what blocks before the queue is open where it disturbs nobody.
+async fn on_own_thread<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, KafkaOpenError> + Send + 'static,
+) -> Result<T, KafkaOpenError> {
+    let worked = tokio::task::spawn_blocking(work).await;
+    worked.map_err(|_| KafkaOpenError::Client(KafkaError::Canceled))?
+}
+
 /// Runs what blocks where it disturbs nobody.
 async fn blocking<T: Send + 'static>(
     action: &'static str,
@@ -124,7 +130,9 @@ impl Queue for KafkaQueue {
         if records.is_empty() {
             return Ok(());
         }
-        if records.iter().any(|record| record.value.len() > self.inner.options.max_record_bytes) {
+        // Only what is submitted here: a dead letter is as large as what somebody else wrote.
+        let limit = self.inner.options.max_record_bytes;
+        if topic == Topic::Submitted && records.iter().any(|record| record.value.len() > limit) {
             return Err(broken("publishing records", "a value is larger than max_record_bytes"));
         }
         self.inner.publisher.publish(&self.topic(topic), &records).await

@@ -8,6 +8,7 @@ use rdkafka::ClientConfig;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::error::KafkaOpenError;
+use crate::queue::Topic;
 
 /// Client settings that [`KafkaQueueOptions::extra`] may not change: penstock relies on them, has a
 /// setting of its own for them, or they load foreign code.
@@ -163,6 +164,16 @@ impl KafkaQueueOptions {
         format!("{}{name}", self.topic_prefix)
     }
 
+    /// Largest record of a topic, key and headers included. A dead letter carries the submission and
+    /// what is said of it.
+    pub(super) fn max_message_bytes(&self, topic: Topic) -> usize {
+        let times = match topic {
+            Topic::Submitted | Topic::Results => 1,
+            Topic::DeadLetter => 2,
+        };
+        self.max_record_bytes + times * RECORD_OVERHEAD_BYTES
+    }
+
     /// What every client has in common.
     fn client(&self) -> Result<ClientConfig, KafkaOpenError> {
         let mut config = ClientConfig::new();
@@ -234,7 +245,7 @@ impl KafkaQueueOptions {
             .set("linger.ms", self.extra_or("linger.ms", "5"))
             .set("partitioner", "murmur2_random")
             .set("message.timeout.ms", self.delivery_timeout.as_millis().to_string())
-            .set("message.max.bytes", (self.max_record_bytes + RECORD_OVERHEAD_BYTES).to_string())
+            .set("message.max.bytes", self.max_message_bytes(Topic::DeadLetter).to_string())
             .set("queue.buffering.max.kbytes", buffer_kib.to_string())
             .set("queue.buffering.max.messages", "0");
         Ok(config)

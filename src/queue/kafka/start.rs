@@ -17,7 +17,8 @@ use super::replies::Replies;
 
 /// Name of the topic of replies.
 pub(super) const REPLIES: &str = "accounts.replies";
-const TIMEOUT: Duration = Duration::from_secs(10);
+/// How long brokers may take to answer what is asked before work begins.
+pub(super) const ADMIN_TIMEOUT: Duration = Duration::from_secs(10);
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
 
 /// What was found of the topics.
@@ -49,7 +50,7 @@ pub(super) fn check_topics(
 }
 
 /// Partitions, and replicas of the first of them.
-fn shape_of(
+pub(super) fn shape_of(
     client: &Client<Asking>,
     options: &KafkaQueueOptions,
     topic: &str,
@@ -68,9 +69,9 @@ fn shape_of(
 
 /// Asks again while no broker is connected yet: the first connection may fail where the next does not.
 fn metadata_of(client: &Client<Asking>, topic: &str) -> KafkaResult<Metadata> {
-    let deadline = Instant::now() + TIMEOUT;
+    let deadline = Instant::now() + ADMIN_TIMEOUT;
     loop {
-        match client.fetch_metadata(Some(topic), TIMEOUT) {
+        match client.fetch_metadata(Some(topic), ADMIN_TIMEOUT) {
             Err(error)
                 if error.rdkafka_error_code() == Some(RDKafkaErrorCode::BrokerTransportFailure)
                     && Instant::now() < deadline =>
@@ -89,7 +90,7 @@ pub(super) async fn check_settings(
     found: &Found,
 ) -> Result<(), KafkaOpenError> {
     let asked: Vec<_> = found.durable.iter().map(|(name, _)| ResourceSpecifier::Topic(name)).collect();
-    let admin_options = AdminOptions::new().request_timeout(Some(TIMEOUT));
+    let admin_options = AdminOptions::new().request_timeout(Some(ADMIN_TIMEOUT));
     let answers = match admin.describe_configs(&asked, &admin_options).await {
         Ok(answers) => answers,
         Err(error) => {

@@ -38,6 +38,12 @@ impl PostgresStore {
         Ok(Self(connections))
     }
 
+    /// A handle to a server that is connected to when it is first needed. Neither the server nor its
+    /// schema is looked at.
+    pub fn connect_later(options: PostgresStoreOptions) -> Self {
+        Self(Connections::new(options))
+    }
+
     /// Finishes what was asked for and closes every session. Every handle is of no use afterwards.
     pub async fn close(&self) {
         self.0.close().await;

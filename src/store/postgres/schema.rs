@@ -10,9 +10,9 @@ use std::path::PathBuf;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::PgConnection;
 
-use crate::store::Cause;
+use crate::store::{Cause, StoreError};
 
-use super::error;
+use super::error::{self, store_error};
 use super::options::PostgresStoreOptions;
 use super::statements;
 
@@ -39,9 +39,20 @@ pub enum PostgresOpenError {
         #[source]
         cause: io::Error,
     },
-    /// The server cannot be reached, or does not let us in.
+    /// The server does not answer now; it may later.
     #[error(
-        "PostgreSQL cannot be used ({action}); check store.postgres.url, its credentials and sslmode, and that the server runs"
+        "PostgreSQL is not there ({action}); start it, or check the host and port of store.postgres.url"
+    )]
+    Unreachable {
+        /// What was tried.
+        action: &'static str,
+        /// Why it failed.
+        #[source]
+        cause: Cause,
+    },
+    /// The server does not let us in, or not do what is needed.
+    #[error(
+        "PostgreSQL refuses ({action}); check the user, password, database and sslmode of store.postgres.url"
     )]
     Refused {
         /// What was tried.
@@ -165,7 +176,12 @@ async fn version(connection: &mut PgConnection) -> Result<i64, PostgresOpenError
 }
 
 fn refused(action: &'static str) -> impl FnOnce(sqlx::Error) -> PostgresOpenError {
-    move |cause| PostgresOpenError::Refused { action, cause: error::cause(cause) }
+    move |error| match store_error(action, error) {
+        StoreError::Unavailable { action, cause } => PostgresOpenError::Unreachable { action, cause },
+        StoreError::Poison { action, cause } | StoreError::Broken { action, cause } => {
+            PostgresOpenError::Refused { action, cause }
+        }
+    }
 }
 
 fn migration_cause(error: MigrateError) -> Cause {

@@ -2,33 +2,61 @@
 
 use crate::account::{CommunicationNumber, Plan, View};
 use crate::settings::{StoreKind, StoreSettings};
-use crate::sqlite::DataDir;
-use crate::store::postgres::PostgresStore;
+use crate::store::postgres::{PostgresOpenError, PostgresStore};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{Applied, PersistedOutcome, Store, StoreError, Wanted};
+use crate::telemetry::with_causes;
 
-use super::options;
+use super::directory::Directory;
+use crate::cli::options;
 
 /// One of the implementations.
 #[derive(Clone)]
-pub(super) enum AnyStore {
+pub(in crate::cli) enum AnyStore {
     Sqlite(SqliteStore),
     Postgres(PostgresStore),
 }
 
 impl AnyStore {
     /// Opens the store; the embedded one in the data directory.
-    pub(super) async fn open(settings: &StoreSettings, data_dir: &DataDir) -> anyhow::Result<Self> {
+    pub(super) async fn open(
+        settings: &StoreSettings,
+        directory: &mut Directory,
+    ) -> anyhow::Result<Self> {
         Ok(match settings.kind {
             StoreKind::Sqlite => {
                 let options = options::sqlite_store(&settings.sqlite);
-                Self::Sqlite(SqliteStore::open_with(data_dir.store_file(), options).await?)
+                Self::Sqlite(SqliteStore::open_with(directory.opened()?.store_file(), options).await?)
             }
             StoreKind::Postgres => {
                 let options = options::postgres_store(&settings.postgres);
                 Self::Postgres(PostgresStore::open(options).await?)
             }
         })
+    }
+
+    /// Opens the store for validations and look-ups, which may go unanswered: one that is away is
+    /// connected to later, and one that lives in another process counts as none.
+    pub(super) async fn open_for_questions(settings: &StoreSettings) -> anyhow::Result<Option<Self>> {
+        if settings.kind == StoreKind::Sqlite {
+            tracing::warn!(
+                "store.kind is sqlite, which a worker has for itself: validations and look-ups are \
+                 answered 503. Set store.kind to postgres"
+            );
+            return Ok(None);
+        }
+        let options = options::postgres_store(&settings.postgres);
+        let store = match PostgresStore::open(options.clone()).await {
+            Err(error @ PostgresOpenError::Unreachable { .. }) => {
+                tracing::warn!(
+                    error = %with_causes(&error),
+                    "batches are accepted; validations and look-ups are answered 503 until the store is there"
+                );
+                PostgresStore::connect_later(options)
+            }
+            opened => opened?,
+        };
+        Ok(Some(Self::Postgres(store)))
     }
 
     /// Finishes what was asked for and closes it.

@@ -1,0 +1,213 @@
+//! A process with some of the roles, from start to stop.
+//!
+//! Stopping goes in the direction of the data: readiness turns red, the intake stops accepting and
+//! finishes what it took, the lanes finish and commit, then queue and store are closed. All of it within
+//! the drain's time.
+
+mod admin;
+mod directory;
+mod intake;
+mod ports;
+mod queue;
+mod store;
+mod worker;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::account::Policy;
+use crate::settings::Settings;
+use crate::telemetry::{Exporter, Readiness};
+
+use super::signals::stop_on_signal;
+use super::version::Version;
+use super::{Exit, Unavailable};
+use admin::AdminPart;
+use intake::IntakePart;
+use ports::Ports;
+use worker::WorkerPart;
+
+/// How long whatever still blocks a thread may hold up the end of the process.
+const RUNTIME_SHUTDOWN: Duration = Duration::from_secs(1);
+
+/// What a process does of the pipeline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// Takes batches in over HTTP.
+    Intake,
+    /// Decides, persists and tells outcomes.
+    Worker,
+}
+
+impl Role {
+    /// Its name, as the command line has it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Intake => "intake",
+            Self::Worker => "worker",
+        }
+    }
+}
+
+/// Where a process that serves can be reached.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Addresses {
+    /// Clients; none without an intake.
+    pub(super) intake: Option<SocketAddr>,
+    /// Probes and metrics.
+    pub(super) admin: SocketAddr,
+}
+
+impl fmt::Display for Addresses {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(intake) = self.intake {
+            writeln!(f, "  url    http://{intake}")?;
+            writeln!(f, "  docs   http://{intake}/docs")?;
+        }
+        writeln!(f, "  admin  http://{} (/healthz, /readyz, /metrics)", self.admin)
+    }
+}
+
+/// Runs a process with these roles until it is asked to stop or a part of it ends on its own. Calls
+/// `serving` once everything is up.
+pub(super) fn run(
+    roles: &[Role],
+    settings: &Settings,
+    policy: Policy,
+    serving: impl FnOnce(Addresses),
+) -> anyhow::Result<Exit> {
+    let runtime = tokio::runtime::Runtime::new().context("starting the runtime")?;
+    let ended = runtime.block_on(async {
+        let stop = stop_on_signal().context("listening for signals")?;
+        let started = stop.run_until_cancelled(Process::start(roles, settings, policy)).await;
+        let Some(process) = started.transpose()? else { return Ok(()) };
+        serving(process.addresses);
+        process.run(stop, settings.shutdown.drain_timeout.duration()).await
+    });
+    runtime.shutdown_timeout(RUNTIME_SHUTDOWN);
+    ended.map(|()| Exit::Ok)
+}
+
+/// Everything that runs.
+struct Process {
+    addresses: Addresses,
+    intake: Option<IntakePart>,
+    worker: Option<WorkerPart>,
+    admin: AdminPart,
+    readiness: Readiness,
+    exporter: Exporter,
+    // Last, so that a data directory is ours until everything in it is closed.
+    ports: Ports,
+}
+
+impl Process {
+    /// Opens the listeners and the ports, then starts the roles.
+    async fn start(roles: &[Role], settings: &Settings, policy: Policy) -> anyhow::Result<Self> {
+        let version = Version::current();
+        let exporter = Exporter::start(version.number, version.git_sha.unwrap_or_default())?;
+        let metrics = exporter.metrics();
+        let intake_listener = if roles.contains(&Role::Intake) {
+            Some(bind(settings.intake.listen, "intake.listen", "--listen").await?)
+        } else {
+            None
+        };
+        let admin_listener = bind(settings.admin.listen, "admin.listen", "--admin-listen").await?;
+        let ports = Ports::open(settings, roles).await?;
+        let policy = Arc::new(policy);
+        let intake = match intake_listener {
+            Some(listener) => {
+                Some(IntakePart::start(listener, settings, &ports, &policy, &metrics).await?)
+            }
+            None => None,
+        };
+        let worker = if roles.contains(&Role::Worker) {
+            Some(WorkerPart::start(settings, &ports, &policy, &metrics).await?)
+        } else {
+            None
+        };
+        let checks =
+            intake.iter().map(IntakePart::check).chain(worker.iter().flat_map(|_| ports.checks()));
+        let readiness = Readiness::new(checks.collect());
+        let admin = AdminPart::start(admin_listener, readiness.clone(), exporter.clone())?;
+        let addresses =
+            Addresses { intake: intake.as_ref().map(IntakePart::address), admin: admin.address() };
+        Ok(Self { addresses, intake, worker, admin, readiness, exporter, ports })
+    }
+
+    /// Runs until `stop` or until a part ends on its own, then drains within `limit`. An error when a
+    /// part failed or the time was not enough.
+    async fn run(mut self, stop: CancellationToken, limit: Duration) -> anyhow::Result<()> {
+        let ended = tokio::select! {
+            () = stop.cancelled() => Ok(()),
+            error = ended(self.worker.as_mut().map(WorkerPart::failed)) => Err(error),
+            error = ended(self.intake.as_mut().map(IntakePart::failed)) => Err(error),
+            error = self.admin.failed() => Err(error),
+        };
+        tracing::info!(
+            limit_seconds = limit.as_secs(),
+            "stopping: no new requests, finishing what was accepted"
+        );
+        let drained = tokio::time::timeout(limit, self.drain(limit)).await.unwrap_or_else(|_| {
+            Err(anyhow!(
+                "stopping took longer than shutdown.drain_timeout ({} s); what is in the queue is \
+                 processed after the next start",
+                limit.as_secs()
+            ))
+        });
+        ended.and(drained)
+    }
+
+    async fn drain(self, limit: Duration) -> anyhow::Result<()> {
+        self.readiness.drain();
+        let intake = match self.intake {
+            Some(intake) => intake.drain(limit / 4).await,
+            None => Ok(()),
+        };
+        let worker = match self.worker {
+            Some(worker) => worker.drain().await,
+            None => Ok(()),
+        };
+        self.ports.close().await;
+        self.admin.stop();
+        self.exporter.shutdown().context("ending the metrics")?;
+        intake?;
+        tracing::info!("stopped: everything is closed");
+        worker
+    }
+}
+
+/// Waits for a part's end; for ever when there is no such part.
+async fn ended(part: Option<impl Future<Output = anyhow::Error>>) -> anyhow::Error {
+    match part {
+        Some(part) => part.await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn bind(address: SocketAddr, setting: &str, option: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.map_err(|error| {
+        let what = match error.kind() {
+            std::io::ErrorKind::AddrInUse => "another process listens there".to_owned(),
+            _ => error.to_string(),
+        };
+        Unavailable(format!(
+            "cannot listen on {address}: {what}; choose another address with {option} or {setting}"
+        ))
+        .into()
+    })
+}
+
+/// A panic's own words may quote data, so only its being one is told; the log has its place.
+fn failed_task(part: &str, panicked: bool) -> anyhow::Error {
+    if panicked {
+        anyhow!("{part} failed by a bug; the log says where")
+    } else {
+        anyhow!("{part} ended on its own")
+    }
+}

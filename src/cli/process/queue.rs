@@ -1,0 +1,144 @@
+//! The queue that the settings name, behind one type.
+
+use crate::account::{Offset, Partition};
+#[cfg(feature = "kafka")]
+use crate::queue::kafka::{KafkaConsumer, KafkaInbox, KafkaQueue};
+use crate::queue::sqlite::{SqliteConsumer, SqliteInbox, SqliteQueue};
+use crate::queue::{
+    Consumer, PollLimits, Polled, Queue, QueueError, Record, Reply, ReplyAddress, ReplyInbox, Start,
+    Topic,
+};
+use crate::settings::{QueueKind, Settings};
+
+use super::directory::Directory;
+use crate::cli::options;
+
+/// One of the implementations.
+#[derive(Clone, Debug)]
+pub(in crate::cli) enum AnyQueue {
+    Sqlite(SqliteQueue),
+    #[cfg(feature = "kafka")]
+    Kafka(KafkaQueue),
+}
+
+/// A consumer of one of the implementations.
+pub(in crate::cli) enum AnyConsumer {
+    Sqlite(SqliteConsumer),
+    #[cfg(feature = "kafka")]
+    Kafka(KafkaConsumer),
+}
+
+/// An inbox of one of the implementations.
+pub(in crate::cli) enum AnyInbox {
+    Sqlite(SqliteInbox),
+    #[cfg(feature = "kafka")]
+    Kafka(KafkaInbox),
+}
+
+/// Asks whichever implementation it is.
+macro_rules! ask {
+    ($any:ident, $of:expr, $one:ident => $answer:expr) => {
+        match $of {
+            $any::Sqlite($one) => $answer,
+            #[cfg(feature = "kafka")]
+            $any::Kafka($one) => $answer,
+        }
+    };
+}
+
+impl AnyQueue {
+    /// Opens the queue; the embedded one in the data directory.
+    pub(super) async fn open(settings: &Settings, directory: &mut Directory) -> anyhow::Result<Self> {
+        match settings.queue.kind {
+            QueueKind::Sqlite => {
+                let options = options::queue(&settings.queue.sqlite);
+                let file = directory.opened()?.queue_file();
+                Ok(Self::Sqlite(SqliteQueue::open(file, options).await?))
+            }
+            #[cfg(feature = "kafka")]
+            QueueKind::Kafka => {
+                Ok(Self::Kafka(KafkaQueue::open(options::kafka_queue(&settings.queue.kafka)).await?))
+            }
+            #[cfg(not(feature = "kafka"))]
+            QueueKind::Kafka => Err(crate::cli::without_kafka()),
+        }
+    }
+
+    /// Finishes what was asked for and closes it.
+    pub(super) async fn close(&self) {
+        ask!(Self, self, queue => queue.close().await);
+    }
+}
+
+impl Queue for AnyQueue {
+    type Consumer = AnyConsumer;
+    type Inbox = AnyInbox;
+
+    fn max_record_bytes(&self) -> usize {
+        ask!(Self, self, queue => queue.max_record_bytes())
+    }
+
+    async fn publish(&self, topic: Topic, records: Vec<Record>) -> Result<(), QueueError> {
+        ask!(Self, self, queue => queue.publish(topic, records).await)
+    }
+
+    async fn subscribe(&self, topic: Topic, group: &str) -> Result<AnyConsumer, QueueError> {
+        match self {
+            Self::Sqlite(queue) => queue.subscribe(topic, group).await.map(AnyConsumer::Sqlite),
+            #[cfg(feature = "kafka")]
+            Self::Kafka(queue) => queue.subscribe(topic, group).await.map(AnyConsumer::Kafka),
+        }
+    }
+
+    async fn open_inbox(&self) -> Result<AnyInbox, QueueError> {
+        match self {
+            Self::Sqlite(queue) => queue.open_inbox().await.map(AnyInbox::Sqlite),
+            #[cfg(feature = "kafka")]
+            Self::Kafka(queue) => queue.open_inbox().await.map(AnyInbox::Kafka),
+        }
+    }
+
+    async fn reply(&self, to: ReplyAddress, replies: Vec<Reply>) {
+        ask!(Self, self, queue => queue.reply(to, replies).await);
+    }
+
+    async fn check(&self) -> Result<(), QueueError> {
+        ask!(Self, self, queue => queue.check().await)
+    }
+}
+
+impl Consumer for AnyConsumer {
+    async fn poll(&mut self, limits: PollLimits) -> Result<Polled, QueueError> {
+        ask!(Self, self, consumer => consumer.poll(limits).await)
+    }
+
+    async fn seek(&mut self, partition: Partition, start: Start) -> Result<Offset, QueueError> {
+        ask!(Self, self, consumer => consumer.seek(partition, start).await)
+    }
+
+    async fn end_offset(&mut self, partition: Partition) -> Result<Offset, QueueError> {
+        ask!(Self, self, consumer => consumer.end_offset(partition).await)
+    }
+
+    async fn commit(&mut self, offsets: &[(Partition, Offset)]) -> Result<(), QueueError> {
+        ask!(Self, self, consumer => consumer.commit(offsets).await)
+    }
+
+    async fn release(&mut self, partitions: &[Partition]) -> Result<(), QueueError> {
+        ask!(Self, self, consumer => consumer.release(partitions).await)
+    }
+
+    fn backlog_records(&self) -> u64 {
+        ask!(Self, self, consumer => consumer.backlog_records())
+    }
+}
+
+impl ReplyInbox for AnyInbox {
+    fn address(&self) -> ReplyAddress {
+        ask!(Self, self, inbox => inbox.address())
+    }
+
+    async fn receive(&mut self) -> Vec<Reply> {
+        ask!(Self, self, inbox => inbox.receive().await)
+    }
+}

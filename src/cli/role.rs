@@ -1,0 +1,114 @@
+//! `penstock intake` and `penstock worker`: one role a process, any number of processes, over the
+//! production pair.
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+
+use clap::Args;
+
+use crate::settings::{Loaded, Problem, QueueKind, Settings, SettingsError, StoreKind};
+use crate::telemetry::start_log;
+
+use super::config::ConfigFile;
+use super::process::{self, Role};
+use super::version::Version;
+use super::{Exit, options};
+
+/// Options of `penstock intake`.
+#[derive(Args, Debug)]
+pub(super) struct IntakeArgs {
+    /// Address and port for clients; port 0 takes a free one [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
+    #[command(flatten)]
+    common: RoleArgs,
+}
+
+/// Options that every role has.
+#[derive(Args, Debug)]
+pub(super) struct RoleArgs {
+    #[command(flatten)]
+    config: ConfigFile,
+    /// Address and port of probes and metrics [default: 127.0.0.1:9464]
+    #[arg(long, value_name = "ADDRESS")]
+    admin_listen: Option<SocketAddr>,
+}
+
+/// Runs `penstock intake` until it is asked to stop.
+pub(super) fn intake(args: IntakeArgs) -> anyhow::Result<Exit> {
+    let listen = args.listen.map(|address| ("intake.listen", "--listen", address.to_string()));
+    run(Role::Intake, args.common, listen)
+}
+
+/// Runs `penstock worker` until it is asked to stop.
+pub(super) fn worker(args: RoleArgs) -> anyhow::Result<Exit> {
+    run(Role::Worker, args, None)
+}
+
+fn run(
+    role: Role,
+    args: RoleArgs,
+    option: Option<(&'static str, &'static str, String)>,
+) -> anyhow::Result<Exit> {
+    let mut sources = args.config.sources();
+    let admin = args.admin_listen.map(|address| ("admin.listen", "--admin-listen", address.to_string()));
+    sources.options.extend(option.into_iter().chain(admin));
+    let Loaded { settings, policy, .. } = Loaded::from(sources)?;
+    refuse_embedded(role, &settings)?;
+    start_log(options::line_format(&settings.telemetry), &settings.telemetry.log_level)?;
+    process::run(&[role], &settings, policy, |addresses| {
+        let version = Version::current().number;
+        let said = write!(
+            io::stdout(),
+            "penstock {version} {}\n\n{addresses}\nCtrl-C or SIGTERM stops it.\n",
+            role.name()
+        );
+        // Whoever started the process may have closed its output; that is no reason to end.
+        let _ = said.and_then(|()| io::stdout().flush());
+    })
+}
+
+/// An embedded queue or store lives within one process, so separate roles cannot share it.
+fn refuse_embedded(role: Role, settings: &Settings) -> Result<(), SettingsError> {
+    let mut problems = Vec::new();
+    if settings.queue.kind == QueueKind::Sqlite {
+        problems.push(embedded("queue.kind", role, "kafka"));
+    }
+    if role == Role::Worker && settings.store.kind == StoreKind::Sqlite {
+        problems.push(embedded("store.kind", role, "postgres"));
+    }
+    if problems.is_empty() { Ok(()) } else { Err(SettingsError { problems }) }
+}
+
+fn embedded(key: &str, role: Role, production: &str) -> Problem {
+    let what = format!(
+        "is \"sqlite\", which one process has for itself; set it to \"{production}\" to run roles as \
+         processes of their own, or run `penstock dev`, which is all of them in one"
+    );
+    Problem::new(key, format!("penstock {}", role.name()), what)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::Sources;
+
+    fn refused(role: Role, options: &[(&'static str, &str)]) -> Vec<String> {
+        let options = options.iter().map(|(key, value)| (*key, "--test", (*value).to_owned())).collect();
+        let settings = Loaded::from(Sources { options, ..Sources::default() }).unwrap().settings;
+        match refuse_embedded(role, &settings) {
+            Ok(()) => Vec::new(),
+            Err(error) => error.problems.iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    #[test]
+    fn roles_do_not_share_what_is_embedded() {
+        assert_eq!(refused(Role::Worker, &[]).len(), 2);
+        assert_eq!(refused(Role::Intake, &[]).len(), 1, "an intake needs no store");
+        let kafka = [("queue.kind", "kafka"), ("queue.kafka.brokers", "kafka:9092")];
+        assert!(refused(Role::Intake, &kafka).is_empty());
+        let worker = refused(Role::Worker, &kafka);
+        assert!(worker[0].contains("store.kind") && worker[0].contains("\"postgres\""), "{worker:?}");
+    }
+}

@@ -1,0 +1,100 @@
+//! Settings that are handed to a client library under its own names.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// Names and values as the library reads them. Names with dots may be written quoted or as nested
+/// tables; values as text, numbers or truth values.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "toml::Table", into = "BTreeMap<String, String>")]
+pub struct ClientSettings(BTreeMap<String, String>);
+
+impl ClientSettings {
+    /// The settings by name.
+    pub fn by_name(&self) -> &BTreeMap<String, String> {
+        &self.0
+    }
+}
+
+impl From<ClientSettings> for BTreeMap<String, String> {
+    fn from(settings: ClientSettings) -> Self {
+        settings.0
+    }
+}
+
+impl TryFrom<toml::Table> for ClientSettings {
+    type Error = String;
+
+    fn try_from(table: toml::Table) -> Result<Self, String> {
+        let mut settings = BTreeMap::new();
+        take(&table, "", &mut settings)?;
+        Ok(Self(settings))
+    }
+}
+
+fn take(
+    table: &toml::Table,
+    prefix: &str,
+    settings: &mut BTreeMap<String, String>,
+) -> Result<(), String> {
+    for (name, value) in table {
+        let name = super::known::joined(prefix, name);
+        let text = match value {
+            toml::Value::Table(inner) => {
+                take(inner, &name, settings)?;
+                continue;
+            }
+            toml::Value::String(text) => text.clone(),
+            toml::Value::Integer(number) => number.to_string(),
+            toml::Value::Float(number) => number.to_string(),
+            toml::Value::Boolean(truth) => truth.to_string(),
+            toml::Value::Array(_) | toml::Value::Datetime(_) => {
+                return Err(format!("has {name}, which must be a text, a number, true or false"));
+            }
+        };
+        if settings.insert(name.clone(), text).is_some() {
+            return Err(format!("has {name} twice"));
+        }
+    }
+    Ok(())
+}
+
+impl schemars::JsonSchema for ClientSettings {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "ClientSettings".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "type": "object",
+            "additionalProperties": { "type": ["string", "number", "boolean", "object"] },
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<ClientSettings, String> {
+        ClientSettings::try_from(toml::from_str::<toml::Table>(text).unwrap())
+    }
+
+    #[test]
+    fn names_with_dots_may_be_quoted_or_not() {
+        let settings =
+            read("linger.ms = 5\n\"client.rack\" = 'a'\nsocket.keepalive.enable = true").unwrap();
+        let texts: Vec<_> = settings.by_name().iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+        assert_eq!(
+            texts,
+            [("client.rack", "a"), ("linger.ms", "5"), ("socket.keepalive.enable", "true")]
+        );
+    }
+
+    #[test]
+    fn what_the_library_could_not_read_is_refused() {
+        assert!(read("linger.ms = [5]").unwrap_err().contains("linger.ms"));
+        assert!(read("\"a.b\" = 1\na.b = 2").unwrap_err().contains("twice"));
+    }
+}
