@@ -6,6 +6,7 @@
 mod completions;
 mod config;
 mod dev;
+mod doctor;
 mod exit;
 mod load;
 mod migrate;
@@ -56,6 +57,9 @@ enum Command {
     /// Compare the topics of the production queue with what they should be, and make them so
     #[command(subcommand, before_help = "Example: penstock topics plan --config penstock.toml")]
     Topics(topics::TopicsCommand),
+    /// Look at everything the roles need, from here and as this user, and say what to do
+    #[command(before_help = "Example: penstock doctor --config penstock.toml")]
+    Doctor(doctor::DoctorArgs),
     /// Check, print or describe the configuration
     #[command(subcommand, before_help = "Example: penstock config print")]
     Config(config::ConfigCommand),
@@ -125,6 +129,7 @@ fn dispatch(command: Command) -> anyhow::Result<Exit> {
         Command::Load(args) => load::run(&args),
         Command::Migrate(args) => migrate::run(args),
         Command::Topics(command) => topics::run(command),
+        Command::Doctor(args) => doctor::run(args),
         Command::Config(command) => config::run(command),
         Command::Token(command) => token::run(command),
         Command::Completions(args) => completions::run(&args),

@@ -7,6 +7,7 @@
 mod client;
 mod consumer;
 mod error;
+mod examine;
 mod options;
 mod publisher;
 mod record;
@@ -32,6 +33,7 @@ use replies::Replier;
 
 pub use consumer::KafkaConsumer;
 pub use error::KafkaOpenError;
+pub use examine::examine;
 pub use options::{KafkaQueueOptions, Sasl, SaslMechanism, Security, SecurityProtocol, Tls};
 pub use replies::KafkaInbox;
 pub use topics::{SettingChange, TopicAdmin, TopicLayout, TopicPlan, TopicStep};
@@ -71,7 +73,9 @@ impl KafkaQueue {
         let admin: AdminClient<Asking> = create(&options.asking()?)?;
         let (looking, wanted) = (Arc::clone(&asking), options.clone());
         let found = on_own_thread(move || start::check_topics(looking.client(), &wanted)).await?;
-        start::check_settings(&admin, &found).await?;
+        for concern in start::check_settings(&admin, &found).await? {
+            tracing::warn!("{concern}");
+        }
         let publisher = Publisher::new(options.durable_producer()?, options.max_pending_bytes)?;
         let replier =
             Replier::new(&options.reply_producer()?, found.replies).map_err(KafkaOpenError::Client)?;

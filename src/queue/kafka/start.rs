@@ -83,56 +83,61 @@ fn metadata_of(client: &Client<Asking>, topic: &str) -> KafkaResult<Metadata> {
     }
 }
 
-/// Looks at the topics' settings: refuses what loses submissions, warns of what makes them less safe.
+/// Looks at the topics' settings: refuses what loses submissions, tells what makes them less safe.
 /// Brokers that do not let penstock see the settings are believed.
 pub(super) async fn check_settings(
     admin: &AdminClient<Asking>,
     found: &Found,
-) -> Result<(), KafkaOpenError> {
+) -> Result<Vec<String>, KafkaOpenError> {
     let asked: Vec<_> = found.durable.iter().map(|(name, _)| ResourceSpecifier::Topic(name)).collect();
     let admin_options = AdminOptions::new().request_timeout(Some(ADMIN_TIMEOUT));
+    let unseen = |why: &dyn std::fmt::Display| {
+        format!(
+            "the topics' settings cannot be read and are not checked ({why}): grant DESCRIBE_CONFIGS"
+        )
+    };
     let answers = match admin.describe_configs(&asked, &admin_options).await {
         Ok(answers) => answers,
-        Err(error) => {
-            tracing::warn!(error = %with_causes(&error), "the topics' settings cannot be read and are not checked");
-            return Ok(());
-        }
+        Err(error) => return Ok(vec![unseen(&with_causes(&error))]),
     };
+    let mut concerns = Vec::new();
     for ((topic, (name, replicas)), answer) in Topic::ALL.iter().zip(&found.durable).zip(answers) {
         match answer {
-            Ok(settings) => judge(name, *topic == Topic::Submitted, &settings, *replicas)?,
-            Err(code) => {
-                tracing::warn!(topic = name, %code, "the topic's settings cannot be read and are not checked");
-            }
+            Ok(settings) => concerns.extend(judge(name, *topic, &settings, *replicas)?),
+            Err(code) => concerns.push(unseen(&format!("{name}: {code}"))),
         }
     }
-    Ok(())
+    Ok(concerns)
 }
 
 fn judge(
-    topic: &str,
-    is_submitted: bool,
+    name: &str,
+    topic: Topic,
     settings: &ConfigResource,
     replicas: usize,
-) -> Result<(), KafkaOpenError> {
+) -> Result<Vec<String>, KafkaOpenError> {
     let value = |name| settings.get(name).and_then(|entry| entry.value.as_deref()).unwrap_or_default();
-    if is_submitted && value("cleanup.policy").contains("compact") {
-        return Err(KafkaOpenError::Compacted { topic: topic.to_owned() });
+    let mut concerns = Vec::new();
+    if topic == Topic::Submitted && value("cleanup.policy").contains("compact") {
+        return Err(KafkaOpenError::Compacted { topic: name.to_owned() });
     }
     if replicas > 1 && value("min.insync.replicas") == "1" {
-        tracing::warn!(
-            topic,
-            replicas,
-            "min.insync.replicas is 1: what is acknowledged may be on one broker only and be lost with \
-             it. Set it to 2 on the topic"
-        );
+        concerns.push(format!(
+            "{name} has {replicas} replicas but min.insync.replicas=1: what is acknowledged may be on one \
+             broker only and be lost with it. Set it to 2, as `penstock topics apply` does"
+        ));
     }
-    if is_submitted && value("message.timestamp.type") != "LogAppendTime" {
-        tracing::warn!(
-            topic,
-            "message.timestamp.type is not LogAppendTime: times are the producers', and a window by time \
-             may miss records. Set it on the topic"
-        );
+    if topic == Topic::Submitted && value("message.timestamp.type") != "LogAppendTime" {
+        concerns.push(format!(
+            "{name} has no message.timestamp.type=LogAppendTime: times are the producers', and a window by \
+             time may miss records. Set it, as `penstock topics apply` does"
+        ));
     }
-    Ok(())
+    if value("unclean.leader.election.enable") == "true" {
+        concerns.push(format!(
+            "{name} has unclean.leader.election.enable=true: a broker that is behind may become leader, and \
+             acknowledged records are lost. Set it to false"
+        ));
+    }
+    Ok(concerns)
 }

@@ -8,6 +8,7 @@
 mod connections;
 mod decode;
 mod error;
+mod examine;
 mod options;
 mod rows;
 mod schema;
@@ -22,6 +23,7 @@ use rows::WantedRows;
 use work::{Apply, Load, Outcomes, Probe};
 
 pub use error::ServerError;
+pub use examine::examine;
 pub use options::PostgresStoreOptions;
 pub use schema::{Migrated, PostgresOpenError, migrate};
 

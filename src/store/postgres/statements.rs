@@ -163,3 +163,32 @@ SELECT coalesce(max(version), 0) FROM _sqlx_migrations WHERE success";
 /// Fails where a plan could not be applied: on a server that only reads, or with too few rights. It
 /// waits for nobody and writes nothing.
 pub const PROBE: &str = "SELECT FROM frontiers LIMIT 1 FOR UPDATE SKIP LOCKED";
+
+/// What an operator should know of a server.
+pub const EXAMINE_SERVER: &str = "
+SELECT current_setting('server_version') AS version,
+       (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now_ms,
+       current_setting('transaction_read_only')::bool AS read_only,
+       current_setting('fsync')::bool AS fsync,
+       current_setting('synchronous_commit') AS synchronous_commit,
+       current_setting('max_connections')::bigint
+           - current_setting('superuser_reserved_connections')::bigint
+           - (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend')
+           AS free_connections";
+
+/// Whether the user holds the right `$2` on the table `$1`.
+pub const HAS_RIGHT: &str = "SELECT has_table_privilege($1, $2)";
+
+/// Every table with what roles need to do with it.
+pub const NEEDED_RIGHTS: [(&str, &str); 10] = [
+    ("communications", "SELECT"),
+    ("communications", "INSERT"),
+    ("accounts", "SELECT"),
+    ("accounts", "INSERT"),
+    ("accounts", "UPDATE"),
+    ("rejections", "SELECT"),
+    ("rejections", "INSERT"),
+    ("frontiers", "SELECT"),
+    ("frontiers", "INSERT"),
+    ("frontiers", "UPDATE"),
+];
