@@ -96,8 +96,9 @@ async fn report_of(load: Child) -> Value {
 }
 
 /// How many different communications were answered as accepted.
-fn accepted_by(report: &Value) -> u64 {
+fn accepted_by(report: &Value) -> usize {
     let accepted = &report["outcomes"][0];
     assert_eq!(accepted["outcome"], "accepted");
-    accepted["answered"].as_u64().unwrap() - report["repeated"].as_u64().unwrap()
+    let accepted = accepted["answered"].as_u64().unwrap() - report["repeated"].as_u64().unwrap();
+    usize::try_from(accepted).unwrap()
 }

@@ -10,3 +10,6 @@ mod example;
 mod kill;
 mod process;
 mod readme;
+
+#[path = "../support/checker/mod.rs"]
+mod checker;

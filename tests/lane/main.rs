@@ -3,15 +3,20 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
-mod checker;
+mod facts;
 mod feed;
 mod schedule;
 
+#[path = "../support/checker/mod.rs"]
+mod checker;
 #[path = "../support/memory/mod.rs"]
 mod memory;
 
+use bytes::Bytes;
+use checker::{Answered, Event, Facts, Order, World};
 use feed::Feed;
 use memory::store::Guard;
+use penstock::account::{CommunicationNumber, Verdict};
 use schedule::{Run, Schedule};
 
 /// Seeds per run of the suite; `PENSTOCK_TEST_SEEDS` asks for more.
@@ -39,6 +44,46 @@ fn a_store_restored_from_a_backup_catches_up_with_the_same_event_ids() {
         if let Some(violation) = violation(seed, schedule) {
             panic!("seed {seed}: {violation}");
         }
+    }
+}
+
+#[test]
+fn lanes_notice_that_the_store_was_set_back_under_them() {
+    let schedule = Schedule { feed: Feed::Separate, ..Schedule::default() };
+    for seed in 0..20 {
+        for more in [0, 1, 20] {
+            let outcome = Run::new(seed, schedule).set_back_under_running_lanes(more);
+            assert_eq!(outcome, Ok(()), "seed {seed}, {more} more records");
+        }
+    }
+}
+
+#[test]
+fn the_checker_objects_to_what_was_doctored() {
+    type Doctor = fn(&mut Facts);
+    let doctors: [(&str, Doctor); 8] = [
+        ("has no outcome", |facts| facts.stored.frontiers.clear()),
+        ("without an outcome", |facts| drop(facts.stored.ledger.pop())),
+        ("without its record", |facts| facts.submitted.clear()),
+        ("no event", |facts| facts.events.clear()),
+        ("no dead letter", |facts| facts.dead_letters.clear()),
+        ("two bodies", |facts| {
+            let event = Event { body: Bytes::from_static(b"other"), ..facts.events[0].clone() };
+            facts.events.push(event);
+        }),
+        ("not the fold", |facts| drop(facts.stored.accounts.pop_first())),
+        ("not persisted", |facts| {
+            let number = CommunicationNumber::parse("unheard-of").unwrap();
+            facts.answers.push(Answered { number, verdict: Verdict::Accepted });
+        }),
+    ];
+    let facts = Run::new(3, Schedule::default()).finished_facts();
+    assert!(World::of(&facts).unwrap().at_rest(Order::ByAccount).is_ok());
+    for (expected, doctor) in doctors {
+        let mut doctored = facts.clone();
+        doctor(&mut doctored);
+        let found = World::of(&doctored).and_then(|world| world.at_rest(Order::ByAccount));
+        assert!(found.as_ref().is_err_and(|found| found.contains(expected)), "{expected}: {found:?}");
     }
 }
 

@@ -12,7 +12,8 @@ use penstock::queue::{PollLimits, Queue, Topic};
 use penstock::telemetry::Metrics;
 use penstock::worker::{Backoff, BrakeOptions, Lane, LaneError, LaneOptions, StepOutcome};
 
-use crate::checker;
+use crate::checker::Facts;
+use crate::facts;
 use crate::feed::{Feed, Random, record, scripted};
 use crate::memory::queue::{MemberId, MemoryQueue};
 use crate::memory::store::{Guard, MemoryStore, Tables};
@@ -99,8 +100,14 @@ impl Run {
         }
         self.drain()?;
         self.queue.settle();
-        checker::check(&self.queue, &self.store, self.schedule.feed)?;
+        facts::check(&self.queue, &self.store, self.schedule.feed)?;
         self.everything_is_committed()
+    }
+
+    /// What there is after the feed was processed in peace.
+    pub fn finished_facts(mut self) -> Facts {
+        self.feed_and_drain(RECORDS).unwrap();
+        facts::facts(&self.queue, &self.store)
     }
 
     /// The first lane is frozen `points` points after an UPDATE of an unknown account arrived; only
@@ -119,7 +126,24 @@ impl Run {
             self.poll(other)?;
         }
         self.drain()?;
-        checker::check(&self.queue, &self.store, Feed::SpreadAccounts)
+        facts::check(&self.queue, &self.store, Feed::SpreadAccounts)
+    }
+
+    /// The store is set back under lanes that run and have nothing left to read; then `more` records
+    /// follow.
+    pub fn set_back_under_running_lanes(mut self, more: u32) -> Result<(), String> {
+        self.feed_and_drain(RECORDS / 3)?;
+        let backup = self.store.tables();
+        self.feed_and_drain(RECORDS / 3)?;
+        self.store.restore(backup);
+        self.feed_and_drain(more)?;
+        facts::check(&self.queue, &self.store, self.schedule.feed)?;
+        self.everything_is_committed()
+    }
+
+    fn feed_and_drain(&mut self, records: u32) -> Result<(), String> {
+        (0..records).for_each(|_| self.feed());
+        self.drain()
     }
 
     fn start(&mut self) -> Process {
@@ -168,7 +192,8 @@ impl Run {
         self.processes[index] = self.start();
     }
 
-    /// Takes a backup of the store; the next time everything stops and the store is set back to it.
+    /// Takes a backup of the store; the next time the store is set back to it, under running lanes or
+    /// with everything stopped.
     fn back_up_or_restore(&mut self) {
         let Some(backup) = self.backup.take() else {
             // A backup from before a partition was ever heard of cannot be told from a foreign store.
@@ -176,7 +201,9 @@ impl Run {
             self.backup = (tables.frontiers.len() == PARTITIONS as usize).then_some(tables);
             return;
         };
-        (0..LANES).for_each(|index| self.crash(index));
+        if self.random.below(2) == 0 {
+            (0..LANES).for_each(|index| self.crash(index));
+        }
         self.store.restore(backup);
     }
 
@@ -218,7 +245,8 @@ impl Run {
         self.store.fail_next(0);
         let mut idle_rounds = 0;
         for _ in 0..20_000 {
-            self.clock += Duration::from_millis(10);
+            // Idle for long enough that a lane looks whether the store was set back.
+            self.clock += Duration::from_millis(150);
             for index in 0..LANES {
                 self.poll(index)?;
             }
@@ -236,7 +264,7 @@ impl Run {
         for (partition, offset) in self.queue.committed(Topic::Submitted, GROUP) {
             let before = high_water.insert(partition, offset);
             if before < Some(offset) {
-                checker::is_done_up_to(&self.queue, &self.store, partition, offset)?;
+                facts::is_done_up_to(&self.queue, &self.store, partition, offset)?;
             }
         }
         Ok(())

@@ -21,6 +21,9 @@ use super::error::LaneError;
 use super::options::LaneOptions;
 use persist::Persisted;
 
+/// How long a lane may find nothing to read before it sees whether the store was set back.
+const FRONTIER_CHECK: Duration = Duration::from_secs(5);
+
 /// What a step came to, for whoever drives the lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "a lane that asks for a pause must get it"]
@@ -48,11 +51,15 @@ pub struct Lane<Q: Queue, S: Store> {
     work: VecDeque<Batch>,
     failures: u32,
     committed_at: Option<Instant>,
+    frontiers_seen_at: Option<Instant>,
 }
 
-/// How far a partition is done and how far that was committed.
+/// How far a partition is persisted, how far done, and how far that was committed.
 #[derive(Clone, Copy, Debug)]
 struct Position {
+    assignment: Assignment,
+    /// The applied frontier is at least here, unless the store was set back; none while there is none.
+    persisted: Option<Offset>,
     done: Offset,
     committed: Offset,
 }
@@ -96,6 +103,7 @@ impl<Q: Queue, S: Store> Lane<Q, S> {
             work: VecDeque::new(),
             failures: 0,
             committed_at: None,
+            frontiers_seen_at: None,
         }
     }
 
@@ -123,7 +131,7 @@ impl<Q: Queue, S: Store> Lane<Q, S> {
         } else if !self.work.is_empty() {
             self.work_on_batch().await?
         } else {
-            self.poll(self.options.poll).await?
+            self.poll_or_look(now).await?
         };
         if outcome == StepOutcome::Progress {
             self.failures = 0;
@@ -166,6 +174,17 @@ impl<Q: Queue, S: Store> Lane<Q, S> {
         }
     }
 
+    /// Polls; when nothing came for a while, sees whether the store was set back.
+    async fn poll_or_look(&mut self, now: Instant) -> Result<StepOutcome, LaneError> {
+        let outcome = self.poll(self.options.poll).await?;
+        let seen_at = *self.frontiers_seen_at.get_or_insert(now);
+        if outcome != StepOutcome::Idle || now.saturating_duration_since(seen_at) < FRONTIER_CHECK {
+            return Ok(outcome);
+        }
+        self.frontiers_seen_at = Some(now);
+        self.look_for_frontiers_set_back().await
+    }
+
     fn enqueue(&mut self, records: Vec<Received>) {
         let generation = self.options.generation;
         let items: Vec<Item> =
@@ -190,9 +209,22 @@ impl<Q: Queue, S: Store> Lane<Q, S> {
                     self.work.push_front(batch);
                     return Ok(outcome);
                 }
+                Persisted::SetBack(partitions) => {
+                    self.work.push_front(batch);
+                    return Ok(self.restart(&partitions));
+                }
             }
+            self.mark_persisted(&batch.items);
         }
         self.tell(batch).await
+    }
+
+    fn mark_persisted(&mut self, items: &[Item]) {
+        for item in items {
+            if let Some(position) = self.positions.get_mut(&item.received.partition) {
+                position.persisted = position.persisted.max(Some(item.next_offset()));
+            }
+        }
     }
 
     fn split(&mut self, mut batch: Batch) {

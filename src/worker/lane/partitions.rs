@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::account::{Offset, Partition};
+use crate::account::{Offset, Partition, View};
 use crate::queue::{Assignment, Consumer, Queue, QueueError, Start};
 use crate::store::{OffsetRange, Store, Wanted};
 use crate::telemetry::with_causes;
@@ -13,11 +13,7 @@ use super::{Lane, Position, StepOutcome};
 
 impl<Q: Queue, S: Store> Lane<Q, S> {
     pub(super) async fn start_partitions(&mut self) -> Result<StepOutcome, LaneError> {
-        let range = |assignment: &Assignment| OffsetRange {
-            log: self.log(assignment.partition),
-            from: Offset(0),
-            to: Offset(0),
-        };
+        let range = |assignment: &Assignment| self.frontier_of(assignment.partition);
         let wanted = Wanted { ranges: self.unstarted.iter().map(range).collect(), ..Wanted::default() };
         let view = match self.store.load(&wanted).await {
             Ok(view) => view,
@@ -29,24 +25,74 @@ impl<Q: Queue, S: Store> Lane<Q, S> {
                 Ok(end) => end,
                 Err(error) => return self.retry_queue(error),
             };
-            let start = start_offset(log, &assignment, view.frontiers.get(&log).copied(), end)?;
+            let frontier = view.frontiers.get(&log).copied();
+            let start = start_offset(log, &assignment, frontier, end)?;
             if let Err(error) = self.consumer.seek(assignment.partition, Start::Offset(start)).await {
                 return self.retry_queue(error);
             }
             let committed = assignment.committed.unwrap_or(start).min(start);
-            self.positions.insert(assignment.partition, Position { done: start, committed });
+            let persisted = frontier.map(|_| start);
+            let position = Position { assignment, persisted, done: start, committed };
+            self.positions.insert(assignment.partition, position);
             self.unstarted.pop();
         }
         Ok(StepOutcome::Progress)
     }
 
-    /// Commits what is done of revoked partitions, drops the rest and gives them back.
-    pub(super) async fn give_back(&mut self, partitions: &[Partition]) -> Result<(), LaneError> {
-        self.unstarted.retain(|assignment| !partitions.contains(&assignment.partition));
+    /// What shows the applied frontier of a partition and nothing else.
+    pub(super) fn frontier_of(&self, partition: Partition) -> OffsetRange {
+        OffsetRange { log: self.log(partition), from: Offset(0), to: Offset(0) }
+    }
+
+    /// Partitions whose applied frontier is before what this lane has persisted: the store was
+    /// restored from a backup under it, and what it forgot must be read again before anything else.
+    pub(super) fn set_back(&self, view: &View) -> Vec<Partition> {
+        let is_set_back = |(partition, position): (&Partition, &Position)| {
+            let frontier = view.frontiers.get(&self.log(*partition)).copied();
+            (frontier < position.persisted).then_some(*partition)
+        };
+        self.positions.iter().filter_map(is_set_back).collect()
+    }
+
+    /// Sees on its own whether the store was set back: no record may come that would show it.
+    pub(super) async fn look_for_frontiers_set_back(&mut self) -> Result<StepOutcome, LaneError> {
+        let ranges = self.positions.keys().map(|partition| self.frontier_of(*partition)).collect();
+        match self.load(&Wanted { ranges, ..Wanted::default() }).await {
+            Ok(view) => match self.set_back(&view) {
+                nothing if nothing.is_empty() => Ok(StepOutcome::Idle),
+                partitions => Ok(self.restart(&partitions)),
+            },
+            Err(error) => self.retry_store(error),
+        }
+    }
+
+    /// Drops what is read of partitions and starts them anew, as if they had just been assigned.
+    pub(super) fn restart(&mut self, partitions: &[Partition]) -> StepOutcome {
+        tracing::warn!(
+            lane = self.number,
+            partitions = partitions.len(),
+            "the store was set back, as by a restored backup; reading again from the log what it lost"
+        );
+        self.drop_work(partitions);
+        for partition in partitions {
+            if let Some(Position { assignment, committed, .. }) = self.positions.remove(partition) {
+                self.unstarted.push(Assignment { committed: Some(committed), ..assignment });
+            }
+        }
+        StepOutcome::Progress
+    }
+
+    fn drop_work(&mut self, partitions: &[Partition]) {
         for batch in &mut self.work {
             batch.drop_partitions(partitions);
         }
         self.work.retain(|batch| !batch.items.is_empty());
+    }
+
+    /// Commits what is done of revoked partitions, drops the rest and gives them back.
+    pub(super) async fn give_back(&mut self, partitions: &[Partition]) -> Result<(), LaneError> {
+        self.unstarted.retain(|assignment| !partitions.contains(&assignment.partition));
+        self.drop_work(partitions);
         self.commit().await?;
         self.positions.retain(|partition, _| !partitions.contains(partition));
         self.consumer.release(partitions).await.map_err(LaneError::Queue)

@@ -24,6 +24,8 @@ pub(super) enum Persisted {
     Split,
     /// Nothing is persisted; this is what the step comes to.
     NotYet(StepOutcome),
+    /// Nothing is persisted: the store has lost records of these partitions that came before.
+    SetBack(Vec<Partition>),
 }
 
 impl<Q: Queue, S: Store> Lane<Q, S> {
@@ -36,6 +38,10 @@ impl<Q: Queue, S: Store> Lane<Q, S> {
             Ok(view) => view,
             Err(error) => return self.retry_store(error).map(Persisted::NotYet),
         };
+        let set_back = self.set_back(&view);
+        if !set_back.is_empty() {
+            return Ok(Persisted::SetBack(set_back));
+        }
         let through = self.through(items);
         let decision = decide(&submissions, &through, &view, &self.policy)?;
         match self.apply(&decision.plan).await {
@@ -84,7 +90,7 @@ impl<Q: Queue, S: Store> Lane<Q, S> {
         }
     }
 
-    async fn load(&self, wanted: &Wanted) -> Result<View, StoreError> {
+    pub(super) async fn load(&self, wanted: &Wanted) -> Result<View, StoreError> {
         let begun = Instant::now();
         let view = self.store.load(wanted).await;
         self.metrics.store_operation("load", begun.elapsed());
@@ -132,10 +138,13 @@ impl<Q: Queue, S: Store> Lane<Q, S> {
             let range = ranges.entry(partition).or_insert((offset, offset));
             *range = (range.0.min(offset), range.1.max(item.next_offset()));
         }
-        let ranges = ranges
-            .into_iter()
-            .map(|(partition, (from, to))| OffsetRange { log: self.log(partition), from, to })
-            .collect();
+        let of_items = ranges.iter().map(|(partition, (from, to))| OffsetRange {
+            log: self.log(*partition),
+            from: *from,
+            to: *to,
+        });
+        let others = self.positions.keys().filter(|partition| !ranges.contains_key(partition));
+        let ranges = of_items.chain(others.map(|partition| self.frontier_of(*partition))).collect();
         Wanted { numbers, accounts, ranges }
     }
 

@@ -1,6 +1,6 @@
 //! The store port in memory, with guards that can be switched off to show that tests notice.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use penstock::account::{
@@ -222,9 +222,4 @@ impl Store for MemoryStore {
     async fn check(&self) -> Result<(), StoreError> {
         Ok(())
     }
-}
-
-/// The tables as maps, for comparisons.
-pub fn ledger_by_number(tables: &Tables) -> HashMap<CommunicationNumber, &Claim> {
-    tables.ledger.iter().map(|claim| (claim.communication.number.clone(), claim)).collect()
 }
