@@ -1,9 +1,15 @@
 #!/usr/bin/env bash
 # A real Apache Kafka on loopback without Docker, for development and tests. No data of value goes here.
 #
-#   deploy/local/kafka.sh start [--nodes 1|3] [--port PORT] [--dir DIR]   prints the bootstrap address
+#   deploy/local/kafka.sh start [--nodes 1|3] [--port PORT] [--dir DIR] [--proxied PORT]
+#                                                                         prints the bootstrap address
 #   deploy/local/kafka.sh status [--dir DIR]                              prints it, or fails
 #   deploy/local/kafka.sh stop [--dir DIR] [--keep]                       stops; removes the data unless --keep
+#   deploy/local/kafka.sh signal --node N --signal NAME [--dir DIR]       KILL, TERM, STOP or CONT for one node
+#
+# `start` brings back nodes that do not run and leaves the others alone. With --proxied each node n has
+# another listener on PORT + 2 * 3 + n - 1, advertised as proxied PORT + n - 1: what forwards the one to
+# the other sees all that its clients say.
 #
 # Needs Java 17 or later and Maven, which fetches Kafka once into
 # ${PENSTOCK_CACHE:-${XDG_CACHE_HOME:-~/.cache}/penstock}. Node n listens on PORT + 2(n - 1) for clients
@@ -23,6 +29,9 @@ nodes=1
 port=19092
 dir="$cache/local/kafka"
 keep=false
+proxied=""
+node=""
+signal=""
 
 die() {
     printf 'kafka.sh: %s\n' "$*" >&2
@@ -30,7 +39,7 @@ die() {
 }
 
 usage() {
-    sed -n '2,12s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
+    sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}" >&2
     exit 2
 }
 
@@ -108,17 +117,25 @@ write_settings() {
     local clients others
     clients="127.0.0.1:$(client_port "$node")"
     others="127.0.0.1:$(($(client_port "$node") + 1))"
+    local listeners advertised protocols="CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT"
     if [[ $nodes -eq 3 ]]; then factor=3 in_sync=2; fi
+    listeners="PLAINTEXT://$clients,CONTROLLER://$others"
+    advertised="PLAINTEXT://$clients"
+    if [[ -n "$proxied" ]]; then
+        listeners+=",PROXIED://127.0.0.1:$((port + 5 + node))"
+        advertised+=",PROXIED://127.0.0.1:$((proxied + node - 1))"
+        protocols+=",PROXIED:PLAINTEXT"
+    fi
     mkdir -p "$home"
     cat >"$home/server.properties" <<PROPERTIES
 process.roles=broker,controller
 node.id=$node
 controller.quorum.voters=$(voters)
-listeners=PLAINTEXT://$clients,CONTROLLER://$others
-advertised.listeners=PLAINTEXT://$clients
+listeners=$listeners
+advertised.listeners=$advertised
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
-listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
+listener.security.protocol.map=$protocols
 log.dirs=$home/data
 default.replication.factor=$factor
 min.insync.replicas=$in_sync
@@ -203,7 +220,8 @@ stop() {
     local node pid deadline=$((SECONDS + STOP_SECONDS))
     read_shape || return 0
     for ((node = 1; node <= nodes; node++)); do
-        if pid="$(running "$node")"; then kill "$pid"; fi
+        # One that was stopped hears nothing else.
+        if pid="$(running "$node")"; then kill "$pid" && kill -CONT "$pid"; fi
     done
     for ((node = 1; node <= nodes; node++)); do
         while pid="$(running "$node")"; do
@@ -212,6 +230,16 @@ stop() {
         done
     done
     if ! $keep; then rm -rf "$dir"; fi
+}
+
+send_signal() {
+    local pid
+    read_shape || die "no Kafka was started in $dir"
+    [[ "$node" =~ ^[1-9]$ && "$signal" =~ ^(KILL|TERM|STOP|CONT)$ ]] || usage
+    pid="$(running "$node")" || die "node $node in $dir does not run"
+    kill "-$signal" "$pid"
+    [[ "$signal" == KILL || "$signal" == TERM ]] || return 0
+    while running "$node" >/dev/null; do sleep 0.1; done
 }
 
 main() {
@@ -223,16 +251,20 @@ main() {
             --port) port="${2:-}" && shift ;;
             --dir) dir="${2:-}" && shift ;;
             --keep) keep=true ;;
+            --proxied) proxied="${2:-}" && shift ;;
+            --node) node="${2:-}" && shift ;;
+            --signal) signal="${2:-}" && shift ;;
             *) usage ;;
         esac
         shift
     done
     [[ "$nodes" == 1 || "$nodes" == 3 ]] || die "--nodes is 1 or 3"
-    [[ "$port" =~ ^[0-9]+$ && -n "$dir" ]] || usage
+    [[ "$port" =~ ^[0-9]+$ && "$proxied" =~ ^[0-9]*$ && -n "$dir" ]] || usage
     case "$command" in
         start) start ;;
         status) status ;;
         stop) stop ;;
+        signal) send_signal ;;
         *) usage ;;
     esac
 }

@@ -5,6 +5,9 @@
 #   deploy/local/postgres.sh url       print the URL of the running one
 #   deploy/local/postgres.sh status    tell whether it runs; exit code 3 when it does not
 #   deploy/local/postgres.sh stop      stop it; its data stays for the next start
+#   deploy/local/postgres.sh crash     stop it at once, as by a failure (pg_ctl -m immediate)
+#   deploy/local/postgres.sh backup    take a base backup of the running one, in place of the last
+#   deploy/local/postgres.sh restore   put the data of the stopped one back to the backup
 #
 # Data, log and password live in a directory of their own:
 #
@@ -142,13 +145,32 @@ start() {
 stop() {
     running || return 0
     require_server
-    as_owner "$bin/pg_ctl" stop --pgdata="$data" --mode=fast --wait >/dev/null ||
+    as_owner "$bin/pg_ctl" stop --pgdata="$data" --mode="$1" --wait >/dev/null ||
         die "the server does not stop: see $log"
+}
+
+backup() {
+    running || die "it does not run: start it with deploy/local/postgres.sh start"
+    require_server
+    rm -rf "$directory/backup"
+    as_owner env "PGPASSWORD=$(cat "$directory/password")" "$bin/pg_basebackup" \
+        --dbname="$(cat "$url_file")" --pgdata="$directory/backup" --checkpoint=fast >/dev/null ||
+        die "no base backup could be taken: see above"
+}
+
+restore() {
+    ! running || die "it runs: stop it first with deploy/local/postgres.sh stop"
+    [[ -d "$directory/backup" ]] || die "there is no backup in $directory"
+    rm -rf "$data"
+    cp -a "$directory/backup" "$data"
 }
 
 case "${1:-}" in
     start) start ;;
-    stop) stop ;;
+    stop) stop fast ;;
+    crash) stop immediate ;;
+    backup) backup ;;
+    restore) restore ;;
     url)
         running || die "it does not run: start it with deploy/local/postgres.sh start"
         cat "$url_file"

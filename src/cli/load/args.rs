@@ -1,6 +1,7 @@
 //! The options of `penstock load`.
 
 use std::num::{NonZeroU32, NonZeroU64};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -59,6 +60,9 @@ pub(crate) struct LoadArgs {
     /// How long a batch is tried again without any progress.
     #[arg(long, default_value = "30s", value_parser = humantime::parse_duration)]
     pub(super) patience: Duration,
+    /// File for the answer to every item, as one JSON object a line.
+    #[arg(long, value_name = "FILE")]
+    pub(super) answers: Option<PathBuf>,
     /// How the result is printed.
     #[arg(long, value_enum, default_value_t = Output::Table)]
     pub(super) output: Output,

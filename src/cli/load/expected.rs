@@ -47,6 +47,13 @@ impl ItemAnswer<'_> {
     }
 }
 
+/// The number and the outcome of every item of an answer; nothing of one that is not the contract's.
+pub(super) fn outcomes_of(answer: &[u8]) -> Vec<(Cow<'_, str>, Option<Verdict>)> {
+    let results = serde_json::from_slice::<BatchAnswer<'_>>(answer).map(|answer| answer.results);
+    let items = results.unwrap_or_default().into_iter();
+    items.map(|item| (item.verdict(), item)).map(|(v, item)| (item.communication_number, v)).collect()
+}
+
 /// What is wrong with an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wrong {

@@ -1,6 +1,7 @@
 //! `penstock load`: account batches over HTTP whose right outcomes are known, and a check of every
 //! answer.
 
+mod answers;
 mod args;
 mod body;
 mod client;
@@ -13,11 +14,13 @@ mod report;
 mod run;
 
 use std::io::{self, Write};
+use std::path::PathBuf;
 
 use anyhow::Context;
 use tokio_util::sync::CancellationToken;
 
 use super::exit::{Exit, Unavailable};
+use answers::Answers;
 use client::{ClientError, Target};
 use feed::{Feed, Shape};
 use report::Report;
@@ -46,7 +49,7 @@ pub(super) fn run(args: &LoadArgs) -> anyhow::Result<Exit> {
 /// Sends what `args` ask for, until `stop` is cancelled, and writes what came of it to `out`.
 async fn send(args: &LoadArgs, stop: &CancellationToken, out: &mut impl Write) -> anyhow::Result<Exit> {
     let seed = args.seed.unwrap_or_else(random_seed);
-    let ended = run::run(plan(args, seed), stop).await.map_err(explained)?;
+    let ended = run::run(plan(args, seed)?, stop).await.map_err(explained)?;
     if ended.tally.items == 0 && ended.failure.is_some() {
         return exit(ended, seed);
     }
@@ -59,7 +62,10 @@ async fn send(args: &LoadArgs, stop: &CancellationToken, out: &mut impl Write) -
     exit(ended, seed)
 }
 
-fn plan(args: &LoadArgs, seed: u64) -> Plan {
+fn plan(args: &LoadArgs, seed: u64) -> anyhow::Result<Plan> {
+    let create = |path: &PathBuf| {
+        Answers::create(path).with_context(|| format!("--answers {} cannot be written", path.display()))
+    };
     let shape = Shape {
         items: args.items.get(),
         batch_size: u64::from(args.batch_size.get()),
@@ -67,7 +73,8 @@ fn plan(args: &LoadArgs, seed: u64) -> Plan {
         mix: args.mix(),
         business_unit: args.business_unit.clone(),
     };
-    Plan {
+    Ok(Plan {
+        answers: args.answers.as_ref().map(create).transpose()?,
         connections: shape.connections,
         feed: Feed::new(seed, shape),
         items_per_second: args.rate,
@@ -77,7 +84,7 @@ fn plan(args: &LoadArgs, seed: u64) -> Plan {
             wait: args.wait,
             patience: args.patience,
         },
-    }
+    })
 }
 
 fn exit(ended: Ended, seed: u64) -> anyhow::Result<Exit> {
@@ -102,6 +109,7 @@ fn explained(error: RunError) -> anyhow::Error {
     match error {
         RunError::Client(ClientError::Unreachable { .. }) => Unavailable(error.to_string()).into(),
         RunError::Client(ClientError::Unusable { .. } | ClientError::Refused { .. })
+        | RunError::Answers(_)
         | RunError::Histogram(_)
         | RunError::Task(_) => error.into(),
     }

@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::answers::Answers;
 use super::body::write_batch;
 use super::client::{Client, ClientError, Target};
 use super::expected::Checked;
@@ -31,6 +32,8 @@ pub(super) struct Plan {
     pub(super) items_per_second: Option<f64>,
     /// Where it goes.
     pub(super) target: Target,
+    /// Where answers are kept, if they are.
+    pub(super) answers: Option<Answers>,
 }
 
 /// What came of a run, or of a part of it.
@@ -94,6 +97,9 @@ pub(super) enum RunError {
     /// A batch got no final answer.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// Answers cannot be kept.
+    #[error("the file of answers cannot be written")]
+    Answers(#[source] std::io::Error),
     /// Latencies cannot be recorded; a defect.
     #[error("the latency histogram cannot be made")]
     Histogram(#[source] hdrhistogram::CreationError),
@@ -175,6 +181,9 @@ impl Connection {
         write_batch(&mut body, feed, &items);
         let due = self.pace.turn(items.len()).await;
         let answer = self.client.send(&Bytes::from(body)).await?;
+        if let Some(answers) = &self.plan.answers {
+            answers.add(batch, &answer.body).map_err(RunError::Answers)?;
+        }
         let tally = &mut self.tally;
         let latency_us = u64::try_from(due.elapsed().as_micros()).unwrap_or(u64::MAX);
         tally.latency_us.saturating_record(latency_us);
