@@ -5,11 +5,17 @@
 mod audit;
 mod canary;
 mod commands;
+mod contract;
 mod dev;
 mod example;
 mod kill;
 mod process;
+#[cfg(feature = "production-tests")]
+mod production;
 mod readme;
+#[cfg(feature = "production-tests")]
+#[path = "../support/servers/mod.rs"]
+mod servers;
 
 #[path = "../support/checker/mod.rs"]
 mod checker;

@@ -33,12 +33,12 @@ pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
-/// A running `penstock dev` on free ports.
+/// A running `penstock dev`, or another command that serves, on free ports.
 pub(crate) struct Dev {
     child: Child,
     /// What it said on stdout.
     pub(crate) banner: String,
-    /// Address of the intake, `http://…`.
+    /// Address of the intake, `http://…`; empty for a command without one.
     pub(crate) url: String,
     /// Address of the admin listener, `http://…`.
     pub(crate) admin: String,
@@ -48,16 +48,16 @@ pub(crate) struct Dev {
 impl Dev {
     /// Starts it in `directory` and waits until it serves.
     pub(crate) async fn start(directory: &TempDir, arguments: &[&str]) -> Self {
-        Self::spawn(directory, Self::command(directory, arguments)).await
+        Self::spawn(directory.path().join("log"), Self::command(directory, arguments)).await
     }
 
     /// Starts it in `directory` on an address that clients know.
     pub(crate) async fn start_at(directory: &TempDir, address: &str) -> Self {
-        Self::spawn(directory, Self::command_at(directory, address)).await
+        Self::spawn(directory.path().join("log"), Self::command_at(directory, address)).await
     }
 
-    async fn spawn(directory: &TempDir, mut command: Command) -> Self {
-        let log = directory.path().join("log");
+    /// Starts a command that logs into `log` and waits until it serves.
+    pub(crate) async fn spawn(log: PathBuf, mut command: Command) -> Self {
         let mut child =
             command.stdout(Stdio::piped()).stderr(std::fs::File::create(&log).unwrap()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
@@ -70,10 +70,10 @@ impl Dev {
                     return;
                 }
             }
-            panic!("dev ended: {}", std::fs::read_to_string(&log).unwrap());
+            panic!("it ended: {}", std::fs::read_to_string(&log).unwrap());
         };
         tokio::time::timeout(DEADLINE, read).await.unwrap();
-        let (url, admin) = (field(&banner, "url"), field(&banner, "admin"));
+        let (url, admin) = (field(&banner, "url").unwrap_or_default(), field(&banner, "admin").unwrap());
         Self { child, banner, url, admin, log }
     }
 
@@ -138,10 +138,10 @@ impl Dev {
 }
 
 /// The first word after `name` at the start of a line of the banner.
-fn field(banner: &str, name: &str) -> String {
+fn field(banner: &str, name: &str) -> Option<String> {
     let mut lines = banner.lines().map(str::split_whitespace);
-    let mut words = lines.find_map(|mut words| (words.next() == Some(name)).then_some(words));
-    words.as_mut().and_then(Iterator::next).expect("a line of the banner").to_owned()
+    let mut words = lines.find_map(|mut words| (words.next() == Some(name)).then_some(words))?;
+    words.next().map(str::to_owned)
 }
 
 /// The published example.

@@ -262,7 +262,7 @@ async fn a_wrong_password_is_refused_and_the_right_one_read_anew() {
     )
     .await;
     execute(&mut session, format!("GRANT pg_read_all_data, pg_write_all_data TO {role}")).await;
-    let url = rig.connect_options().username(&role);
+    let url = rig.connect_options().await.username(&role);
     let options = PostgresStoreOptions {
         password_file: Some(file.clone()),
         ..PostgresStoreOptions::new(sqlx::ConnectOptions::to_url_lossy(&url).to_string())
@@ -289,7 +289,7 @@ async fn a_pool_leaks_a_transaction_that_was_dropped_at_its_beginning() {
     let rig = PostgresStoreRig::default();
     rig.options().await;
     let pool =
-        PgPoolOptions::new().max_connections(1).connect_with(rig.connect_options()).await.unwrap();
+        PgPoolOptions::new().max_connections(1).connect_with(rig.connect_options().await).await.unwrap();
     let started = Instant::now();
     for attempt in 0_u64.. {
         assert!(started.elapsed() < DEADLINE, "no transaction leaked in {attempt} attempts");

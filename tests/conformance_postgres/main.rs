@@ -10,6 +10,9 @@ mod accounts;
 mod failures;
 mod meetings;
 mod rig;
+#[path = "../support/servers/mod.rs"]
+#[allow(dead_code, reason = "others need the rest")]
+mod servers;
 #[path = "../conformance/store.rs"]
 mod store;
 

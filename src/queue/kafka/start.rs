@@ -141,3 +141,52 @@ fn judge(
     }
     Ok(concerns)
 }
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::admin::{ConfigEntry, ConfigSource, OwnedResourceSpecifier};
+
+    use super::*;
+
+    fn judged(changed: (&str, &str), replicas: usize) -> Result<Vec<String>, KafkaOpenError> {
+        let safe = [
+            ("cleanup.policy", "delete"),
+            ("min.insync.replicas", "2"),
+            ("message.timestamp.type", "LogAppendTime"),
+            ("unclean.leader.election.enable", "false"),
+        ];
+        let entry = |(name, value): (&str, &str)| ConfigEntry {
+            name: name.to_owned(),
+            value: Some(if name == changed.0 { changed.1 } else { value }.to_owned()),
+            source: ConfigSource::DynamicTopic,
+            is_read_only: false,
+            is_default: false,
+            is_sensitive: false,
+        };
+        let specifier = OwnedResourceSpecifier::Topic("accounts.submitted".to_owned());
+        let settings = ConfigResource { specifier, entries: safe.into_iter().map(entry).collect() };
+        judge("accounts.submitted", Topic::Submitted, &settings, replicas)
+    }
+
+    #[test]
+    fn settings_that_may_lose_records_are_told_with_the_remedy() {
+        assert!(judged(("", ""), 3).unwrap().is_empty());
+        for changed in [
+            ("min.insync.replicas", "1"),
+            ("message.timestamp.type", "CreateTime"),
+            ("unclean.leader.election.enable", "true"),
+        ] {
+            let concerns = judged(changed, 3).unwrap();
+            assert_eq!(concerns.len(), 1, "{concerns:?}");
+            assert!(concerns[0].contains(changed.0) && concerns[0].contains("Set it"), "{concerns:?}");
+        }
+        assert!(
+            judged(("min.insync.replicas", "1"), 1).unwrap().is_empty(),
+            "one replica has no choice"
+        );
+        assert!(matches!(
+            judged(("cleanup.policy", "compact"), 3),
+            Err(KafkaOpenError::Compacted { .. })
+        ));
+    }
+}

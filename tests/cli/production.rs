@@ -1,0 +1,248 @@
+//! The roles as processes of their own over a real Apache Kafka and PostgreSQL.
+
+use std::path::PathBuf;
+use std::process::Output;
+
+use penstock::settings::Sha256Digest;
+use sqlx::{AssertSqlSafe, Executor};
+use tempfile::TempDir;
+
+use crate::contract::Contract;
+use crate::process::{DEADLINE, Dev, penstock, text};
+use crate::servers::kafka::{TopicPrefix, brokers};
+use crate::servers::postgres::Database;
+
+/// An installation of its own: topics, a database, a configuration.
+struct Installation {
+    directory: TempDir,
+    topics: TopicPrefix,
+    database: Database,
+}
+
+impl Installation {
+    async fn new() -> Self {
+        let installation = Self {
+            directory: tempfile::tempdir().unwrap(),
+            topics: TopicPrefix::new(),
+            database: Database::create().await,
+        };
+        let url = installation.database.url();
+        installation.configure(&url, "");
+        installation
+    }
+
+    /// One with topics and schema in place.
+    async fn ready() -> Self {
+        let installation = Self::new().await;
+        for arguments in [&["topics", "apply"][..], &["migrate"]] {
+            let output = installation.run(arguments).await;
+            assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
+        }
+        installation
+    }
+
+    /// Writes the configuration, with further settings of the queue.
+    fn configure(&self, url: &str, kafka: &str) {
+        let (brokers, prefix, token) = (brokers(), self.topics.as_str(), Sha256Digest::of("dev"));
+        let settings = format!(
+            "[queue]\nkind = 'kafka'\n[queue.kafka]\nbrokers = '{brokers}'\ntopic_prefix = '{prefix}'\n{kafka}\n\
+             [queue.kafka.topics]\nreplication_factor = 1\nmin_insync_replicas = 1\n\
+             [store]\nkind = 'postgres'\n[store.postgres]\nurl = '{url}'\n\
+             [auth]\ntokens = [{{ name = 'dev', sha256 = '{token}' }}]\n"
+        );
+        std::fs::write(self.config(), settings).unwrap();
+    }
+
+    fn config(&self) -> PathBuf {
+        self.directory.path().join("penstock.toml")
+    }
+
+    fn command(&self, arguments: &[&str]) -> tokio::process::Command {
+        let mut command = penstock(arguments);
+        command.arg("--config").arg(self.config());
+        command
+    }
+
+    /// Runs a command to its end.
+    async fn run(&self, arguments: &[&str]) -> Output {
+        let output = self.command(arguments).output();
+        tokio::time::timeout(DEADLINE, output).await.unwrap().unwrap()
+    }
+
+    /// Starts a role.
+    async fn start(&self, role: &str) -> Dev {
+        let mut command = self.command(&[role, "--admin-listen", "127.0.0.1:0"]);
+        if role == "intake" {
+            command.args(["--listen", "127.0.0.1:0"]);
+        }
+        Dev::spawn(self.directory.path().join(format!("{role}.log")), command).await
+    }
+
+    /// What a role says that does not start, with this exit code.
+    async fn refusal(&self, role: &str, code: i32) -> String {
+        let listen = if role == "intake" { &["--listen", "127.0.0.1:0"][..] } else { &[] };
+        let output = self.run(&[&[role, "--admin-listen", "127.0.0.1:0"], listen].concat()).await;
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{role}: {said}");
+        assert!(output.stdout.is_empty(), "{role} said that it serves");
+        said
+    }
+}
+
+#[tokio::test]
+async fn the_contract_holds_on_kafka_and_postgresql() {
+    let installation = Installation::ready().await;
+    let worker = installation.start("worker").await;
+    let intake = installation.start("intake").await;
+    for process in [&worker, &intake] {
+        let (status, body) = process.get(&format!("{}/readyz", process.admin)).await;
+        assert_eq!(status, 200, "{body}");
+    }
+    Contract::holds_at(&intake.url).await;
+    let (_, metrics) = worker.get(&format!("{}/metrics", worker.admin)).await;
+    assert!(metrics.contains("penstock_worker_outcomes_total{code=\"accepted\"}"), "{metrics}");
+    intake.stop().await;
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn what_an_intake_took_without_a_worker_is_decided_by_the_next_one() {
+    let installation = Installation::ready().await;
+    let intake = installation.start("intake").await;
+    let request = reqwest::Client::new()
+        .post(format!("{}/amlyze-ws-rest/batch-accounts", intake.url))
+        .header("content-type", "application/json")
+        .header("prefer", "respond-async")
+        .bearer_auth("dev")
+        .body(crate::process::example_batch());
+    assert_eq!(request.send().await.unwrap().status(), 200);
+    let worker = installation.start("worker").await;
+    // Until the worker has caught up, an item that is not decided is answered as accepted.
+    let decided = async {
+        while intake.send(crate::process::example_batch()).await.1["results"][1]["errorCode"] != "O005" {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    let in_time = tokio::time::timeout(DEADLINE, decided).await.is_ok();
+    assert!(in_time, "worker: {}\nintake: {}", worker.log(), intake.log());
+    intake.stop().await;
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn an_intake_accepts_without_its_store() {
+    let installation = Installation::ready().await;
+    installation.configure("postgres://penstock:planted@127.0.0.1:1/penstock", "");
+    let intake = installation.start("intake").await;
+    let answer = intake.send(crate::process::example_batch()).await;
+    assert_eq!(answer.0, 200, "{}", answer.1);
+    let request =
+        reqwest::Client::new().post(format!("{}/amlyze-ws-rest/validate-batch-accounts", intake.url));
+    let request = request.header("content-type", "application/json").bearer_auth("dev");
+    let response = request.body(crate::process::example_batch()).send().await.unwrap();
+    assert_eq!(response.status(), 503);
+    let log = intake.log();
+    assert!(log.contains("until the store is there") && !log.contains("planted"), "{log}");
+    intake.stop().await;
+}
+
+#[tokio::test]
+async fn topics_are_planned_and_made_and_then_need_no_change() {
+    let installation = Installation::new().await;
+    let planned = installation.run(&["topics", "plan"]).await;
+    assert_eq!(planned.status.code(), Some(3), "{}", text(&planned.stderr));
+    assert_eq!(text(&planned.stdout).lines().count(), 4);
+    let applied = installation.run(&["topics", "apply"]).await;
+    assert!(applied.status.success(), "{}", text(&applied.stderr));
+    assert_eq!(text(&applied.stdout), text(&planned.stdout));
+    let planned = installation.run(&["topics", "plan"]).await;
+    assert_eq!(planned.status.code(), Some(0), "{}", text(&planned.stdout));
+    assert!(text(&planned.stderr).contains("need no change"));
+}
+
+#[tokio::test]
+async fn settings_of_a_topic_that_are_none_of_ours_are_kept() {
+    let installation = Installation::new().await;
+    let settings = [("cleanup.policy", "compact"), ("segment.ms", "3600000")];
+    installation.topics.create("accounts.submitted", 12, &settings).await;
+    let applied = installation.run(&["topics", "apply"]).await;
+    assert!(applied.status.success(), "{}", text(&applied.stderr));
+    let said = text(&applied.stdout);
+    assert!(said.contains("accounts.submitted: cleanup.policy compact -> delete"), "{said}");
+    let kept = installation.topics.setting("accounts.submitted", "segment.ms").await;
+    assert_eq!(kept.as_deref(), Some("3600000"));
+}
+
+#[tokio::test]
+async fn the_doctor_finds_a_ready_installation_well() {
+    let installation = Installation::ready().await;
+    let output = installation.run(&["doctor"]).await;
+    let said = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{said}{}", text(&output.stderr));
+    for part in ["kafka: brokers", "kafka: write", "postgres: schema: up to date", "postgres: rights"] {
+        assert!(said.contains(part), "no {part:?} in {said}");
+    }
+    let json = installation.run(&["doctor", "--output", "ndjson"]).await;
+    let lines = text(&json.stdout);
+    assert!(lines.lines().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()));
+}
+
+#[tokio::test]
+async fn the_doctor_says_what_is_wrong_and_what_to_do() {
+    let installation = Installation::new().await;
+    let output = installation.run(&["doctor"]).await;
+    let said = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    assert!(said.contains("penstock topics apply") && said.contains("penstock migrate"), "{said}");
+}
+
+#[tokio::test]
+async fn roles_refuse_what_is_missing_and_say_how_to_mend_it() {
+    let installation = Installation::new().await;
+    for role in ["worker", "intake"] {
+        let refused = installation.refusal(role, 5).await;
+        assert!(refused.contains("accounts.submitted does not exist"), "{refused}");
+        assert!(refused.contains("`penstock topics apply`"), "{refused}");
+        assert_eq!(refused.lines().count(), 1, "{refused}");
+    }
+    assert!(installation.run(&["topics", "apply"]).await.status.success());
+    for role in ["worker", "intake"] {
+        let refused = installation.refusal(role, 5).await;
+        assert!(
+            refused.contains("has version 0") && refused.contains("`penstock migrate`"),
+            "{refused}"
+        );
+    }
+    assert!(installation.run(&["migrate"]).await.status.success());
+    installation.configure(&installation.database.url(), "partitions = 24");
+    for role in ["worker", "intake"] {
+        let refused = installation.refusal(role, 5).await;
+        assert!(refused.contains("has 12 partitions") && refused.contains("says 24"), "{refused}");
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_refused_without_being_shown() {
+    let installation = Installation::ready().await;
+    let role = format!("penstock_test_{}", std::process::id());
+    let mut session = installation.database.session().await;
+    let statement = format!("CREATE ROLE {role} LOGIN PASSWORD 'right'");
+    session.execute(AssertSqlSafe(statement)).await.unwrap();
+    let options = installation.database.connect_options().username(&role).password("planted");
+    installation.configure(&sqlx::ConnectOptions::to_url_lossy(&options).to_string(), "");
+    for process in ["worker", "intake"] {
+        let refused = installation.refusal(process, 5).await;
+        assert!(refused.contains("check the user, password"), "{refused}");
+        assert!(!refused.contains("planted"), "{refused}");
+    }
+    session.execute(AssertSqlSafe(format!("DROP ROLE {role}"))).await.unwrap();
+}
+
+#[tokio::test]
+async fn brokers_that_are_not_there_are_named() {
+    let installation = Installation::new().await;
+    let settings = std::fs::read_to_string(installation.config()).unwrap();
+    std::fs::write(installation.config(), settings.replace(&brokers(), "127.0.0.1:1")).unwrap();
+    let refused = installation.refusal("worker", 5).await;
+    assert!(refused.contains("no Kafka broker answers at 127.0.0.1:1"), "{refused}");
+}
