@@ -70,13 +70,17 @@ impl Contract {
         let twice = [account("same", "same"), account("same", "same")];
         assert_eq!(self.outcomes(BATCH, &twice).await, [None, None], "all accepted");
         let other = [account("part", "part-0"), account("part", "part-1")];
-        assert_eq!(self.outcomes(BATCH, &other).await, [None, code("O005")], "partial rejection");
+        assert_eq!(
+            self.outcomes(BATCH, &other).await,
+            [None, Some("O005".to_owned())],
+            "partial rejection"
+        );
     }
 
     async fn a_validation_leaves_no_trace(&self) {
         let accounts = [account("valid", "valid-0"), account("valid", "valid-1")];
         for _ in 0..2 {
-            assert_eq!(self.outcomes(VALIDATE, &accounts).await, [None, code("O005")]);
+            assert_eq!(self.outcomes(VALIDATE, &accounts).await, [None, Some("O005".to_owned())]);
         }
         let (status, _) = self.get(&format!("{EVENTS}/valid")).await;
         assert_eq!(status, 404);
@@ -104,7 +108,10 @@ impl Contract {
     async fn a_rejected_communication_may_be_corrected(&self) {
         let mut account = account("again", "again");
         account["currencyCode"] = json!("XYZ");
-        assert_eq!(self.outcomes(BATCH, std::slice::from_ref(&account)).await, [code("A001")]);
+        assert_eq!(
+            self.outcomes(BATCH, std::slice::from_ref(&account)).await,
+            [Some("A001".to_owned())]
+        );
         account["currencyCode"] = json!("EUR");
         assert_eq!(self.outcomes(BATCH, &[account]).await, [None]);
     }
@@ -119,7 +126,7 @@ impl Contract {
         batch.push(account("order-20", "order"));
         let outcomes = self.outcomes(BATCH, &batch).await;
         assert!(outcomes[..20].iter().all(Option::is_none), "{outcomes:?}");
-        assert_eq!(outcomes[20], code("A009"), "the account exists by then");
+        assert_eq!(outcomes[20], Some("A009".to_owned()), "the account exists by then");
     }
 
     async fn what_is_not_waited_for_is_told_later(&self) {
@@ -155,10 +162,6 @@ impl Contract {
         let response = self.request(Method::GET, path).send().await.unwrap();
         (response.status().as_u16(), response.json().await.unwrap())
     }
-}
-
-fn code(code: &str) -> Option<String> {
-    Some(code.to_owned())
 }
 
 /// A valid account.

@@ -8,7 +8,7 @@ use sqlx::{AssertSqlSafe, Executor};
 use tempfile::TempDir;
 
 use crate::contract::Contract;
-use crate::process::{DEADLINE, Dev, penstock, text};
+use crate::process::{DEADLINE, Dev, example_batch, penstock, text};
 use crate::servers::kafka::{TopicPrefix, brokers};
 use crate::servers::postgres::Database;
 
@@ -109,22 +109,20 @@ async fn the_contract_holds_on_kafka_and_postgresql() {
 async fn what_an_intake_took_without_a_worker_is_decided_by_the_next_one() {
     let installation = Installation::ready().await;
     let intake = installation.start("intake").await;
-    let request = reqwest::Client::new()
-        .post(format!("{}/amlyze-ws-rest/batch-accounts", intake.url))
-        .header("content-type", "application/json")
-        .header("prefer", "respond-async")
-        .bearer_auth("dev")
-        .body(crate::process::example_batch());
-    assert_eq!(request.send().await.unwrap().status(), 200);
-    let worker = installation.start("worker").await;
-    // Until the worker has caught up, an item that is not decided is answered as accepted.
-    let decided = async {
-        while intake.send(crate::process::example_batch()).await.1["results"][1]["errorCode"] != "O005" {
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-        }
+    let client = reqwest::Client::new();
+    let send = async |prefer: &str| {
+        let request = client.post(format!("{}/amlyze-ws-rest/batch-accounts", intake.url));
+        let request = request.header("content-type", "application/json").header("prefer", prefer);
+        let response = request.bearer_auth("dev").body(example_batch()).send().await.unwrap();
+        response.headers()["penstock-pending"].to_str().unwrap().to_owned()
     };
-    let in_time = tokio::time::timeout(DEADLINE, decided).await.is_ok();
-    assert!(in_time, "worker: {}\nintake: {}", worker.log(), intake.log());
+    assert_eq!(send("respond-async").await, "2");
+    let worker = installation.start("worker").await;
+    assert_eq!(send("wait=30").await, "0", "worker: {}\nintake: {}", worker.log(), intake.log());
+    let mut session = installation.database.session().await;
+    let accepted: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM communications").fetch_one(&mut session).await.unwrap();
+    assert_eq!(accepted, 1, "its two accounts share a number");
     intake.stop().await;
     worker.stop().await;
 }
@@ -134,12 +132,12 @@ async fn an_intake_accepts_without_its_store() {
     let installation = Installation::ready().await;
     installation.configure("postgres://penstock:planted@127.0.0.1:1/penstock", "");
     let intake = installation.start("intake").await;
-    let answer = intake.send(crate::process::example_batch()).await;
+    let answer = intake.send(example_batch()).await;
     assert_eq!(answer.0, 200, "{}", answer.1);
     let request =
         reqwest::Client::new().post(format!("{}/amlyze-ws-rest/validate-batch-accounts", intake.url));
     let request = request.header("content-type", "application/json").bearer_auth("dev");
-    let response = request.body(crate::process::example_batch()).send().await.unwrap();
+    let response = request.body(example_batch()).send().await.unwrap();
     assert_eq!(response.status(), 503);
     let log = intake.log();
     assert!(log.contains("until the store is there") && !log.contains("planted"), "{log}");
@@ -229,7 +227,7 @@ async fn a_wrong_password_is_refused_without_being_shown() {
     let statement = format!("CREATE ROLE {role} LOGIN PASSWORD 'right'");
     session.execute(AssertSqlSafe(statement)).await.unwrap();
     let options = installation.database.connect_options().username(&role).password("planted");
-    installation.configure(&sqlx::ConnectOptions::to_url_lossy(&options).to_string(), "");
+    installation.configure(sqlx::ConnectOptions::to_url_lossy(&options).as_str(), "");
     for process in ["worker", "intake"] {
         let refused = installation.refusal(process, 5).await;
         assert!(refused.contains("check the user, password"), "{refused}");
