@@ -1,5 +1,7 @@
 //! The promises, checked over what the queue and the store in memory hold.
 
+use std::collections::BTreeMap;
+
 use penstock::account::{
     AccountKey, Fingerprint, Generation, Offset, Partition, Rejection, RejectionNote, Verdict,
 };
@@ -79,7 +81,31 @@ pub fn check(queue: &MemoryQueue, store: &MemoryStore, feed: Feed) -> Check {
         Feed::Colliding | Feed::Separate => Order::ByAccount,
         Feed::SpreadAccounts => Order::Spread,
     })?;
+    events_are_in_order(&world, &facts, queue)?;
     replies_are_true(&world, &facts, queue)
+}
+
+/// Events come in the order of what they tell: leaving repetitions aside, a partition of the results
+/// topic is the outcomes of that partition of the submitted topic.
+fn events_are_in_order(world: &World<'_>, facts: &Facts, queue: &MemoryQueue) -> Check {
+    let mut outcomes: BTreeMap<Partition, Vec<String>> = BTreeMap::new();
+    for submitted in &facts.submitted {
+        if let Some(Ending::Accepted(id) | Ending::Rejected(_, id)) = world.ending(submitted)? {
+            note_once(&mut outcomes, submitted.coordinates.log.partition, id.to_string());
+        }
+    }
+    let mut told: BTreeMap<Partition, Vec<String>> = BTreeMap::new();
+    for event in queue.log(Topic::Results) {
+        note_once(&mut told, event.partition, event.record.headers.text("ce_id").unwrap().to_owned());
+    }
+    if told == outcomes { Ok(()) } else { Err("events are not in the order of outcomes".to_owned()) }
+}
+
+fn note_once(ids: &mut BTreeMap<Partition, Vec<String>>, partition: Partition, id: String) {
+    let ids = ids.entry(partition).or_default();
+    if !ids.contains(&id) {
+        ids.push(id);
+    }
 }
 
 /// No reply says anything but what is persisted.

@@ -147,3 +147,8 @@ fn without_read_back_between_the_frontiers_the_checker_objects() {
 fn with_offsets_committed_before_events_are_acknowledged_the_checker_objects() {
     must_be_noticed(Schedule { acknowledges_early: true, ..Schedule::default() }, "no event");
 }
+
+#[test]
+fn with_events_out_of_order_the_checker_objects() {
+    must_be_noticed(Schedule { appends_backwards: true, ..Schedule::default() }, "not in the order");
+}

@@ -32,6 +32,7 @@ type Step = Pin<Box<dyn Future<Output = (TestLane, Result<StepOutcome, LaneError
 pub struct Schedule {
     pub guard_off: Option<Guard>,
     pub acknowledges_early: bool,
+    pub appends_backwards: bool,
     pub feed: Feed,
     pub restores_backups: bool,
 }
@@ -68,6 +69,9 @@ impl Run {
         let queue = MemoryQueue::new(PARTITIONS);
         if schedule.acknowledges_early {
             queue.acknowledge_early();
+        }
+        if schedule.appends_backwards {
+            queue.append_backwards();
         }
         let store = schedule.guard_off.map_or_else(MemoryStore::default, MemoryStore::without);
         let mut run = Self {
@@ -166,8 +170,10 @@ impl Run {
     fn act(&mut self) -> Result<(), String> {
         let index = usize::try_from(self.random.below(LANES as u64)).unwrap();
         match self.random.below(100) {
-            0..72 => return self.poll(index),
-            72..80 => self.feed(),
+            0..70 => return self.poll(index),
+            70..78 => self.feed(),
+            // Up to longer than a batch takes to be read, persisted and followed by the next.
+            78..80 => self.queue.slow_publishing(u32::try_from(self.random.below(12)).unwrap()),
             80..83 => self.crash(index),
             83..91 => self.freeze(index),
             91..94 => self.queue.fail_next(u32::try_from(self.random.below(4)).unwrap()),

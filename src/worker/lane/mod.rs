@@ -1,25 +1,34 @@
 //! One lane: a consumer of the group and the loop over what it brings.
+//!
+//! Three things go on at a time: a batch is persisted, the batches before it are told, and the one
+//! after it is read. Batches are persisted one after the other and told in the same order.
 
+mod batch;
+mod emitter;
 mod partitions;
 mod persist;
+mod reading;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use futures_util::future::join;
 use tokio_util::sync::CancellationToken;
 
-use crate::account::{LogPartition, Offset, Partition, Policy, Timestamp};
-use crate::queue::{Assignment, Consumer, PollLimits, Polled, Queue, QueueError, Received, Topic};
+use crate::account::{Offset, Partition, Policy, Timestamp};
+use crate::queue::{Assignment, Consumer, PollLimits, Queue, QueueError};
 use crate::store::{Store, StoreError};
 use crate::telemetry::{Metrics, with_causes};
 
 use super::brake::Brake;
-use super::decode::Item;
-use super::emission::{Emission, oldest_age};
+use super::emission::oldest_age;
 use super::error::LaneError;
 use super::options::LaneOptions;
-use persist::Persisted;
+use batch::{Batch, Told};
+use emitter::Emitter;
+use persist::{Persisted, Persister};
+use reading::{Arrived, read};
 
 /// How long a lane may find nothing to read before it sees whether the store was set back.
 const FRONTIER_CHECK: Duration = Duration::from_secs(5);
@@ -39,16 +48,16 @@ pub enum StepOutcome {
 /// A lane. Dropping it at any point loses nothing: what it had not committed is read again.
 pub struct Lane<Q: Queue, S: Store> {
     number: usize,
-    queue: Q,
     consumer: Q::Consumer,
-    store: S,
-    policy: Arc<Policy>,
+    persister: Persister<Q, S>,
+    emitter: Emitter<Q>,
     options: LaneOptions,
     metrics: Metrics,
     brake: Brake,
     unstarted: Vec<Assignment>,
     positions: BTreeMap<Partition, Position>,
-    work: VecDeque<Batch>,
+    /// To be persisted, the first one first.
+    waiting: VecDeque<Batch>,
     failures: u32,
     committed_at: Option<Instant>,
     frontiers_seen_at: Option<Instant>,
@@ -64,19 +73,6 @@ struct Position {
     committed: Offset,
 }
 
-/// Records that go through the stages together, in the order of their offsets.
-struct Batch {
-    items: Vec<Item>,
-    stage: Stage,
-}
-
-enum Stage {
-    /// Nothing is persisted.
-    Polled,
-    /// Everything is persisted; this is still to be told.
-    Applied(Emission),
-}
-
 impl<Q: Queue, S: Store> Lane<Q, S> {
     /// A lane on a consumer of the submitted topic; `number` tells lanes apart in logs and metrics.
     pub fn new(
@@ -88,19 +84,26 @@ impl<Q: Queue, S: Store> Lane<Q, S> {
         options: LaneOptions,
         metrics: Metrics,
     ) -> Self {
-        let brake = Brake::new(options.brake);
-        Self {
-            number,
-            queue,
-            consumer,
+        let persister = Persister {
+            lane: number,
+            queue: queue.clone(),
             store,
             policy,
+            generation: options.generation,
+            event_type_prefix: options.event_type_prefix.clone(),
+            metrics: metrics.clone(),
+        };
+        Self {
+            number,
+            consumer,
+            persister,
+            emitter: Emitter::new(queue),
+            brake: Brake::new(options.brake),
             options,
             metrics,
-            brake,
             unstarted: Vec::new(),
             positions: BTreeMap::new(),
-            work: VecDeque::new(),
+            waiting: VecDeque::new(),
             failures: 0,
             committed_at: None,
             frontiers_seen_at: None,
@@ -117,7 +120,8 @@ impl<Q: Queue, S: Store> Lane<Q, S> {
         self.finish().await
     }
 
-    /// Does the next thing: starts partitions, works on a batch, or polls for one.
+    /// Does the next thing: starts partitions, works on a batch, or polls for one. Meanwhile it tells
+    /// what is persisted.
     pub async fn step(&mut self, now: Instant) -> Result<StepOutcome, LaneError> {
         // While something fails, partitions may still be taken away.
         if self.failures > 0 {
@@ -126,52 +130,39 @@ impl<Q: Queue, S: Store> Lane<Q, S> {
                 return Ok(pause);
             }
         }
-        let outcome = if !self.unstarted.is_empty() {
+        let done = if !self.unstarted.is_empty() {
             self.start_partitions().await?
-        } else if !self.work.is_empty() {
-            self.work_on_batch().await?
-        } else {
+        } else if self.waiting.is_empty() {
             self.poll_or_look(now).await?
+        } else if self.emitter.is_full() {
+            self.emitter.tell_one().await;
+            StepOutcome::Progress
+        } else {
+            self.work_on_batch().await?
         };
-        if outcome == StepOutcome::Progress {
+        let outcome = match self.note_told()? {
+            Some(pause) => pause,
+            None if done == StepOutcome::Idle && !self.emitter.is_empty() => StepOutcome::Progress,
+            None => done,
+        };
+        if outcome == StepOutcome::Progress && !self.emitter.is_retrying() {
             self.failures = 0;
         }
         self.commit_if_due(now, outcome == StepOutcome::Idle).await?;
         Ok(outcome)
     }
-
     /// Tells what is persisted, commits, and leaves the group.
     async fn finish(mut self) -> Result<(), LaneError> {
-        while matches!(self.work.front(), Some(Batch { stage: Stage::Applied(_), .. })) {
-            if self.work_on_batch().await? != StepOutcome::Progress {
-                break;
-            }
-        }
+        self.tell_all().await?;
         let partitions: Vec<Partition> = self.positions.keys().copied().collect();
         self.commit().await?;
         self.consumer.release(&partitions).await.map_err(LaneError::Queue)
     }
 
     async fn poll(&mut self, limits: PollLimits) -> Result<StepOutcome, LaneError> {
-        match self.consumer.poll(limits).await {
-            Ok(Polled::Idle) => {
-                self.metrics.lag(self.number, self.consumer.backlog_records(), Duration::ZERO);
-                Ok(StepOutcome::Idle)
-            }
-            Ok(Polled::Records(records)) => {
-                self.enqueue(records);
-                Ok(StepOutcome::Progress)
-            }
-            Ok(Polled::Assigned(assignments)) => {
-                self.unstarted.extend(assignments);
-                Ok(StepOutcome::Progress)
-            }
-            Ok(Polled::Revoked(partitions)) => {
-                self.give_back(&partitions).await?;
-                Ok(StepOutcome::Progress)
-            }
-            Err(error) => self.retry_queue(error),
-        }
+        let reading = read(&mut self.consumer, limits, self.options.generation);
+        let arrived = self.emitter.alongside(reading).await;
+        self.take_in(arrived).await
     }
 
     /// Polls; when nothing came for a while, sees whether the store was set back.
@@ -185,87 +176,116 @@ impl<Q: Queue, S: Store> Lane<Q, S> {
         self.look_for_frontiers_set_back().await
     }
 
-    fn enqueue(&mut self, records: Vec<Received>) {
-        let generation = self.options.generation;
-        let items: Vec<Item> =
-            records.into_iter().map(|received| Item::decode(received, generation)).collect();
-        let age = oldest_age(&items, Timestamp::from(SystemTime::now()));
-        self.metrics.lag(self.number, self.consumer.backlog_records(), age);
-        self.work.push_back(Batch { items, stage: Stage::Polled });
-    }
-
-    async fn work_on_batch(&mut self) -> Result<StepOutcome, LaneError> {
-        let Some(mut batch) = self.work.pop_front() else { return Ok(StepOutcome::Idle) };
-        if matches!(batch.stage, Stage::Polled) {
-            match self.persist(&batch.items).await? {
-                Persisted::Done(emission) => {
-                    batch.stage = Stage::Applied(self.send_replies(emission).await);
-                }
-                Persisted::Split => {
-                    self.split(batch);
-                    return Ok(StepOutcome::Progress);
-                }
-                Persisted::NotYet(outcome) => {
-                    self.work.push_front(batch);
-                    return Ok(outcome);
-                }
-                Persisted::SetBack(partitions) => {
-                    self.work.push_front(batch);
-                    return Ok(self.restart(&partitions));
+    async fn take_in(&mut self, arrived: Result<Arrived, QueueError>) -> Result<StepOutcome, LaneError> {
+        match arrived {
+            Ok(Arrived::Nothing) => {
+                self.metrics.lag(self.number, self.consumer.backlog_records(), Duration::ZERO);
+                return Ok(StepOutcome::Idle);
+            }
+            Ok(Arrived::Batch(mut batch)) => {
+                // What is to be started anew is read again.
+                let unstarted: Vec<_> = self.unstarted.iter().map(|new| new.partition).collect();
+                batch.drop_partitions(&unstarted);
+                let age = oldest_age(&batch.items, Timestamp::from(SystemTime::now()));
+                self.metrics.lag(self.number, self.consumer.backlog_records(), age);
+                if !batch.items.is_empty() {
+                    self.waiting.push_back(batch);
                 }
             }
-            self.mark_persisted(&batch.items);
-        }
-        self.tell(batch).await
-    }
-
-    fn mark_persisted(&mut self, items: &[Item]) {
-        for item in items {
-            if let Some(position) = self.positions.get_mut(&item.received.partition) {
-                position.persisted = position.persisted.max(Some(item.next_offset()));
-            }
-        }
-    }
-
-    fn split(&mut self, mut batch: Batch) {
-        let tail = batch.items.split_off(batch.items.len() / 2);
-        self.work.push_front(Batch { items: tail, stage: Stage::Polled });
-        self.work.push_front(batch);
-    }
-
-    async fn send_replies(&self, mut emission: Emission) -> Emission {
-        for (address, replies) in emission.replies.drain() {
-            self.queue.reply(address, replies).await;
-        }
-        emission
-    }
-
-    /// Publishes what a persisted batch has to tell; once acknowledged the batch is done.
-    async fn tell(&mut self, mut batch: Batch) -> Result<StepOutcome, LaneError> {
-        let Stage::Applied(emission) = &mut batch.stage else {
-            self.work.push_front(batch);
-            return Ok(StepOutcome::Progress);
-        };
-        let dead_letters = emission.dead_letters.len();
-        if let Err(error) = publish(&self.queue, emission).await {
-            self.work.push_front(batch);
-            return self.retry_queue(error);
-        }
-        for item in &batch.items {
-            if let Some(position) = self.positions.get_mut(&item.received.partition) {
-                position.done = position.done.max(item.next_offset());
-            }
-        }
-        if self.brake.trips(batch.items.len(), dead_letters) {
-            tracing::error!(
-                lane = self.number,
-                pause_seconds = self.options.brake.pause.as_secs(),
-                "too many records are dead letters; the lane pauses. Look at accounts.dead-letter and \
-                 stop the producer that writes what is no account"
-            );
-            return Ok(StepOutcome::Pause(self.options.brake.pause));
+            Ok(Arrived::Assigned(assignments)) => self.unstarted.extend(assignments),
+            Ok(Arrived::Revoked(partitions)) => self.give_back(&partitions).await?,
+            Err(error) => return self.retry_queue(error),
         }
         Ok(StepOutcome::Progress)
+    }
+
+    /// Persists the first batch. While a whole batch more is there to be had, that is read meanwhile;
+    /// otherwise what arrives until then makes a larger one.
+    async fn work_on_batch(&mut self) -> Result<StepOutcome, LaneError> {
+        let Some(batch) = self.waiting.front() else { return Ok(StepOutcome::Idle) };
+        let limits = PollLimits { max_wait: Duration::ZERO, ..self.options.poll };
+        let (consumer, generation) = (&mut self.consumer, self.options.generation);
+        let reads_ahead =
+            self.waiting.len() == 1 && consumer.backlog_records() >= limits.max_records as u64;
+        let reading = async {
+            // What the store is asked for is sent off first.
+            tokio::task::yield_now().await;
+            if reads_ahead { Some(read(consumer, limits, generation).await) } else { None }
+        };
+        let persisting = self.persister.persist(batch, &self.positions);
+        let (persisted, arrived) = self.emitter.alongside(join(persisting, reading)).await;
+        let outcome = self.note_persisted(persisted?)?;
+        match arrived {
+            Some(arrived) => match self.take_in(arrived).await? {
+                pause @ StepOutcome::Pause(_) => Ok(pause),
+                StepOutcome::Progress | StepOutcome::Idle => Ok(outcome),
+            },
+            None => Ok(outcome),
+        }
+    }
+
+    fn note_persisted(&mut self, persisted: Persisted) -> Result<StepOutcome, LaneError> {
+        match persisted {
+            Persisted::Done(batch) => {
+                self.waiting.pop_front();
+                for (partition, next) in batch.through() {
+                    if let Some(position) = self.positions.get_mut(partition) {
+                        position.persisted = position.persisted.max(Some(*next));
+                    }
+                }
+                self.emitter.push(batch);
+            }
+            Persisted::Split => {
+                if let Some(mut head) = self.waiting.pop_front() {
+                    let tail = head.split();
+                    self.waiting.push_front(tail);
+                    self.waiting.push_front(head);
+                }
+            }
+            Persisted::Stale => {}
+            Persisted::SetBack(partitions) => return Ok(self.restart(&partitions)),
+            Persisted::Failed(error) => return self.retry_store(error),
+        }
+        Ok(StepOutcome::Progress)
+    }
+
+    /// Tells every batch that is persisted, unless that fails: whoever reads them again tells them.
+    async fn tell_all(&mut self) -> Result<(), LaneError> {
+        if !self.emitter.is_retrying() {
+            self.emitter.tell_all().await;
+        }
+        self.note_told().map(drop)
+    }
+
+    /// What was told is done. A pause when there is a reason for one.
+    fn note_told(&mut self) -> Result<Option<StepOutcome>, LaneError> {
+        let (told, failure) = self.emitter.take_told();
+        let mut pause = None;
+        for Told { through, records, dead_letters } in told {
+            for (partition, next) in through {
+                if let Some(position) = self.positions.get_mut(&partition) {
+                    position.done = position.done.max(next);
+                }
+            }
+            if self.brake.trips(records, dead_letters) {
+                pause = Some(self.brake_pause());
+            }
+        }
+        match failure {
+            Some(failure) => self.retry_queue(failure).map(Some),
+            None => Ok(pause),
+        }
+    }
+
+    fn brake_pause(&self) -> StepOutcome {
+        let pause = self.options.brake.pause;
+        tracing::error!(
+            lane = self.number,
+            pause_seconds = pause.as_secs(),
+            "too many records are dead letters; the lane pauses. Look at accounts.dead-letter and \
+             stop the producer that writes what is no account"
+        );
+        StepOutcome::Pause(pause)
     }
 
     fn retry_store(&mut self, error: StoreError) -> Result<StepOutcome, LaneError> {
@@ -297,27 +317,4 @@ impl<Q: Queue, S: Store> Lane<Q, S> {
         );
         StepOutcome::Pause(wait)
     }
-
-    fn log(&self, partition: Partition) -> LogPartition {
-        LogPartition { generation: self.options.generation, partition }
-    }
-}
-
-impl Batch {
-    fn drop_partitions(&mut self, partitions: &[Partition]) {
-        self.items.retain(|item| !partitions.contains(&item.received.partition));
-    }
-}
-
-/// Publishes and empties what is acknowledged, so that a retry sends only the rest.
-async fn publish<Q: Queue>(queue: &Q, emission: &mut Emission) -> Result<(), QueueError> {
-    for (topic, records) in
-        [(Topic::DeadLetter, &mut emission.dead_letters), (Topic::Results, &mut emission.results)]
-    {
-        if !records.is_empty() {
-            queue.publish(topic, records.clone()).await?;
-            records.clear();
-        }
-    }
-    Ok(())
 }

@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
-use crate::account::{Offset, Partition, View};
+use crate::account::{Offset, Partition};
 use crate::queue::{Assignment, Consumer, Queue, QueueError, Start};
-use crate::store::{OffsetRange, Store, Wanted};
+use crate::store::{Store, Wanted};
 use crate::telemetry::with_causes;
 
 use super::super::error::LaneError;
@@ -13,14 +13,14 @@ use super::{Lane, Position, StepOutcome};
 
 impl<Q: Queue, S: Store> Lane<Q, S> {
     pub(super) async fn start_partitions(&mut self) -> Result<StepOutcome, LaneError> {
-        let range = |assignment: &Assignment| self.frontier_of(assignment.partition);
+        let range = |assignment: &Assignment| self.persister.frontier_of(assignment.partition);
         let wanted = Wanted { ranges: self.unstarted.iter().map(range).collect(), ..Wanted::default() };
-        let view = match self.store.load(&wanted).await {
+        let view = match self.persister.store.load(&wanted).await {
             Ok(view) => view,
             Err(error) => return self.retry_store(error),
         };
         while let Some(assignment) = self.unstarted.last().copied() {
-            let log = self.log(assignment.partition);
+            let log = self.persister.log(assignment.partition);
             let end = match self.consumer.end_offset(assignment.partition).await {
                 Ok(end) => end,
                 Err(error) => return self.retry_queue(error),
@@ -39,26 +39,12 @@ impl<Q: Queue, S: Store> Lane<Q, S> {
         Ok(StepOutcome::Progress)
     }
 
-    /// What shows the applied frontier of a partition and nothing else.
-    pub(super) fn frontier_of(&self, partition: Partition) -> OffsetRange {
-        OffsetRange { log: self.log(partition), from: Offset(0), to: Offset(0) }
-    }
-
-    /// Partitions whose applied frontier is before what this lane has persisted: the store was
-    /// restored from a backup under it, and what it forgot must be read again before anything else.
-    pub(super) fn set_back(&self, view: &View) -> Vec<Partition> {
-        let is_set_back = |(partition, position): (&Partition, &Position)| {
-            let frontier = view.frontiers.get(&self.log(*partition)).copied();
-            (frontier < position.persisted).then_some(*partition)
-        };
-        self.positions.iter().filter_map(is_set_back).collect()
-    }
-
     /// Sees on its own whether the store was set back: no record may come that would show it.
     pub(super) async fn look_for_frontiers_set_back(&mut self) -> Result<StepOutcome, LaneError> {
-        let ranges = self.positions.keys().map(|partition| self.frontier_of(*partition)).collect();
-        match self.load(&Wanted { ranges, ..Wanted::default() }).await {
-            Ok(view) => match self.set_back(&view) {
+        let frontiers = self.positions.keys().map(|partition| self.persister.frontier_of(*partition));
+        let wanted = Wanted { ranges: frontiers.collect(), ..Wanted::default() };
+        match self.persister.load(&wanted).await {
+            Ok(view) => match self.persister.set_back(&view, &self.positions) {
                 nothing if nothing.is_empty() => Ok(StepOutcome::Idle),
                 partitions => Ok(self.restart(&partitions)),
             },
@@ -66,14 +52,16 @@ impl<Q: Queue, S: Store> Lane<Q, S> {
         }
     }
 
-    /// Drops what is read of partitions and starts them anew, as if they had just been assigned.
+    /// Drops what is read of partitions and starts them anew, as if they had just been assigned. What
+    /// is on its way to be told of them no longer counts as done: the store has lost it.
     pub(super) fn restart(&mut self, partitions: &[Partition]) -> StepOutcome {
         tracing::warn!(
             lane = self.number,
             partitions = partitions.len(),
             "the store was set back, as by a restored backup; reading again from the log what it lost"
         );
-        self.drop_work(partitions);
+        self.drop_waiting(partitions);
+        self.emitter.drop_partitions(partitions);
         for partition in partitions {
             if let Some(Position { assignment, committed, .. }) = self.positions.remove(partition) {
                 self.unstarted.push(Assignment { committed: Some(committed), ..assignment });
@@ -82,17 +70,20 @@ impl<Q: Queue, S: Store> Lane<Q, S> {
         StepOutcome::Progress
     }
 
-    fn drop_work(&mut self, partitions: &[Partition]) {
-        for batch in &mut self.work {
+    fn drop_waiting(&mut self, partitions: &[Partition]) {
+        for batch in &mut self.waiting {
             batch.drop_partitions(partitions);
         }
-        self.work.retain(|batch| !batch.items.is_empty());
+        self.waiting.retain(|batch| !batch.items.is_empty());
     }
 
-    /// Commits what is done of revoked partitions, drops the rest and gives them back.
+    /// Tells what is persisted and commits what is done of revoked partitions, drops the rest and gives
+    /// them back.
     pub(super) async fn give_back(&mut self, partitions: &[Partition]) -> Result<(), LaneError> {
         self.unstarted.retain(|assignment| !partitions.contains(&assignment.partition));
-        self.drop_work(partitions);
+        self.drop_waiting(partitions);
+        self.tell_all().await?;
+        self.emitter.drop_partitions(partitions);
         self.commit().await?;
         self.positions.retain(|partition, _| !partitions.contains(partition));
         self.consumer.release(partitions).await.map_err(LaneError::Queue)

@@ -1,80 +1,97 @@
 //! Load, decide, apply: after it every record of a batch has its persisted outcome, or none has.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::account::{
-    AccountKey, CommunicationNumber, Decided, LogPartition, Offset, Partition, Plan, Submission, View,
-    decide, set_aside,
+    AccountKey, CommunicationNumber, Decided, Generation, LogPartition, Offset, Partition, Plan, Policy,
+    Submission, View, decide, set_aside,
 };
 use crate::queue::{Queue, Received};
 use crate::store::{Applied, OffsetRange, Store, StoreError, Wanted};
-use crate::telemetry::with_causes;
+use crate::telemetry::{Metrics, with_causes};
 
 use super::super::decode::{DeadLetterClass, Item};
 use super::super::emission::Emission;
 use super::super::error::LaneError;
-use super::{Lane, StepOutcome};
+use super::Position;
+use super::batch::{Batch, Untold};
 
 /// What came of trying to persist a batch.
 pub(super) enum Persisted {
-    /// Everything is persisted.
-    Done(Emission),
-    /// One of several records cannot be stored: try smaller parts.
+    /// Everything is persisted, and whoever waits for it is answered.
+    Done(Untold),
+    /// Nothing is: one of several records cannot be stored. Try smaller parts.
     Split,
-    /// Nothing is persisted; this is what the step comes to.
-    NotYet(StepOutcome),
-    /// Nothing is persisted: the store has lost records of these partitions that came before.
+    /// Nothing is: the store has moved on since the batch looked at it. Look again.
+    Stale,
+    /// Nothing is: the store has lost records of these partitions that came before.
     SetBack(Vec<Partition>),
+    /// Nothing is: the store failed.
+    Failed(StoreError),
 }
 
-impl<Q: Queue, S: Store> Lane<Q, S> {
-    /// Load, decide, apply.
-    pub(super) async fn persist(&mut self, items: &[Item]) -> Result<Persisted, LaneError> {
+/// Persists batches, one at a time: each must see what the one before has written.
+pub(super) struct Persister<Q: Queue, S: Store> {
+    pub(super) lane: usize,
+    pub(super) queue: Q,
+    pub(super) store: S,
+    pub(super) policy: Arc<Policy>,
+    pub(super) generation: Generation,
+    pub(super) event_type_prefix: String,
+    pub(super) metrics: Metrics,
+}
+
+impl<Q: Queue, S: Store> Persister<Q, S> {
+    /// Load, decide, apply, answer. `positions` are those of the lane's partitions.
+    pub(super) async fn persist(
+        &self,
+        batch: &Batch,
+        positions: &BTreeMap<Partition, Position>,
+    ) -> Result<Persisted, LaneError> {
+        let items = &batch.items;
         let submissions: Vec<Submission> =
             items.iter().filter_map(|item| item.submission().cloned()).collect();
-        let wanted = self.wanted(items, &submissions);
-        let view = match self.load(&wanted).await {
+        let view = match self.load(&self.wanted(items, &submissions, positions)).await {
             Ok(view) => view,
-            Err(error) => return self.retry_store(error).map(Persisted::NotYet),
+            Err(error) => return Ok(Persisted::Failed(error)),
         };
-        let set_back = self.set_back(&view);
+        let set_back = self.set_back(&view, positions);
         if !set_back.is_empty() {
             return Ok(Persisted::SetBack(set_back));
         }
-        let through = self.through(items);
+        let through: Vec<(LogPartition, Offset)> =
+            batch.through().into_iter().map(|(partition, next)| (self.log(partition), next)).collect();
         let decision = decide(&submissions, &through, &view, &self.policy)?;
         match self.apply(&decision.plan).await {
             Ok(Applied::Done) => {
                 self.count(&decision.decided, items.len() - submissions.len());
-                let prefix = &self.options.event_type_prefix;
-                Ok(Persisted::Done(Emission::of(items, &decision.decided, prefix)?))
+                let emission = Emission::of(items, &decision.decided, &self.event_type_prefix)?;
+                Ok(Persisted::Done(self.answered(batch, emission).await))
             }
-            Ok(Applied::Stale) => {
-                self.metrics.retried("stale");
-                Ok(Persisted::NotYet(StepOutcome::Progress))
-            }
+            Ok(Applied::Stale) => Ok(self.stale()),
             Err(error @ StoreError::Poison { .. }) => {
-                self.isolate(items, &submissions, &view, &error).await
+                Ok(self.isolate(batch, &submissions, &view, &error).await)
             }
-            Err(error) => self.retry_store(error).map(Persisted::NotYet),
+            Err(error) => Ok(Persisted::Failed(error)),
         }
     }
 
     /// Narrows a batch the store cannot hold down to the one record, and puts that aside.
     async fn isolate(
-        &mut self,
-        items: &[Item],
+        &self,
+        batch: &Batch,
         submissions: &[Submission],
         view: &View,
         error: &StoreError,
-    ) -> Result<Persisted, LaneError> {
-        let ([item], [submission]) = (items, submissions) else {
+    ) -> Persisted {
+        let ([item], [submission]) = (&batch.items[..], submissions) else {
             self.metrics.retried("poison");
-            return Ok(Persisted::Split);
+            return Persisted::Split;
         };
         tracing::error!(
-            lane = self.number,
+            lane = self.lane,
             coordinates = %submission.coordinates,
             error = %with_causes(error),
             "a submission cannot be stored and is put aside as a dead letter"
@@ -83,11 +100,39 @@ impl<Q: Queue, S: Store> Lane<Q, S> {
             Ok(Applied::Done) => {
                 let class = DeadLetterClass::NotStorable;
                 self.metrics.dead_letters(class.as_str(), 1);
-                Ok(Persisted::Done(Emission::of_set_aside(item, &error.to_string())))
+                let emission = Emission::of_set_aside(item, &error.to_string());
+                Persisted::Done(self.answered(batch, emission).await)
             }
-            Ok(Applied::Stale) => Ok(Persisted::NotYet(StepOutcome::Progress)),
-            Err(error) => self.retry_store(error).map(Persisted::NotYet),
+            Ok(Applied::Stale) => self.stale(),
+            Err(error) => Persisted::Failed(error),
         }
+    }
+
+    /// Answers whoever waits; what is left to be told is the batch's emission.
+    async fn answered(&self, batch: &Batch, mut emission: Emission) -> Untold {
+        for (address, replies) in emission.replies.drain() {
+            self.queue.reply(address, replies).await;
+        }
+        batch.persisted(emission)
+    }
+
+    fn stale(&self) -> Persisted {
+        self.metrics.retried("stale");
+        Persisted::Stale
+    }
+
+    /// Partitions whose applied frontier is before what their lane has persisted: the store was
+    /// restored from a backup under it, and what it forgot must be read again before anything else.
+    pub(super) fn set_back(
+        &self,
+        view: &View,
+        positions: &BTreeMap<Partition, Position>,
+    ) -> Vec<Partition> {
+        let is_set_back = |(partition, position): (&Partition, &Position)| {
+            let frontier = view.frontiers.get(&self.log(*partition)).copied();
+            (frontier < position.persisted).then_some(*partition)
+        };
+        positions.iter().filter_map(is_set_back).collect()
     }
 
     pub(super) async fn load(&self, wanted: &Wanted) -> Result<View, StoreError> {
@@ -125,7 +170,12 @@ impl<Q: Queue, S: Store> Lane<Q, S> {
         self.metrics.dead_letters(DeadLetterClass::NotAnAccount.as_str(), unreadable as u64);
     }
 
-    fn wanted(&self, items: &[Item], submissions: &[Submission]) -> Wanted {
+    fn wanted(
+        &self,
+        items: &[Item],
+        submissions: &[Submission],
+        positions: &BTreeMap<Partition, Position>,
+    ) -> Wanted {
         let numbers: Vec<CommunicationNumber> = submissions
             .iter()
             .map(|submission| submission.account.communication_number.clone())
@@ -143,17 +193,17 @@ impl<Q: Queue, S: Store> Lane<Q, S> {
             from: *from,
             to: *to,
         });
-        let others = self.positions.keys().filter(|partition| !ranges.contains_key(partition));
+        let others = positions.keys().filter(|partition| !ranges.contains_key(partition));
         let ranges = of_items.chain(others.map(|partition| self.frontier_of(*partition))).collect();
         Wanted { numbers, accounts, ranges }
     }
 
-    /// Per partition, the offset after the last of the items.
-    fn through(&self, items: &[Item]) -> Vec<(LogPartition, Offset)> {
-        let mut through = BTreeMap::new();
-        for item in items {
-            through.insert(self.log(item.received.partition), item.next_offset());
-        }
-        through.into_iter().collect()
+    /// What shows the applied frontier of a partition and nothing else.
+    pub(super) fn frontier_of(&self, partition: Partition) -> OffsetRange {
+        OffsetRange { log: self.log(partition), from: Offset(0), to: Offset(0) }
+    }
+
+    pub(super) fn log(&self, partition: Partition) -> LogPartition {
+        LogPartition { generation: self.generation, partition }
     }
 }

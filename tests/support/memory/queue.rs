@@ -46,7 +46,9 @@ struct State {
     clock_ms: i64,
     next_id: u64,
     outages: u32,
+    publish_points: u32,
     acknowledges_early: bool,
+    appends_backwards: bool,
 }
 
 /// A queue whose records last as long as any handle to it.
@@ -69,7 +71,9 @@ impl MemoryQueue {
             clock_ms: 1_700_000_000_000,
             next_id: 1,
             outages: 0,
+            publish_points: 0,
             acknowledges_early: false,
+            appends_backwards: false,
         };
         Self { state: Arc::new(Mutex::new(state)), changed: Arc::default(), handle: 0 }
     }
@@ -88,6 +92,24 @@ impl MemoryQueue {
     /// of the handle loses them.
     pub fn acknowledge_early(&self) {
         self.lock().acknowledges_early = true;
+    }
+
+    /// Guard off: events that are published together are appended in the opposite order.
+    pub fn append_backwards(&self) {
+        self.lock().appends_backwards = true;
+    }
+
+    /// Publishing takes this many points more before records are appended, and again before they are
+    /// acknowledged.
+    pub fn slow_publishing(&self, points: u32) {
+        self.lock().publish_points = points;
+    }
+
+    async fn publish_delay(&self) {
+        let points = self.lock().publish_points;
+        for _ in 0..points {
+            point().await;
+        }
     }
 
     /// Makes what was acknowledged early durable.
@@ -190,12 +212,16 @@ impl Queue for MemoryQueue {
         1 << 20
     }
 
-    async fn publish(&self, topic: Topic, records: Vec<Record>) -> Result<(), QueueError> {
+    async fn publish(&self, topic: Topic, mut records: Vec<Record>) -> Result<(), QueueError> {
         point().await;
+        self.publish_delay().await;
         let outage = self.unavailable("publish");
         {
             let mut state = self.lock();
             let possibly_persisted = outage.is_err() && state.clock_ms % 2 == 0;
+            if state.appends_backwards && topic == Topic::Results {
+                records.reverse();
+            }
             for record in records {
                 if state.acknowledges_early && topic == Topic::Results {
                     state.unacknowledged.push((self.handle, topic, record));
@@ -205,6 +231,7 @@ impl Queue for MemoryQueue {
             }
         }
         self.changed.notify_waiters();
+        self.publish_delay().await;
         point().await;
         outage
     }
