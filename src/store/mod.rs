@@ -3,6 +3,7 @@
 //! An implementation promises, and the conformance suite checks: a plan is applied whole or not at
 //! all, and only if everything its view showed still holds; what was applied survives the process.
 
+mod decode;
 pub mod postgres;
 pub mod sqlite;
 mod stored;

@@ -6,10 +6,10 @@
 //! bounds them is the server's own timeouts, and a time after which the session is closed.
 
 mod connections;
-mod decode;
 mod error;
 mod examine;
 mod options;
+mod row;
 mod rows;
 mod schema;
 pub mod statements;

@@ -8,10 +8,9 @@ use sqlx::postgres::{PgArguments, PgRow};
 
 use crate::account::{CommunicationNumber, View};
 use crate::store::stored::storable;
-use crate::store::{Applied, PersistedOutcome};
+use crate::store::{Applied, PersistedOutcome, decode};
 
 use super::connections::{End, Running, Work};
-use super::decode;
 use super::rows::{Step, WantedRows};
 use super::statements;
 

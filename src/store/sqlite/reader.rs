@@ -7,10 +7,9 @@ use sqlx::SqlitePool;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use crate::account::{CommunicationNumber, View};
-use crate::store::PersistedOutcome;
 use crate::store::stored::storable;
+use crate::store::{PersistedOutcome, decode};
 
-use super::decode;
 use super::rows::{Rows, WantedRows};
 use super::statements;
 

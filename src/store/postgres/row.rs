@@ -1,0 +1,30 @@
+//! How PostgreSQL's columns hold what every store's do.
+
+use sqlx::Row;
+use sqlx::postgres::PgRow;
+use uuid::Uuid;
+
+use crate::store::decode::{StoredRow, unreadable};
+
+impl StoredRow for PgRow {
+    fn text(&self, column: &'static str) -> Result<&str, sqlx::Error> {
+        self.try_get(column)
+    }
+
+    fn bytes(&self, column: &'static str) -> Result<&[u8], sqlx::Error> {
+        self.try_get(column)
+    }
+
+    fn uuid(&self, column: &'static str) -> Result<Option<Uuid>, sqlx::Error> {
+        self.try_get(column)
+    }
+
+    fn number(&self, column: &'static str) -> Result<u32, sqlx::Error> {
+        let stored: i32 = self.try_get(column)?;
+        u32::try_from(stored).map_err(|_| unreadable(column))
+    }
+
+    fn offset(&self, column: &'static str) -> Result<i64, sqlx::Error> {
+        self.try_get(column)
+    }
+}

@@ -1,0 +1,30 @@
+//! How `SQLite`'s columns hold what every store's do.
+
+use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
+use uuid::Uuid;
+
+use crate::store::decode::{StoredRow, unreadable};
+
+impl StoredRow for SqliteRow {
+    fn text(&self, column: &'static str) -> Result<&str, sqlx::Error> {
+        self.try_get(column)
+    }
+
+    fn bytes(&self, column: &'static str) -> Result<&[u8], sqlx::Error> {
+        self.try_get(column)
+    }
+
+    fn uuid(&self, column: &'static str) -> Result<Option<Uuid>, sqlx::Error> {
+        let stored: Option<&[u8]> = self.try_get(column)?;
+        stored.map(Uuid::from_slice).transpose().map_err(|_| unreadable(column))
+    }
+
+    fn number(&self, column: &'static str) -> Result<u32, sqlx::Error> {
+        self.try_get(column)
+    }
+
+    fn offset(&self, column: &'static str) -> Result<i64, sqlx::Error> {
+        self.try_get(column)
+    }
+}
