@@ -98,6 +98,12 @@ fn a_foreign_producer_that_spreads_an_account_over_partitions_breaks_no_rule() {
     }
 }
 
+#[test]
+fn while_events_wait_for_acknowledgement_the_next_batch_is_persisted_and_no_more() {
+    let one_record_a_batch = Run::new(0, Schedule::default());
+    assert_eq!(one_record_a_batch.held_up(), Ok((2, 0)), "persisted, committed");
+}
+
 /// A guard is switched off: some seed must show it, or the checker proves nothing.
 fn must_be_noticed(schedule: Schedule, expected: &str) {
     let mut others = Vec::new();

@@ -150,6 +150,28 @@ impl Run {
         self.drain()
     }
 
+    /// Lets the lanes work while no event is acknowledged: how many records are persisted then, and how
+    /// many of them are committed. What comes after is as promised.
+    pub fn held_up(mut self) -> Result<(usize, u64), String> {
+        self.drain()?;
+        self.queue.slow_publishing(1_000);
+        self.queue.append(Topic::Submitted, scripted("c", "n0", "CREATE"));
+        for number in 1..9 {
+            self.queue.append(Topic::Submitted, scripted("c", &format!("n{number}"), "UPDATE"));
+        }
+        for _ in 0..500 {
+            (0..LANES).try_for_each(|index| self.poll(index))?;
+        }
+        let persisted = self.store.tables().ledger.len();
+        let committed =
+            self.queue.committed(Topic::Submitted, GROUP).values().map(|offset| offset.0).sum();
+        self.queue.slow_publishing(0);
+        self.drain()?;
+        checker::check(&self.queue, &self.store, self.schedule.feed)?;
+        self.everything_is_committed()?;
+        Ok((persisted, committed))
+    }
+
     fn start(&mut self) -> Process {
         let queue = self.queue.new_handle();
         let consumer = poll_now(queue.subscribe(Topic::Submitted, GROUP)).unwrap();
