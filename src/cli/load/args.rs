@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use reqwest::Url;
 
+use super::client::Wanted;
 use super::mix::{Mix, Share};
 
 /// Sends account batches whose right outcomes are known, and checks every answer.
@@ -57,6 +58,9 @@ pub(crate) struct LoadArgs {
     /// How long the server is asked to wait for outcomes.
     #[arg(long, default_value = "10s", value_parser = humantime::parse_duration)]
     pub(super) wait: Duration,
+    /// Ask the server to answer once a batch is durably queued; outcomes are not waited for.
+    #[arg(long, conflicts_with_all = ["wait", "answers"])]
+    pub(super) respond_async: bool,
     /// How long a batch is tried again without any progress.
     #[arg(long, default_value = "30s", value_parser = humantime::parse_duration)]
     pub(super) patience: Duration,
@@ -78,6 +82,11 @@ pub(crate) enum Output {
 }
 
 impl LoadArgs {
+    /// What the server is asked to answer.
+    pub(super) fn wanted(&self) -> Wanted {
+        if self.respond_async { Wanted::Queued } else { Wanted::Outcomes { wait: self.wait } }
+    }
+
     /// What the items are made of.
     pub(super) fn mix(&self) -> Mix {
         Mix { invalid: self.invalid, repeat: self.repeat, conflict: self.conflict, update: self.update }

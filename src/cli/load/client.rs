@@ -58,10 +58,42 @@ pub(super) enum ClientError {
 pub(super) struct Answer {
     /// Its body.
     pub(super) body: Bytes,
+    /// How many of its items the server had not decided yet.
+    pub(super) pending: u64,
     /// How often the batch was sent again because it was not taken.
     pub(super) retries: u64,
     /// How often it was sent again because outcomes were pending.
     pub(super) resends: u64,
+}
+
+/// What the server is asked to answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// The outcome of every item.
+    Outcomes {
+        /// How long it is asked to wait for them.
+        wait: Duration,
+    },
+    /// That every item is durably queued.
+    Queued,
+}
+
+impl Wanted {
+    /// How long the server waits for outcomes.
+    fn wait(self) -> Duration {
+        match self {
+            Self::Outcomes { wait } => wait,
+            Self::Queued => Duration::ZERO,
+        }
+    }
+
+    /// The value of `Prefer` (RFC 7240).
+    fn preference(self) -> String {
+        match self {
+            Self::Outcomes { wait } => format!("wait={}", wait.as_secs()),
+            Self::Queued => "respond-async".to_owned(),
+        }
+    }
 }
 
 /// How batches are sent.
@@ -71,8 +103,8 @@ pub(super) struct Target {
     pub(super) url: Url,
     /// The bearer token.
     pub(super) token: String,
-    /// How long the server is asked to wait for outcomes.
-    pub(super) wait: Duration,
+    /// What the server is asked to answer.
+    pub(super) wanted: Wanted,
     /// How long a batch is tried without any progress.
     pub(super) patience: Duration,
 }
@@ -82,12 +114,13 @@ pub(super) struct Target {
 pub(super) struct Client {
     http: reqwest::Client,
     endpoint: Url,
+    wanted: Wanted,
     patience: Duration,
 }
 
 /// What one request came to.
 enum Tried {
-    Final(Bytes),
+    Final { body: Bytes, pending: u64 },
     Pending(u64),
     Failed { reason: String, pause: Option<Duration> },
 }
@@ -108,13 +141,13 @@ impl Client {
             .http1_only()
             .no_proxy()
             .tcp_nodelay(true)
-            .timeout(target.wait + ANSWER_TIMEOUT)
+            .timeout(target.wanted.wait() + ANSWER_TIMEOUT)
             .pool_max_idle_per_host(1)
             .pool_idle_timeout(None)
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(|error| unusable("the HTTP client", error.to_string()))?;
-        Ok(Self { http, endpoint, patience: target.patience })
+        Ok(Self { http, endpoint, wanted: target.wanted, patience: target.patience })
     }
 
     /// Sends a batch until its answer is final. Patience counts from the last progress: an answer,
@@ -126,7 +159,9 @@ impl Client {
         let mut pause = FIRST_PAUSE;
         loop {
             let (reason, asked) = match self.try_once(body).await? {
-                Tried::Final(body) => return Ok(Answer { body, retries, resends }),
+                Tried::Final { body, pending } => {
+                    return Ok(Answer { body, pending, retries, resends });
+                }
                 Tried::Pending(pending) => {
                     resends += 1;
                     if pending < fewest_pending {
@@ -162,8 +197,8 @@ impl Client {
         }
         let pending = pending(answer.headers());
         match read_body(answer).await {
-            Ok(_) if pending > 0 => Ok(Tried::Pending(pending)),
-            Ok(body) => Ok(Tried::Final(body)),
+            Ok(_) if pending > 0 && self.wanted != Wanted::Queued => Ok(Tried::Pending(pending)),
+            Ok(body) => Ok(Tried::Final { body, pending }),
             Err(error) => Ok(failed(&error)),
         }
     }
@@ -190,11 +225,11 @@ impl Client {
 fn headers(target: &Target) -> Result<HeaderMap, reqwest::header::InvalidHeaderValue> {
     let mut token = HeaderValue::from_str(&format!("Bearer {}", target.token))?;
     token.set_sensitive(true);
-    let wait = HeaderValue::from_str(&format!("wait={}", target.wait.as_secs()))?;
+    let preference = HeaderValue::from_str(&target.wanted.preference())?;
     Ok(HeaderMap::from_iter([
         (AUTHORIZATION, token),
         (CONTENT_TYPE, HeaderValue::from_static("application/json")),
-        (reqwest::header::HeaderName::from_static("prefer"), wait),
+        (reqwest::header::HeaderName::from_static("prefer"), preference),
     ]))
 }
 
@@ -254,7 +289,7 @@ mod tests {
         Target {
             url,
             token: "t".into(),
-            wait: Duration::from_secs(1),
+            wanted: Wanted::Outcomes { wait: Duration::from_secs(1) },
             patience: Duration::from_secs(20),
         }
     }
@@ -277,6 +312,14 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn an_acknowledgement_is_final_when_no_outcome_is_asked_for() {
+        let script = vec![(503, &[][..]), (200, &[("penstock-pending", "3")])];
+        let target = Target { wanted: Wanted::Queued, ..server(script).await };
+        let answer = send(&target).await.unwrap();
+        assert_eq!((answer.retries, answer.resends, answer.pending), (1, 0, 3));
+    }
+
+    #[tokio::test]
     async fn what_will_not_change_is_not_tried_again() {
         for status in [400, 401, 403, 404, 413] {
             let target = server(vec![(status, &[])]).await;
@@ -293,7 +336,7 @@ mod tests {
         let target = Target {
             url,
             token: "t".into(),
-            wait: Duration::ZERO,
+            wanted: Wanted::Queued,
             patience: Duration::from_millis(100),
         };
         let error = send(&target).await.unwrap_err();
@@ -303,7 +346,8 @@ mod tests {
     #[test]
     fn only_plain_http_is_spoken() {
         let url = "https://localhost".parse().unwrap();
-        let target = Target { url, token: "t".into(), wait: Duration::ZERO, patience: Duration::ZERO };
+        let wanted = Wanted::Queued;
+        let target = Target { url, token: "t".into(), wanted, patience: Duration::ZERO };
         assert!(matches!(Client::new(&target), Err(ClientError::Unusable { what: "--url", .. })));
     }
 }

@@ -117,6 +117,25 @@ pub(super) fn label(verdict: Verdict) -> &'static str {
     }
 }
 
+/// What the answer to an item must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Right {
+    /// The item's outcome.
+    Outcome,
+    /// The item's outcome, or accepted because it is queued and not decided yet.
+    OutcomeOrAccepted,
+}
+
+impl Right {
+    /// What `got` must be.
+    fn expected(self, item: &Item, got: Option<Verdict>) -> Verdict {
+        match (self, got) {
+            (Self::OutcomeOrAccepted, Some(Verdict::Accepted)) => Verdict::Accepted,
+            (Self::OutcomeOrAccepted | Self::Outcome, _) => item.expected,
+        }
+    }
+}
+
 /// How often an outcome was expected and answered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Count {
@@ -138,33 +157,47 @@ pub(super) struct Checked {
 
 impl Checked {
     /// Compares the final answer to a batch with its items.
-    pub(super) fn check(&mut self, batch: u64, items: &[Item], business_unit: &str, answer: &[u8]) {
-        for item in items {
-            self.count(item.expected).expected += 1;
-            self.repeated += u64::from(item.repeated);
-        }
-        let Ok(answer) = serde_json::from_slice::<BatchAnswer<'_>>(answer) else {
-            return self.differ(batch, None, Wrong::Unreadable);
-        };
-        if answer.results.len() != items.len() {
-            let wrong = Wrong::Count { expected: items.len(), got: answer.results.len() };
-            self.differ(batch, None, wrong);
-        }
+    pub(super) fn check(
+        &mut self,
+        batch: u64,
+        items: &[Item],
+        business_unit: &str,
+        right: Right,
+        answer: &[u8],
+    ) {
+        let results = self.results(batch, items.len(), answer);
         let mut account = Vec::new();
-        for (position, (item, result)) in items.iter().zip(&answer.results).enumerate() {
+        for (position, item) in items.iter().enumerate() {
+            let result = results.get(position);
+            let got = result.and_then(ItemAnswer::verdict);
+            let expected = right.expected(item, got);
+            self.repeated += u64::from(item.repeated);
+            self.count(expected).expected += 1;
+            let Some(result) = result else { continue };
             account.clear();
             write_account(&mut account, item.account);
             if let Some(field) = foreign(item, &account, business_unit, result) {
                 self.differ(batch, Some(position), Wrong::Identity { field });
             }
-            let got = result.verdict();
             if let Some(verdict) = got {
                 self.count(verdict).answered += 1;
             }
-            if got != Some(item.expected) {
-                self.differ(batch, Some(position), Wrong::Outcome { expected: item.expected, got });
+            if got != Some(expected) {
+                self.differ(batch, Some(position), Wrong::Outcome { expected, got });
             }
         }
+    }
+
+    /// The results of an answer; none when it cannot be read.
+    fn results<'a>(&mut self, batch: u64, items: usize, answer: &'a [u8]) -> Vec<ItemAnswer<'a>> {
+        let Ok(BatchAnswer { results }) = serde_json::from_slice(answer) else {
+            self.differ(batch, None, Wrong::Unreadable);
+            return Vec::new();
+        };
+        if results.len() != items {
+            self.differ(batch, None, Wrong::Count { expected: items, got: results.len() });
+        }
+        results
     }
 
     /// Adds what another connection has found.
@@ -275,7 +308,7 @@ mod tests {
 
     fn check(items: &[Item], answer: &serde_json::Value) -> Checked {
         let mut checked = Checked::default();
-        checked.check(4, items, "retail", answer.to_string().as_bytes());
+        checked.check(4, items, "retail", Right::Outcome, answer.to_string().as_bytes());
         checked
     }
 
@@ -286,6 +319,25 @@ mod tests {
         assert_eq!(checked.differences(), 0, "{:?}", checked.shown());
         assert!(checked.counts().iter().all(|(_, count)| count.expected == count.answered));
         assert_eq!(checked.counts().iter().map(|(_, count)| count.expected).sum::<u64>(), 20);
+    }
+
+    #[test]
+    fn an_item_that_is_only_queued_is_answered_as_accepted() {
+        let items = items();
+        let place = items.iter().position(|item| item.expected != Verdict::Accepted).unwrap();
+        let with = |result_type: &str, code: Option<&str>| {
+            let mut answer = answer(&items);
+            answer["results"][place]["resultType"] = result_type.into();
+            answer["results"][place]["errorCode"] = code.into();
+            let mut checked = Checked::default();
+            let answer = answer.to_string();
+            checked.check(4, &items, "retail", Right::OutcomeOrAccepted, answer.as_bytes());
+            checked.differences()
+        };
+        let Verdict::Rejected(code) = items[place].expected else { panic!("it is rejected") };
+        assert_eq!(with(REQUEST_ACCEPTED, None), 0);
+        assert_eq!(with(REQUEST_REJECTED, Some(code.code())), 0);
+        assert_eq!(with(REQUEST_REJECTED, Some("O005")), 1);
     }
 
     #[test]
@@ -321,7 +373,7 @@ mod tests {
     #[test]
     fn an_answer_that_is_no_json_is_one_difference() {
         let mut checked = Checked::default();
-        checked.check(0, &items(), "retail", b"<html>");
+        checked.check(0, &items(), "retail", Right::Outcome, b"<html>");
         assert_eq!(checked.differences(), 1);
     }
 }

@@ -81,7 +81,7 @@ fn plan(args: &LoadArgs, seed: u64) -> anyhow::Result<Plan> {
         target: Target {
             url: args.url.clone(),
             token: args.token.clone(),
-            wait: args.wait,
+            wanted: args.wanted(),
             patience: args.patience,
         },
     })

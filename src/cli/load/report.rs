@@ -27,6 +27,8 @@ pub(super) struct Report {
     batches_per_second: f64,
     /// Time from when a batch was due to its final answer.
     latency_ms: Latency,
+    /// Items that were acknowledged before their outcome was known; only when none was asked for.
+    pending: u64,
     /// Batches sent again because they were not taken (connection lost, 5xx).
     retries: u64,
     /// Batches sent again because outcomes were pending.
@@ -83,6 +85,7 @@ impl Report {
                 p99: quantile(0.99),
                 max: tally.latency_us.max() as f64 / 1_000.0,
             },
+            pending: tally.pending,
             retries: tally.retries,
             resends: tally.resends,
             repeated: tally.checked.repeated(),
@@ -127,6 +130,9 @@ impl Report {
         row("latency max", format!("{:.1} ms", self.latency_ms.max));
         row("retries", self.retries.to_string());
         row("sent again while pending", self.resends.to_string());
+        if self.pending > 0 {
+            row("queued, not decided yet", self.pending.to_string());
+        }
         row("seed", self.seed.to_string());
         align_right(&mut table, 1..=1);
         table

@@ -13,8 +13,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::answers::Answers;
 use super::body::write_batch;
-use super::client::{Client, ClientError, Target};
-use super::expected::Checked;
+use super::client::{Client, ClientError, Target, Wanted};
+use super::expected::{Checked, Right};
 use super::feed::Feed;
 use super::pace::Pace;
 
@@ -47,6 +47,8 @@ pub(super) struct Tally {
     pub(super) items: u64,
     /// Batches answered.
     pub(super) batches: u64,
+    /// Items whose final answer came before their outcome.
+    pub(super) pending: u64,
     /// Batches sent again because they were not taken.
     pub(super) retries: u64,
     /// Batches sent again because outcomes were pending.
@@ -62,6 +64,7 @@ impl Tally {
             latency_us,
             items: 0,
             batches: 0,
+            pending: 0,
             retries: 0,
             resends: 0,
         })
@@ -73,6 +76,7 @@ impl Tally {
         let _ = self.latency_us.add(&other.latency_us);
         self.items += other.items;
         self.batches += other.batches;
+        self.pending += other.pending;
         self.retries += other.retries;
         self.resends += other.resends;
     }
@@ -187,9 +191,14 @@ impl Connection {
         let tally = &mut self.tally;
         let latency_us = u64::try_from(due.elapsed().as_micros()).unwrap_or(u64::MAX);
         tally.latency_us.saturating_record(latency_us);
-        tally.checked.check(batch, &items, feed.business_unit(), &answer.body);
+        let right = match self.plan.target.wanted {
+            Wanted::Outcomes { .. } => Right::Outcome,
+            Wanted::Queued => Right::OutcomeOrAccepted,
+        };
+        tally.checked.check(batch, &items, feed.business_unit(), right, &answer.body);
         tally.items += items.len() as u64;
         tally.batches += 1;
+        tally.pending += answer.pending;
         tally.retries += answer.retries;
         tally.resends += answer.resends;
         self.progress.inc(items.len() as u64);
