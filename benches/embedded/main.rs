@@ -12,12 +12,13 @@
 
 mod bare;
 mod pipeline;
-
-use std::io::Write;
-use std::path::Path;
+#[path = "../support/mod.rs"]
+mod support;
 
 use clap::Parser;
 use serde::Serialize;
+
+use support::{median, say, write_result};
 
 #[derive(Debug, Parser)]
 struct Args {
@@ -63,8 +64,8 @@ fn main() {
         let data = folder.path().join(format!("penstock-{repeat}"));
         let run = pipeline::run(&data, &args);
         peak_resident_mib = peak_resident_mib.max(run.peak_resident_mib);
-        latency_p99_ms.push(run.latency_p99_ms);
-        penstock.push(run.items_per_second);
+        latency_p99_ms.push(run.loaded.latency_p99_ms);
+        penstock.push(run.loaded.items_per_second);
         let copy = folder.path().join(format!("bare-{repeat}"));
         bare.push(bare::run(&data, &copy, args.batch_size));
         say(&format!(
@@ -90,23 +91,5 @@ fn main() {
         peak_resident_mib,
         latency_p99_ms: median(&latency_p99_ms),
     };
-    let json = serde_json::to_string_pretty(&result).unwrap();
-    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("embedded.json");
-    std::fs::write(file, &json).unwrap();
-    say(&json);
-}
-
-fn say(text: &str) {
-    std::io::stdout().write_all(format!("{text}\n").as_bytes()).unwrap();
-}
-
-fn median(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let middle = sorted.len() / 2;
-    match sorted.len() {
-        0 => f64::NAN,
-        odd if odd % 2 == 1 => sorted[middle],
-        _ => f64::midpoint(sorted[middle - 1], sorted[middle]),
-    }
+    say(&write_result("embedded", &result));
 }

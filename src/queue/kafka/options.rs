@@ -234,8 +234,8 @@ impl KafkaQueueOptions {
         self.client()
     }
 
-    /// A producer of what must not be lost.
-    pub(super) fn durable_producer(&self) -> Result<ClientConfig, KafkaOpenError> {
+    /// The client settings of a producer of what must not be lost.
+    pub fn durable_producer(&self) -> Result<ClientConfig, KafkaOpenError> {
         let mut config = self.client()?;
         // The bound is kept by what is admitted; the client's own only has to be out of the way.
         let buffer_kib = (self.max_pending_bytes + self.max_record_bytes) / 1024 * 2 + 1024;

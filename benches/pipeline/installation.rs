@@ -1,0 +1,118 @@
+//! penstock on the servers of a run, as an operator installs it: a database and topics of its own,
+//! and each role as a process.
+
+use std::fmt::Write;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use sha2::{Digest, Sha256};
+use sqlx::ConnectOptions;
+use sqlx::postgres::PgConnectOptions;
+
+use crate::servers::Servers;
+use crate::support::process::{Role, command, run};
+use crate::topic::{PARTITIONS, Topic};
+
+/// What the load shows at the door.
+pub(crate) const TOKEN: &str = "benchmark";
+
+/// One installation.
+pub(crate) struct Installation {
+    name: String,
+    folder: PathBuf,
+    config: PathBuf,
+    database: PgConnectOptions,
+    brokers: String,
+}
+
+impl Installation {
+    /// Makes database, configuration, schema and topics; `name` is a word of its own.
+    pub(crate) async fn create(servers: &Servers, folder: &Path, name: &str) -> Self {
+        let database = servers.create_database(name).await;
+        let folder = folder.join(name);
+        fs::create_dir(&folder).unwrap();
+        let config = folder.join("penstock.toml");
+        fs::write(&config, settings(name, servers.brokers(), &database)).unwrap();
+        let installation = Self {
+            name: name.to_owned(),
+            folder,
+            config,
+            database,
+            brokers: servers.brokers().to_owned(),
+        };
+        run(&mut installation.command(&["migrate"]));
+        run(&mut installation.command(&["topics", "apply"]));
+        installation
+    }
+
+    /// Starts an intake.
+    pub(crate) fn intake(&self) -> Role {
+        self.role("intake", &["url", "admin"])
+    }
+
+    /// Starts a worker.
+    pub(crate) fn worker(&self) -> Role {
+        self.role("worker", &["admin"])
+    }
+
+    fn role(&self, role: &str, words: &[&str]) -> Role {
+        let log =
+            File::options().create(true).append(true).open(self.folder.join(format!("{role}.log")));
+        let mut command = self.command(&[role]);
+        command.stderr(Stdio::from(log.unwrap()));
+        Role::start(command, words)
+    }
+
+    fn command(&self, words: &[&str]) -> Command {
+        let mut command = command(words);
+        command.arg("--config").arg(&self.config);
+        command
+    }
+
+    /// One of its topics.
+    pub(crate) fn topic(&self, name: &str) -> Topic {
+        Topic::new(&self.brokers, &format!("{}.{name}", self.name))
+    }
+
+    /// Its database.
+    pub(crate) fn database(&self) -> &PgConnectOptions {
+        &self.database
+    }
+
+    /// Removes its database. Its topics go with the broker.
+    pub(crate) async fn remove(self, servers: &Servers) {
+        servers.drop_database(&self.name).await;
+    }
+}
+
+/// The defaults, but for names and addresses.
+fn settings(name: &str, brokers: &str, database: &PgConnectOptions) -> String {
+    let mut digest = String::new();
+    for byte in Sha256::digest(TOKEN) {
+        write!(digest, "{byte:02x}").unwrap();
+    }
+    let database = database.to_url_lossy();
+    format!(
+        r#"[queue]
+kind = "kafka"
+[queue.kafka]
+brokers = "{brokers}"
+topic_prefix = "{name}."
+partitions = {PARTITIONS}
+[queue.kafka.topics]
+replication_factor = 1
+min_insync_replicas = 1
+[store]
+kind = "postgres"
+[store.postgres]
+url = "{database}"
+[intake]
+listen = "127.0.0.1:0"
+[admin]
+listen = "127.0.0.1:0"
+[auth]
+tokens = [{{ name = "benchmark", sha256 = "{digest}" }}]
+"#
+    )
+}
