@@ -194,7 +194,8 @@ start() {
     require_java
     fetch_libs
     mkdir -p "$dir"
-    [[ -e "$dir/cluster" ]] || head -c 16 /dev/urandom | base64 | tr '+/' '-_' | tr -d '=' >"$dir/cluster"
+    # Letters and digits only: an id that begins with a dash would be taken for an option.
+    [[ -e "$dir/cluster" ]] || head -c 16 /dev/urandom | base64 | tr '+/' 'Aa' | tr -d '=' >"$dir/cluster"
     cluster="$(cat "$dir/cluster")"
     printf '%s %s\n' "$nodes" "$port" >"$dir/shape"
     for ((node = 1; node <= nodes; node++)); do
