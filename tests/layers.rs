@@ -29,6 +29,7 @@ const LAYERS: &[Layer] = &[
     layer("settings", &["account"]),
     layer("sqlite", &["telemetry"]),
     layer("queue::sqlite", &["account", "events", "queue", "sqlite", "telemetry"]),
+    layer("store::decode", &["account", "store"]),
     layer("store::postgres", &["account", "events", "store", "telemetry"]),
     layer("queue::kafka", &["account", "events", "queue", "telemetry"]),
     layer("store::sqlite", &["account", "events", "store", "sqlite", "telemetry"]),
@@ -64,7 +65,7 @@ const IO_CRATES: &[(&str, &[&str])] = &[
     ("axum", &["intake", "telemetry", "cli"]),
     ("hyper", &["intake", "telemetry", "cli"]),
     ("reqwest", &["cli"]),
-    ("sqlx", &["sqlite", "queue::sqlite", "store::postgres", "store::sqlite", "cli"]),
+    ("sqlx", &["sqlite", "queue::sqlite", "store::decode", "store::postgres", "store::sqlite", "cli"]),
     ("rdkafka", &["queue::kafka"]),
     (
         "tokio",

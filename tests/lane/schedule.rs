@@ -167,7 +167,7 @@ impl Run {
             self.queue.committed(Topic::Submitted, GROUP).values().map(|offset| offset.0).sum();
         self.queue.slow_publishing(0);
         self.drain()?;
-        checker::check(&self.queue, &self.store, self.schedule.feed)?;
+        facts::check(&self.queue, &self.store, self.schedule.feed)?;
         self.everything_is_committed()?;
         Ok((persisted, committed))
     }
