@@ -18,7 +18,7 @@ pub enum Exit {
     Differences = 3,
     /// The configuration is wrong.
     Configuration = 4,
-    /// Something it needs cannot be had: an address, the data directory, a server.
+    /// Something it needs cannot be had or is not as it must be: an address, the data directory, a server.
     Unavailable = 5,
 }
 
@@ -30,7 +30,10 @@ impl Exit {
         (Self::Usage, "the command line is wrong"),
         (Self::Differences, "the check ran and found differences"),
         (Self::Configuration, "the configuration is wrong"),
-        (Self::Unavailable, "an address, the data directory or a server it needs cannot be had"),
+        (
+            Self::Unavailable,
+            "an address, the data directory or a server it needs cannot be had, or is not as it must be",
+        ),
     ];
 
     /// The code that fits an error.

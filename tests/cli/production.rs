@@ -9,6 +9,7 @@ use tempfile::TempDir;
 
 use crate::contract::Contract;
 use crate::process::{DEADLINE, Dev, example_batch, penstock, text};
+use crate::readme::production_commands;
 use crate::servers::kafka::{TopicPrefix, brokers};
 use crate::servers::postgres::Database;
 
@@ -103,6 +104,37 @@ async fn the_contract_holds_on_kafka_and_postgresql() {
     assert!(metrics.contains("penstock_worker_outcomes_total{code=\"accepted\"}"), "{metrics}");
     intake.stop().await;
     worker.stop().await;
+}
+
+#[tokio::test]
+async fn the_commands_of_the_readme_set_an_installation_up() {
+    let installation = Installation::new().await;
+    let mut processes = Vec::new();
+    for command in production_commands() {
+        let words: Vec<&str> = command.trim_end_matches(" &").split_whitespace().collect();
+        assert_eq!(words[0], "penstock");
+        let config = words.iter().position(|word| *word == "--config").unwrap();
+        assert_eq!(words[config + 1], "deploy/local/penstock.toml");
+        let arguments = &words[1..config];
+        if command.ends_with('&') {
+            processes.push(installation.start(arguments[0]).await);
+            continue;
+        }
+        let output = installation.run(arguments).await;
+        let expected = if arguments == ["topics", "plan"] { 3 } else { 0 };
+        assert_eq!(output.status.code(), Some(expected), "{command}: {}", text(&output.stderr));
+    }
+    let intake = processes.pop().unwrap();
+    assert_eq!(intake.send(example_batch()).await.1["results"][1]["errorCode"], "O005");
+    intake.stop().await;
+    processes.pop().unwrap().stop().await;
+}
+
+#[tokio::test]
+async fn the_local_configuration_is_usable() {
+    let output =
+        crate::process::run(&["config", "check", "--config", "deploy/local/penstock.toml"]).await;
+    assert!(output.status.success(), "{}", text(&output.stderr));
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::process::Output;
 
 use penstock::account::RejectionCode;
+use penstock::cli::Exit;
 use serde_json::Value;
 use tokio::process::Command;
 
@@ -25,6 +26,7 @@ fn shown() -> Vec<Shown> {
     README
         .split("<!-- tested")
         .skip(1)
+        .filter(|part| !part.starts_with(": production"))
         .map(|part| {
             let (mark, rest) = part.split_once("-->").unwrap();
             let command = block(rest, "```sh\n").expect("a command follows the mark");
@@ -33,6 +35,13 @@ fn shown() -> Vec<Shown> {
             Shown { command: command.to_owned(), refused_with, output }
         })
         .collect()
+}
+
+/// The commands that set the production pair up, one a line.
+#[cfg(feature = "production-tests")]
+pub(crate) fn production_commands() -> Vec<&'static str> {
+    let (_, rest) = README.split_once("<!-- tested: production -->").unwrap();
+    block(rest, "```sh\n").unwrap().lines().map(|line| line.split(" #").next().unwrap().trim()).collect()
 }
 
 /// The first block that `fence` opens.
@@ -100,6 +109,14 @@ async fn the_commands_do_what_the_readme_says() {
 fn the_first_command_starts_dev() {
     let first = block(README, "```sh\n").unwrap();
     assert_eq!(first.trim(), "cargo run --release -- dev");
+}
+
+#[test]
+fn the_table_of_exit_codes_is_the_one_help_prints() {
+    for (exit, meaning) in Exit::ALL {
+        let row = format!("| {} | {meaning}", exit as u8);
+        assert!(README.lines().any(|line| line.starts_with(&row)), "no row {row}");
+    }
 }
 
 #[test]
