@@ -17,5 +17,7 @@ mod readme;
 #[path = "../support/servers/mod.rs"]
 mod servers;
 
+#[path = "../support/binary.rs"]
+mod binary;
 #[path = "../support/checker/mod.rs"]
 mod checker;

@@ -8,29 +8,15 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
+use crate::binary::field;
+pub(crate) use crate::binary::{penstock, text};
+
 /// Longest wait for anything; only a failing test waits so long.
 pub(crate) const DEADLINE: Duration = Duration::from_mins(1);
-
-/// The binary, without settings of whoever runs the tests.
-pub(crate) fn penstock(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_penstock"));
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("PENSTOCK_") {
-            command.env_remove(name);
-        }
-    }
-    command.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
-    command
-}
 
 /// Runs a command to its end.
 pub(crate) async fn run(arguments: &[&str]) -> Output {
     tokio::time::timeout(DEADLINE, penstock(arguments).output()).await.unwrap().unwrap()
-}
-
-/// A text of a process's output.
-pub(crate) fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
 }
 
 /// A running `penstock dev`, or another command that serves, on free ports.
@@ -135,13 +121,6 @@ impl Dev {
         let response = reqwest::get(url).await.unwrap();
         (response.status().as_u16(), response.text().await.unwrap())
     }
-}
-
-/// The first word after `name` at the start of a line of the banner.
-fn field(banner: &str, name: &str) -> Option<String> {
-    let mut lines = banner.lines().map(str::split_whitespace);
-    let mut words = lines.find_map(|mut words| (words.next() == Some(name)).then_some(words))?;
-    words.next().map(str::to_owned)
 }
 
 /// The published example.

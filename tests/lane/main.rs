@@ -11,6 +11,8 @@ mod schedule;
 mod checker;
 #[path = "../support/memory/mod.rs"]
 mod memory;
+#[path = "../support/random.rs"]
+mod random;
 
 use bytes::Bytes;
 use checker::{Answered, Event, Facts, Order, World};

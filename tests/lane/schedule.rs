@@ -14,9 +14,10 @@ use penstock::worker::{Backoff, BrakeOptions, Lane, LaneError, LaneOptions, Step
 
 use crate::checker::Facts;
 use crate::facts;
-use crate::feed::{Feed, Random, record, scripted};
+use crate::feed::{Feed, record, scripted};
 use crate::memory::queue::{MemberId, MemoryQueue};
 use crate::memory::store::{Guard, MemoryStore, Tables};
+use crate::random::Random;
 
 const GROUP: &str = "workers";
 const PARTITIONS: u32 = 3;
