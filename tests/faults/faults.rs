@@ -9,7 +9,7 @@ use serde_json::json;
 use sqlx::{Connection, Executor};
 use tokio::time::sleep;
 
-use crate::installation::{Installation, LOCK_TIMEOUT, Proxied, SESSION_TIMEOUT};
+use crate::installation::{Installation, LOCK_TIMEOUT, Proxied};
 use crate::process::{TOKEN, wait_until};
 use crate::proxy::Toxic;
 use crate::random::Random;
@@ -17,8 +17,6 @@ use crate::servers::run;
 
 /// How long something is broken when no timeout says how long it must be.
 const OUTAGE: Duration = Duration::from_secs(3);
-/// Longer than session and poll timeouts: what is paused so long has lost its partitions.
-const LONG_PAUSE: Duration = Duration::from_secs(SESSION_TIMEOUT.as_secs() + 4);
 /// Longest wait for things to go on as before while something is still broken.
 const PATIENCE: Duration = Duration::from_mins(2);
 
@@ -27,6 +25,8 @@ const PATIENCE: Duration = Duration::from_mins(2);
 pub struct Extent {
     /// Submissions between a base backup and its restoration.
     pub submissions_since_backup: usize,
+    /// How long a process is paused: beyond the session timeout, or beyond the poll timeout too.
+    pub pause: Duration,
     /// Faults of the random mix.
     pub mixed_faults: usize,
     /// Of the random choices.
@@ -101,9 +101,9 @@ async fn intake_killed(installation: &mut Installation<'_>, _: Extent) -> anyhow
     intake.start().await
 }
 
-async fn intake_paused(installation: &mut Installation<'_>, _: Extent) -> anyhow::Result<()> {
+async fn intake_paused(installation: &mut Installation<'_>, extent: Extent) -> anyhow::Result<()> {
     installation.intakes[0].signal("STOP").await?;
-    sleep(LONG_PAUSE).await;
+    sleep(extent.pause).await;
     installation.intakes[0].signal("CONT").await
 }
 
@@ -114,9 +114,9 @@ async fn worker_killed(installation: &mut Installation<'_>, _: Extent) -> anyhow
     installation.workers[0].start().await
 }
 
-async fn worker_paused(installation: &mut Installation<'_>, _: Extent) -> anyhow::Result<()> {
+async fn worker_paused(installation: &mut Installation<'_>, extent: Extent) -> anyhow::Result<()> {
     installation.workers[0].signal("STOP").await?;
-    sleep(LONG_PAUSE).await;
+    sleep(extent.pause).await;
     installation.workers[0].signal("CONT").await
 }
 
@@ -139,9 +139,9 @@ async fn kill_node(installation: &mut Installation<'_>, node: u16) -> anyhow::Re
     installation.servers.start_kafka().await
 }
 
-async fn broker_paused(installation: &mut Installation<'_>, _: Extent) -> anyhow::Result<()> {
+async fn broker_paused(installation: &mut Installation<'_>, extent: Extent) -> anyhow::Result<()> {
     installation.servers.signal_kafka(2, "STOP").await?;
-    sleep(LONG_PAUSE).await;
+    sleep(extent.pause).await;
     installation.servers.signal_kafka(2, "CONT").await
 }
 

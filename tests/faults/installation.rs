@@ -25,6 +25,8 @@ pub const PARTITIONS: u32 = 6;
 pub const GROUP: &str = "penstock-worker";
 /// How long a silent worker keeps its partitions.
 pub const SESSION_TIMEOUT: Duration = Duration::from_secs(9);
+/// How long the client of a worker may go without polling.
+pub const POLL_TIMEOUT: Duration = Duration::from_secs(45);
 /// Longest a statement works or waits for a lock, as set below.
 pub const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 /// Within which everything that was accepted must have its outcome once a fault is over.
@@ -197,7 +199,7 @@ impl<'a> Installation<'a> {
              [auth]\ntokens = [{{ name = \"faults\", sha256 = \"{digest}\" }}]\n\
              [telemetry]\nlog_format = \"json\"\n",
             prefix = self.prefix,
-            poll_timeout_ms = SESSION_TIMEOUT.as_millis(),
+            poll_timeout_ms = POLL_TIMEOUT.as_millis(),
         );
         let file = self.directory.path().join(format!("{kind}-{index}.toml"));
         std::fs::write(&file, config)?;

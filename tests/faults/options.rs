@@ -1,14 +1,19 @@
 //! What is to be run.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use uuid::Uuid;
 
 use crate::faults::Extent;
+use crate::installation::{POLL_TIMEOUT, SESSION_TIMEOUT};
 use crate::servers::Ports;
 
 /// First of the ports that are used, unless another is asked for.
 const FIRST_PORT: u16 = 26_000;
+
+/// How much longer than a timeout a pause lasts.
+const BEYOND: Duration = Duration::from_secs(4);
 
 /// The command line.
 pub struct Options {
@@ -32,7 +37,12 @@ impl Options {
     /// Reads the command line; an error is what to say.
     pub fn parse(arguments: &[String]) -> Result<Self, String> {
         let mut options = Self {
-            extent: Extent { submissions_since_backup: 3_000, mixed_faults: 8, seed: new_seed() },
+            extent: Extent {
+                submissions_since_backup: 3_000,
+                pause: SESSION_TIMEOUT + BEYOND,
+                mixed_faults: 8,
+                seed: new_seed(),
+            },
             names: Vec::new(),
             is_list: false,
             ports: Ports(FIRST_PORT),
@@ -46,6 +56,7 @@ impl Options {
             match argument.as_str() {
                 "--long" => {
                     options.extent.submissions_since_backup = 100_000;
+                    options.extent.pause = POLL_TIMEOUT + BEYOND;
                     options.extent.mixed_faults = 150;
                     options.items_per_second = options.items_per_second.max(500);
                 }
