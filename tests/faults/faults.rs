@@ -17,6 +17,8 @@ use crate::servers::run;
 
 /// How long something is broken when no timeout says how long it must be.
 const OUTAGE: Duration = Duration::from_secs(3);
+/// SQLSTATE of a full disk.
+const DISK_FULL: &str = "53100";
 /// Longest wait for things to go on as before while something is still broken.
 const PATIENCE: Duration = Duration::from_mins(2);
 
@@ -220,11 +222,9 @@ async fn disk_full(installation: &mut Installation<'_>, _: Extent) -> anyhow::Re
     // Takes what is left, and ends with an error when there is no more.
     let fill = format!("head -c 1G /dev/zero >{} 2>/dev/null || true", filler.display());
     run(tokio::process::Command::new("sh").args(["-c", &fill])).await?;
-    let before = installation.database.frontiers().await?;
-    wait_until("nothing more can be stored", PATIENCE, async || {
-        let first = installation.database.frontiers().await?;
-        sleep(OUTAGE).await;
-        Ok(first == installation.database.frontiers().await? && first != before)
+    wait_until("every worker meets a full disk", PATIENCE, async || {
+        installation.check()?;
+        Ok(installation.workers.iter().all(|worker| worker.has_logged(DISK_FULL)))
     })
     .await?;
     Ok(std::fs::remove_file(filler)?)

@@ -311,6 +311,13 @@ impl<'a> Installation<'a> {
             .context("dropping the database")
     }
 
+    /// Ends at once whatever still runs, and drops what was made.
+    pub async fn abandon(self) -> anyhow::Result<()> {
+        let Self { servers, database, intakes, workers, loads, .. } = self;
+        drop((intakes, workers, loads));
+        database.drop_from(&servers.database("postgres")).await
+    }
+
     /// What the processes said, for whoever looks for the cause of a failure.
     pub fn keep_logs(&self, to: &Path) -> anyhow::Result<()> {
         std::fs::create_dir_all(to)?;

@@ -117,6 +117,11 @@ impl Role {
         self.peak_rss_bytes = self.peak_rss_bytes.max(kib * 1024);
     }
 
+    /// Whether its log has this in it.
+    pub fn has_logged(&self, text: &str) -> bool {
+        std::fs::read_to_string(&self.log).unwrap_or_default().contains(text)
+    }
+
     fn last_log_lines(&self) -> String {
         let log = std::fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<&str> = log.lines().rev().take(8).collect();

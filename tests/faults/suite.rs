@@ -147,24 +147,27 @@ impl<'o> Suite<'o> {
             setup.feed.conflict = "0%";
         }
         let small = if fault.tablespace == "pg_default" { None } else { Some(self.small().await?) };
-        let begun = Instant::now();
         let mut installation = Installation::new(&self.servers, setup).await?;
-        let played = self.play(fault, &mut installation).await;
-        let logs = self.options.logs.join(fault.name.replace([' ', ':', '/'], "-"));
-        let (recovered, summary) = match played {
-            Ok(played) => played,
-            Err(error) => {
-                installation.keep_logs(&logs)?;
-                self.heal().await.context("putting things right again")?;
-                return Err(error.context(format!("logs are in {}", logs.display())));
-            }
+        let played = self.guarded(self.play(fault, &mut installation)).await;
+        let cleaned = match &played {
+            Ok(_) => installation.clean_up().await,
+            Err(_) => self.abandon(fault.name, installation).await,
         };
-        installation.clean_up().await?;
         if let Some(small) = small {
             small.remove(&self.servers).await?;
         }
-        say(&format!("{} took {:.0} s", fault.name, begun.elapsed().as_secs_f64()));
+        let (recovered, summary) = played?;
+        cleaned?;
         Ok(row(fault.name, recovered, &summary))
+    }
+
+    /// Keeps the logs of what failed, and puts right again what it has left broken.
+    async fn abandon(&self, name: &str, installation: Installation<'_>) -> anyhow::Result<()> {
+        let logs = self.options.logs.join(name.replace([' ', ':', '/'], "-"));
+        installation.keep_logs(&logs)?;
+        say(&format!("{name}: logs are in {}", logs.display()));
+        self.heal().await?;
+        installation.abandon().await
     }
 
     async fn play(
@@ -172,14 +175,25 @@ impl<'o> Suite<'o> {
         fault: &Fault,
         installation: &mut Installation<'_>,
     ) -> anyhow::Result<(Duration, Summary)> {
+        let begun = Instant::now();
         installation.start().await.context("starting")?;
+        let started = begun.elapsed();
         (fault.run)(installation, self.options.extent).await.context("breaking")?;
+        let (broken, begun) = (begun.elapsed() - started, Instant::now());
         let recovered = installation.progressed(RECOVERY_DEADLINE).await.context("recovering")?;
         if fault.has_conflicts {
             // A store that was set back is behind the committed offsets until it has caught up.
             installation.check_commits().await.context("promise 5 under load")?;
         }
-        Ok((recovered, installation.finish().await.context("at rest")?))
+        let summary = installation.finish().await.context("at rest")?;
+        say(&format!(
+            "{}: {:.0} s to start, {:.0} s of fault, {:.0} s to recover and be checked",
+            fault.name,
+            started.as_secs_f64(),
+            broken.as_secs_f64(),
+            begun.elapsed().as_secs_f64()
+        ));
+        Ok((recovered, summary))
     }
 
     /// Whatever a fault that failed has left broken.
