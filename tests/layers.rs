@@ -33,8 +33,8 @@ const LAYERS: &[Layer] = &[
     layer("store::postgres", &["account", "events", "store", "store::decode", "telemetry"]),
     layer("queue::kafka", &["account", "events", "queue", "telemetry"]),
     layer("store::sqlite", &["account", "events", "store", "store::decode", "sqlite", "telemetry"]),
-    layer("queue", &["account", "events"]),
-    layer("store", &["account", "events"]),
+    layer("queue", &["account", "events", "telemetry"]),
+    layer("store", &["account", "events", "telemetry"]),
     layer("intake", ROLE),
     layer("worker", ROLE),
     layer(

@@ -8,15 +8,16 @@ use tokio::time::Instant;
 use tracing::Instrument;
 
 use crate::account::{BatchItem, BusinessUnit};
-use crate::queue::{BatchId, Envelope, Queue, Record, ReplyAddress, Topic};
+use crate::queue::{BatchId, Envelope, Queue, QueueError, Record, ReplyAddress, Topic};
 use crate::store::Store;
+use crate::telemetry::{QueueUse, in_current_span};
 
-use super::Intake;
 use super::answers::{Settled, Subject};
 use super::body::Reservation;
 use super::errors::{Refusal, Unavailable};
 use super::waiting::Registered;
 use super::waves::{Wave, waves};
+use super::{Intake, Shared};
 
 /// A batch that met the schema and is within its token's units.
 #[derive(Debug)]
@@ -45,7 +46,7 @@ impl<Q: Queue, S: Store> Intake<Q, S> {
     pub(super) async fn process(&self, batch: Batch) -> Result<Settlement, Refusal> {
         let intake = self.clone();
         let life = async move { intake.carry(batch).await }.in_current_span();
-        self.shared.tasks.spawn(life).await.unwrap_or_else(|error| {
+        self.shared.tasks.spawn(in_current_span(life)).await.unwrap_or_else(|error| {
             // The text of a panic may quote data, so it is not logged.
             tracing::error!(panicked = error.is_panic(), "a batch ended before its time");
             Err(Refusal::Internal)
@@ -74,15 +75,28 @@ impl<Q: Queue, S: Store> Intake<Q, S> {
         Ok(settle(subjects, &registered, &published_at))
     }
 
-    async fn publish(&self, records: Vec<Record>) -> Result<(), Refusal> {
+    async fn publish(&self, mut records: Vec<Record>) -> Result<(), Refusal> {
+        let Shared { queue, metrics, options, .. } = &*self.shared;
         let count = records.len();
-        let published = self.shared.queue.publish(Topic::Submitted, records);
-        let published = tokio::time::timeout(self.shared.options.publish_timeout, published);
+        let topic = QueueUse { system: queue.system(), topic: Topic::Submitted.name() };
+        let span = topic.send_span(count);
+        if let Some(place) = span.context() {
+            let place = place.to_headers();
+            for record in &mut records {
+                record.headers.push_trace(&place);
+            }
+        }
+        let published = queue.publish(Topic::Submitted, records);
+        let published = tokio::time::timeout(options.publish_timeout, published);
+        let published = topic.send(metrics, span, count, published, |result| match result {
+            Ok(published) => published.as_ref().err().map(QueueError::kind),
+            Err(_) => Some("timeout"),
+        });
         published.await.map_err(|_| {
             tracing::warn!("the queue did not acknowledge in time");
             Refusal::Unavailable(Unavailable::Queue)
         })??;
-        self.shared.metrics.items_accepted(count);
+        metrics.items_accepted(count);
         Ok(())
     }
 }

@@ -8,7 +8,8 @@ use utoipa::ToSchema;
 use crate::account::{Classifier, CommunicationNumber, Outcome, Verdict, currencies};
 use crate::events::{EventData, event_type};
 use crate::queue::Queue;
-use crate::store::{PersistedOutcome, Store};
+use crate::store::{PersistedOutcome, Store, StoreError};
+use crate::telemetry::StoreCall;
 
 use super::Intake;
 use super::auth::Token;
@@ -83,13 +84,25 @@ impl<Q: Queue, S: Store> Intake<Q, S> {
         self.shared.store.as_ref().ok_or(Refusal::Unavailable(Unavailable::NoStore))
     }
 
+    /// Asks the store, measured and within the request's trace.
+    pub(super) async fn ask<T>(
+        &self,
+        store: &S,
+        operation: &'static str,
+        answer: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let call = StoreCall { system: store.system(), operation, collection: None };
+        call.measure(&self.shared.metrics, answer, StoreError::kind).await
+    }
+
     /// The outcomes of a number that the token's units cover, one per event; never empty.
     pub(super) async fn outcomes(
         &self,
         number: &CommunicationNumber,
         token: &Token,
     ) -> Result<Vec<PersistedOutcome>, Refusal> {
-        let mut outcomes = self.store()?.outcomes(number, MAX_OUTCOMES).await?;
+        let store = self.store()?;
+        let mut outcomes = self.ask(store, "outcomes", store.outcomes(number, MAX_OUTCOMES)).await?;
         outcomes.retain(|known| {
             token.business_units.covers(known.communication.account.business_unit.as_ref())
         });

@@ -12,7 +12,8 @@ use tracing::Instrument;
 use tracing::field::Empty;
 use uuid::Uuid;
 
-use crate::telemetry::Metrics;
+use crate::telemetry::semantic::header::{TRACEPARENT, TRACESTATE};
+use crate::telemetry::{Metrics, ServedRequest, TraceContext};
 
 use super::answers::millis;
 use super::auth::Authenticator;
@@ -38,12 +39,17 @@ pub(super) async fn observe(State(observer): State<Observer>, request: Request, 
     let request_id = request_id(request.headers());
     let path = request.uri().path().to_owned();
     let matched = request.extensions().get::<MatchedPath>().cloned();
-    let route = matched.as_ref().map_or("none", MatchedPath::as_str);
+    let matched = matched.as_ref().map(MatchedPath::as_str);
+    let route = matched.unwrap_or("none");
+    let method = known_method(request.method());
+    let client = client_trace(request.headers());
+    let served = ServedRequest::start(&observer.metrics, method, matched, client.as_ref());
+    let place = served.span().clone();
     // A span of the highest level, so that a line of any level has its fields.
     let span = tracing::error_span!(
         "request",
         request_id = request_id.to_str().unwrap_or_default(),
-        method = known_method(request.method()),
+        method = method.unwrap_or("other"),
         route,
         client = Empty,
         batch_id = Empty,
@@ -62,9 +68,10 @@ pub(super) async fn observe(State(observer): State<Observer>, request: Request, 
         if route == BATCH_ACCOUNTS {
             observer.metrics.batch_answered(status, duration);
         }
+        served.answered(&observer.metrics, status);
         response
     };
-    answered.instrument(span).await
+    place.scope(answered.instrument(span)).await
 }
 
 /// The answer to a request whose handler panicked.
@@ -103,19 +110,20 @@ fn request_id(headers: &HeaderMap) -> HeaderValue {
 }
 
 /// A method's name, if HTTP knows it; others may be anything.
-fn known_method(method: &Method) -> &str {
-    match *method {
-        Method::GET
-        | Method::HEAD
-        | Method::POST
-        | Method::PUT
-        | Method::DELETE
-        | Method::PATCH
-        | Method::OPTIONS
-        | Method::TRACE
-        | Method::CONNECT => method.as_str(),
-        _ => "other",
-    }
+fn known_method(method: &Method) -> Option<&'static str> {
+    const KNOWN: [&str; 9] =
+        ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT"];
+    KNOWN.into_iter().find(|known| *known == method.as_str())
+}
+
+/// The place in a trace that the client asks from. Two places are none; the parts of a state that is
+/// told in several headers belong together.
+fn client_trace(headers: &HeaderMap) -> Option<TraceContext> {
+    let mut places = headers.get_all(TRACEPARENT).iter();
+    let (Some(place), None) = (places.next(), places.next()) else { return None };
+    let states: Vec<_> = headers.get_all(TRACESTATE).iter().map(HeaderValue::as_bytes).collect();
+    let state = states.join(&b","[..]);
+    TraceContext::parse(place.as_bytes(), (!state.is_empty()).then_some(&state[..]))
 }
 
 #[cfg(test)]

@@ -35,7 +35,8 @@ impl<Q: Queue, S: Store> Intake<Q, S> {
             accounts: submissions.iter().map(|item| item.account.key()).collect(),
             ranges: Vec::new(),
         };
-        let view = self.store()?.load(&wanted).await?;
+        let store = self.store()?;
+        let view = self.ask(store, "load", store.load(&wanted)).await?;
         let decision = decide(&submissions, &[], &view, &self.shared.policy).map_err(|error| {
             tracing::error!(%error, "a validation could not be decided");
             Refusal::Internal

@@ -28,3 +28,14 @@ pub enum QueueError {
         cause: Cause,
     },
 }
+
+impl QueueError {
+    /// Its kind, as metrics and spans tell it.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Overloaded => "overloaded",
+            Self::Unavailable { .. } => "unavailable",
+            Self::Broken { .. } => "broken",
+        }
+    }
+}

@@ -20,6 +20,8 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use crate::account::{Offset, Outcome, Partition, Timestamp};
+use crate::telemetry::semantic::header::{TRACEPARENT, TRACESTATE};
+use crate::telemetry::{TraceContext, TraceHeaders};
 
 pub use envelope::Envelope;
 pub use error::{Cause, QueueError};
@@ -67,6 +69,20 @@ impl Headers {
     /// The first value of a name, if it is UTF-8.
     pub fn text(&self, name: &str) -> Option<&str> {
         self.get(name).and_then(|value| std::str::from_utf8(value).ok())
+    }
+
+    /// The place in a trace that the record was published at, if it is told and valid.
+    pub fn trace_context(&self) -> Option<TraceContext> {
+        let state = self.get(TRACESTATE).map(|state| &state[..]);
+        TraceContext::parse(self.get(TRACEPARENT)?, state)
+    }
+
+    /// Tells the place in a trace that the record is published at.
+    pub fn push_trace(&mut self, trace: &TraceHeaders) {
+        self.push(TRACEPARENT, trace.traceparent.clone());
+        if let Some(state) = &trace.tracestate {
+            self.push(TRACESTATE, state.clone());
+        }
     }
 
     /// All headers in their order.
@@ -244,6 +260,9 @@ pub trait Queue: Clone + Send + Sync + 'static {
     type Consumer: Consumer;
     /// Its inboxes.
     type Inbox: ReplyInbox;
+
+    /// The system behind it, as OpenTelemetry's conventions name messaging systems.
+    fn system(&self) -> &'static str;
 
     /// Largest value a record may have, in bytes.
     fn max_record_bytes(&self) -> usize;

@@ -50,6 +50,17 @@ pub enum StoreError {
     },
 }
 
+impl StoreError {
+    /// Its kind, as metrics and spans tell it.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Unavailable { .. } => "unavailable",
+            Self::Poison { .. } => "poison",
+            Self::Broken { .. } => "broken",
+        }
+    }
+}
+
 /// Offsets of one partition, `from` to before `to`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OffsetRange {
@@ -95,6 +106,9 @@ pub struct PersistedOutcome {
 
 /// A handle to the store; cheap to clone.
 pub trait Store: Clone + Send + Sync + 'static {
+    /// The system behind it, as OpenTelemetry's conventions name databases.
+    fn system(&self) -> &'static str;
+
     /// One consistent look at what is wanted.
     fn load(&self, wanted: &Wanted) -> impl Future<Output = Result<View, StoreError>> + Send;
 

@@ -6,7 +6,7 @@ use opentelemetry_sdk::error::OTelSdkError;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use prometheus::{Registry, TextEncoder};
 
-use super::Metrics;
+use super::{Metrics, semantic};
 
 /// Where metrics gather until they are read; cheap to clone.
 #[derive(Clone, Debug)]
@@ -26,7 +26,7 @@ impl Exporter {
             .scope_info_enabled(false)
             .build()?;
         let provider = SdkMeterProvider::builder().with_reader(reader).build();
-        let meter = provider.meter("penstock");
+        let meter = provider.meter_with_scope(semantic::scope());
         observe_process(&meter, version, commit);
         let metrics = Metrics::new(&meter);
         Ok(Self { registry, provider, metrics })
@@ -81,8 +81,11 @@ mod tests {
     use std::collections::BTreeSet;
     use std::time::Duration;
 
+    use futures_util::FutureExt;
+
     use super::*;
     use crate::account::{RejectionCode, Verdict};
+    use crate::telemetry::{QueueUse, ServedRequest, StoreCall};
 
     fn rendered() -> String {
         let exporter = Exporter::start("1.2.3", "abc").unwrap();
@@ -97,7 +100,24 @@ mod tests {
         metrics.lag(0, 7, Duration::from_secs(2));
         metrics.store_operation("apply", Duration::from_millis(3));
         metrics.retried("store");
+        every_call(&metrics);
         exporter.render().unwrap()
+    }
+
+    /// Calls are async for the sake of what they measure; nothing here waits.
+    fn every_call(metrics: &Metrics) {
+        let done = || std::future::ready(Ok::<_, ()>(()));
+        let topic = QueueUse { system: "kafka", topic: "accounts.submitted" };
+        let call = StoreCall { system: "postgresql", operation: "load", collection: None };
+        topic.polled(metrics, 1, &[], Duration::from_millis(1));
+        topic.processed(metrics, Duration::from_millis(1));
+        ServedRequest::start(metrics, Some("GET"), Some("/a/{b}"), None).answered(metrics, 503);
+        let calls = async {
+            topic.send(metrics, topic.send_span(1), 1, done(), |_| Some("overloaded")).await.unwrap();
+            topic.commit(metrics, None, done(), |()| "unavailable").await.unwrap();
+            call.measure(metrics, done(), |()| "unavailable").await.unwrap();
+        };
+        assert!(calls.now_or_never().is_some());
     }
 
     #[test]
@@ -109,6 +129,13 @@ mod tests {
             .filter_map(|line| line.split(' ').next())
             .collect();
         let expected = [
+            "db_client_operation_duration_seconds",
+            "http_server_active_requests",
+            "http_server_request_duration_seconds",
+            "messaging_client_consumed_messages_total",
+            "messaging_client_operation_duration_seconds",
+            "messaging_client_sent_messages_total",
+            "messaging_process_duration_seconds",
             "penstock_build_info",
             "penstock_intake_accepted_items_total",
             "penstock_intake_batch_duration_seconds",
@@ -135,6 +162,11 @@ mod tests {
             "penstock_worker_outcomes_total{code=\"A001\"} 1",
             "penstock_worker_lag_seconds{lane=\"0\"} 2",
             "penstock_build_info{commit=\"abc\",version=\"1.2.3\"} 1",
+            "http_server_active_requests{http_request_method=\"GET\",url_scheme=\"http\"} 0",
+            "db_client_operation_duration_seconds_count{db_operation_name=\"load\",\
+             db_system_name=\"postgresql\"} 1",
+            "http_server_request_duration_seconds_count{error_type=\"503\",http_request_method=\"GET\",\
+             http_response_status_code=\"503\",http_route=\"/a/{b}\",url_scheme=\"http\"} 1",
         ] {
             assert!(text.lines().any(|line| line == sample), "no {sample} in\n{text}");
         }

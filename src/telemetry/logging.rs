@@ -9,6 +9,9 @@ use tracing::Subscriber;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::JsonFields;
+
+use super::lines::Traced;
 
 /// Forms of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,10 +55,14 @@ where
 {
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
     match format {
-        LineFormat::Text { colours } => Box::new(lines.with_ansi(colours).finish()),
+        LineFormat::Text { colours } => {
+            let line = Traced(tracing_subscriber::fmt::format().with_ansi(colours));
+            Box::new(lines.with_ansi(colours).event_format(line).finish())
+        }
         LineFormat::Json => {
-            let lines = lines.json().flatten_event(true).with_current_span(false).with_span_list(true);
-            Box::new(lines.finish())
+            let line = tracing_subscriber::fmt::format().json().flatten_event(true);
+            let line = Traced(line.with_current_span(false).with_span_list(true));
+            Box::new(lines.fmt_fields(JsonFields::new()).event_format(line).finish())
         }
     }
 }
@@ -64,7 +71,11 @@ where
 mod tests {
     use std::sync::{Arc, Mutex};
 
+    use opentelemetry::Context;
+    use opentelemetry::trace::TraceContextExt;
+
     use super::*;
+    use crate::telemetry::TraceContext;
 
     #[derive(Clone, Default)]
     struct Lines(Arc<Mutex<Vec<u8>>>);
@@ -80,12 +91,22 @@ mod tests {
     }
 
     fn logged(format: LineFormat) -> String {
+        logged_at(format, None)
+    }
+
+    fn logged_at(format: LineFormat, trace: Option<&TraceContext>) -> String {
         let lines = Lines::default();
         let writer = lines.clone();
         let filter = EnvFilter::new("info");
         tracing::subscriber::with_default(subscriber(format, filter, move || writer.clone()), || {
             let request = tracing::info_span!("request", request_id = "r1");
             let batch = tracing::info_span!(parent: &request, "batch", batch_id = "b1");
+            let place = Context::new();
+            let place = match trace {
+                Some(trace) => place.with_remote_span_context(trace.span_context().clone()),
+                None => place,
+            };
+            let _there = place.attach();
             batch.in_scope(|| tracing::info!(items = 3, "queued"));
         });
         String::from_utf8(lines.0.lock().unwrap().clone()).unwrap()
@@ -107,5 +128,31 @@ mod tests {
         assert_eq!(line["items"], 3);
         assert_eq!(line["spans"][0]["request_id"], "r1");
         assert_eq!(line["spans"][1]["batch_id"], "b1");
+    }
+
+    const TRACE_ID: &str = "0af7651916cd43dd8448eb211c80319c";
+
+    fn trace() -> TraceContext {
+        let traceparent = format!("00-{TRACE_ID}-b7ad6b7169203331-00");
+        TraceContext::parse(traceparent.as_bytes(), None).unwrap()
+    }
+
+    #[test]
+    fn a_line_tells_the_trace_it_belongs_to() {
+        let text = logged_at(LineFormat::Text { colours: false }, Some(&trace()));
+        let ids = format!("trace_id={TRACE_ID} span_id=b7ad6b7169203331\n");
+        assert!(text.contains("batch_id=\"b1\"") && text.ends_with(&ids), "{text}");
+        let json = logged_at(LineFormat::Json, Some(&trace()));
+        let line: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(line["trace_id"], TRACE_ID);
+        assert_eq!(line["span_id"], "b7ad6b7169203331");
+        assert_eq!(line["spans"][1]["batch_id"], "b1");
+    }
+
+    #[test]
+    fn a_line_of_no_trace_tells_none() {
+        for format in [LineFormat::Json, LineFormat::Text { colours: true }] {
+            assert!(!logged(format).contains("trace_id"));
+        }
     }
 }

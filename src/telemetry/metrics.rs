@@ -8,6 +8,8 @@ use opentelemetry::metrics::{Counter, Gauge, Histogram, Meter, UpDownCounter};
 
 use crate::account::Verdict;
 
+use super::calls::CallMetrics;
+
 /// Bucket bounds, in seconds, for what a client waits for.
 const LATENCY_BUCKETS: [f64; 12] =
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
@@ -26,6 +28,7 @@ pub struct Metrics {
     lag_seconds: Gauge<f64>,
     store_duration: Histogram<f64>,
     retries: Counter<u64>,
+    pub(super) calls: CallMetrics,
 }
 
 impl Metrics {
@@ -68,6 +71,7 @@ impl Metrics {
                 .build(),
             store_duration: seconds("penstock.store.operation.duration", "Time of a store operation."),
             retries: counter("penstock.worker.retries", "Batches tried again, by reason."),
+            calls: CallMetrics::new(meter),
         }
     }
 

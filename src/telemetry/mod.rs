@@ -1,15 +1,23 @@
-//! What operators see: logs, metrics and probes. Account numbers, IBANs and names are in none.
+//! What operators see: logs, metrics, traces and probes. Account numbers, IBANs and names are in none.
 
 mod admin;
+mod calls;
 mod causes;
 mod exporter;
 mod finding;
+mod lines;
 mod logging;
 mod metrics;
+pub mod semantic;
+mod span;
+mod trace_context;
 
 pub use admin::{Check, Readiness, serve_admin};
+pub use calls::{QueueUse, ServedRequest, StoreCall};
 pub use causes::with_causes;
 pub use exporter::Exporter;
 pub use finding::{Finding, Verdict, clock_finding};
 pub use logging::{LineFormat, LogError, start_log};
 pub use metrics::Metrics;
+pub use span::{Span, in_current_span};
+pub use trace_context::{TraceContext, TraceHeaders};

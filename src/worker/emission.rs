@@ -2,11 +2,13 @@
 
 use std::collections::HashMap;
 
-use crate::account::{Decided, Submission, Timestamp};
+use crate::account::{Decided, Timestamp};
 use crate::events::ResultEvent;
 use crate::queue::{Answer, Envelope, Headers, Record, Reply, ReplyAddress};
+use crate::telemetry::QueueUse;
 
 use super::decode::{Content, DeadLetterClass, Item, dead_letter};
+use super::traces::Continuations;
 
 /// Records to publish before the batch's offsets may be committed, and replies for who waits.
 #[derive(Debug, Default)]
@@ -22,8 +24,10 @@ impl Emission {
         items: &[Item],
         decided: &[Decided],
         event_type_prefix: &str,
+        results: QueueUse,
     ) -> Result<Self, serde_json::Error> {
         let mut emission = Self::default();
+        let mut traces = Continuations::new(results);
         let mut decided = decided.iter();
         for item in items {
             match &item.content {
@@ -33,7 +37,13 @@ impl Emission {
                 }
                 Content::Submission(submission, envelope) => {
                     let Some(decided) = decided.next() else { break };
-                    emission.add(item, submission, envelope, *decided, event_type_prefix)?;
+                    if let Some(outcome) = decided.event() {
+                        let communication = submission.account.communication();
+                        let time = item.received.appended_at;
+                        let event = ResultEvent::new(event_type_prefix, communication, outcome, time);
+                        emission.results.push(result_record(item, &event, &mut traces)?);
+                    }
+                    emission.settle(item, envelope, *decided);
                 }
             }
         }
@@ -50,20 +60,8 @@ impl Emission {
         emission
     }
 
-    fn add(
-        &mut self,
-        item: &Item,
-        submission: &Submission,
-        envelope: &Envelope,
-        decided: Decided,
-        event_type_prefix: &str,
-    ) -> Result<(), serde_json::Error> {
-        if let Some(outcome) = decided.event() {
-            let communication = submission.account.communication();
-            let time = item.received.appended_at;
-            let event = ResultEvent::new(event_type_prefix, communication, outcome, time);
-            self.results.push(result_record(item, &event)?);
-        }
+    /// Tells whoever waits; what has no outcome is put aside again.
+    fn settle(&mut self, item: &Item, envelope: &Envelope, decided: Decided) {
         if let Some(outcome) = decided.outcome() {
             self.reply(envelope, Answer::Decided(outcome));
         } else {
@@ -72,7 +70,6 @@ impl Emission {
             self.dead_letters.push(dead_letter(&item.received, DeadLetterClass::NotStorable, reason));
             self.reply(envelope, Answer::DeadLettered);
         }
-        Ok(())
     }
 
     fn reply(&mut self, envelope: &Envelope, answer: Answer) {
@@ -84,11 +81,16 @@ impl Emission {
 }
 
 /// A result event on the results topic, keyed like its submission so that order is kept.
-fn result_record(item: &Item, event: &ResultEvent) -> Result<Record, serde_json::Error> {
+fn result_record<'a>(
+    item: &'a Item,
+    event: &ResultEvent,
+    traces: &mut Continuations<'a>,
+) -> Result<Record, serde_json::Error> {
     let mut headers = Headers::default();
     for (name, value) in event.kafka_headers() {
         headers.push(name, value);
     }
+    traces.push(&item.received.record.headers, &mut headers);
     Ok(Record { key: item.received.record.key.clone(), value: event.data_json()?, headers })
 }
 

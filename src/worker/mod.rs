@@ -12,6 +12,7 @@ mod error;
 mod lane;
 mod options;
 mod start;
+mod traces;
 
 pub use error::LaneError;
 pub use lane::{Lane, StepOutcome};

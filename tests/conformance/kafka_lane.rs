@@ -35,11 +35,15 @@ fn submission(sequence: usize) -> Record {
         "accountNumber": "LT121000011101001000", "accountStatus": "ACTIVE", "currencyCode": "EUR",
         "openingDate": "2023-09-05T08:07:34Z", "action": action,
     });
-    Record {
-        key: Bytes::from(format!("/{account}")),
-        value: Bytes::from(item.to_string()),
-        headers: Headers::default(),
-    }
+    let mut headers = Headers::default();
+    headers.push("traceparent", traceparent(&format!("n{sequence}")));
+    Record { key: Bytes::from(format!("/{account}")), value: Bytes::from(item.to_string()), headers }
+}
+
+/// A place in a trace of the submission's own.
+fn traceparent(number: &str) -> String {
+    let span: u64 = number.trim_start_matches('n').parse().unwrap();
+    format!("00-0af7651916cd43dd8448eb211c80319c-{:016x}-01", span + 1)
 }
 
 /// The lane's task, and what makes it finish.
@@ -70,6 +74,9 @@ struct Told(BTreeMap<String, Vec<(String, String)>>);
 impl Told {
     fn add(&mut self, headers: &Headers) {
         let header = |name| headers.text(name).unwrap().to_owned();
+        for name in ["traceparent", "ce_traceparent"] {
+            assert_eq!(header(name), traceparent(&header("ce_source")), "the trace goes on");
+        }
         let events = self.0.entry(header("ce_source")).or_default();
         let event = (header("ce_id"), header("ce_type"));
         if !events.contains(&event) {

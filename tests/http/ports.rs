@@ -136,6 +136,10 @@ impl Queue for FakeQueue {
     type Consumer = NoConsumer;
     type Inbox = FakeInbox;
 
+    fn system(&self) -> &'static str {
+        "fake"
+    }
+
     fn max_record_bytes(&self) -> usize {
         MAX_RECORD_BYTES
     }
@@ -194,6 +198,10 @@ impl FakeStore {
 }
 
 impl Store for FakeStore {
+    fn system(&self) -> &'static str {
+        "fake"
+    }
+
     async fn load(&self, _: &Wanted) -> Result<View, StoreError> {
         self.failure().map_or_else(|| Ok(self.0.lock().unwrap().view.clone()), Err)
     }

@@ -74,6 +74,10 @@ impl Queue for AnyQueue {
     type Consumer = AnyConsumer;
     type Inbox = AnyInbox;
 
+    fn system(&self) -> &'static str {
+        ask!(Self, self, queue => queue.system())
+    }
+
     fn max_record_bytes(&self) -> usize {
         ask!(Self, self, queue => queue.max_record_bytes())
     }

@@ -69,6 +69,13 @@ impl AnyStore {
 }
 
 impl Store for AnyStore {
+    fn system(&self) -> &'static str {
+        match self {
+            Self::Sqlite(store) => store.system(),
+            Self::Postgres(store) => store.system(),
+        }
+    }
+
     async fn load(&self, wanted: &Wanted) -> Result<View, StoreError> {
         match self {
             Self::Sqlite(store) => store.load(wanted).await,

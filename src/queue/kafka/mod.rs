@@ -126,6 +126,10 @@ impl Queue for KafkaQueue {
     type Consumer = KafkaConsumer;
     type Inbox = KafkaInbox;
 
+    fn system(&self) -> &'static str {
+        "kafka"
+    }
+
     fn max_record_bytes(&self) -> usize {
         self.inner.options.max_record_bytes
     }

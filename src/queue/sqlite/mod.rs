@@ -159,6 +159,10 @@ impl Queue for SqliteQueue {
     type Consumer = SqliteConsumer;
     type Inbox = SqliteInbox;
 
+    fn system(&self) -> &'static str {
+        "sqlite"
+    }
+
     fn max_record_bytes(&self) -> usize {
         self.inner.max_record_bytes
     }

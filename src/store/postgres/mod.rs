@@ -27,6 +27,9 @@ pub use examine::examine;
 pub use options::PostgresStoreOptions;
 pub use schema::{Migrated, PostgresOpenError, migrate};
 
+/// The system's name in OpenTelemetry's conventions.
+const SYSTEM: &str = "postgresql";
+
 /// A handle to the production store; cheap to clone. All clones share its sessions.
 #[derive(Clone)]
 pub struct PostgresStore(Connections);
@@ -53,6 +56,10 @@ impl PostgresStore {
 }
 
 impl Store for PostgresStore {
+    fn system(&self) -> &'static str {
+        SYSTEM
+    }
+
     async fn load(&self, wanted: &Wanted) -> Result<View, StoreError> {
         let rows = WantedRows::of(wanted).map_err(encoding_error::<Load>)?;
         self.0.run(Load(rows)).await

@@ -95,6 +95,10 @@ impl SqliteStore {
 }
 
 impl Store for SqliteStore {
+    fn system(&self) -> &'static str {
+        "sqlite"
+    }
+
     async fn load(&self, wanted: &Wanted) -> Result<View, StoreError> {
         let action = "loading a view";
         let wanted = rows::WantedRows::of(wanted).map_err(|cause| encoding_error(action, cause))?;

@@ -1,8 +1,10 @@
 //! A batch at its stages, each a type of its own: what is read, what is persisted, what is told.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use crate::account::{Offset, Partition};
+use crate::telemetry::Span;
 
 use super::super::decode::Item;
 use super::super::emission::Emission;
@@ -11,12 +13,21 @@ use super::super::emission::Emission;
 /// Nothing of them is persisted.
 pub(super) struct Batch {
     pub(super) items: Vec<Item>,
+    pub(super) work: Work,
+}
+
+/// Working on a batch, from its poll until it is told; parts that it was split into share it.
+#[derive(Clone)]
+pub(super) struct Work {
+    pub(super) span: Span,
+    pub(super) polled_at: Instant,
 }
 
 impl Batch {
     /// The second half as a batch of its own; this one keeps the first.
     pub(super) fn split(&mut self) -> Self {
-        Self { items: self.items.split_off(self.items.len() / 2) }
+        let items = self.items.split_off(self.items.len() / 2);
+        Self { items, work: self.work.clone() }
     }
 
     /// Forgets the records of partitions.
@@ -27,10 +38,8 @@ impl Batch {
     /// Every record has its persisted outcome; `emission` tells them.
     pub(super) fn persisted(&self, emission: Emission) -> Untold {
         let dead_letters = emission.dead_letters.len();
-        Untold {
-            told: Told { through: self.through(), records: self.items.len(), dead_letters },
-            emission,
-        }
+        let (through, records, work) = (self.through(), self.items.len(), self.work.clone());
+        Untold { told: Told { through, records, dead_letters, work }, emission }
     }
 
     /// Per partition, the offset after its last record.
@@ -58,6 +67,7 @@ pub(super) struct Told {
     pub(super) through: BTreeMap<Partition, Offset>,
     pub(super) records: usize,
     pub(super) dead_letters: usize,
+    pub(super) work: Work,
 }
 
 impl Told {

@@ -10,6 +10,7 @@ use std::task::{Context, Poll, ready};
 
 use crate::account::Partition;
 use crate::queue::{Queue, QueueError, Topic};
+use crate::telemetry::{Metrics, QueueUse};
 
 use super::super::emission::Emission;
 use super::batch::{Told, Untold};
@@ -29,6 +30,7 @@ struct Publishing {
 
 pub(super) struct Emitter<Q: Queue> {
     queue: Q,
+    metrics: Metrics,
     publishing: Option<Publishing>,
     /// After the one being published.
     waiting: VecDeque<Untold>,
@@ -39,9 +41,10 @@ pub(super) struct Emitter<Q: Queue> {
 }
 
 impl<Q: Queue> Emitter<Q> {
-    pub(super) fn new(queue: Q) -> Self {
+    pub(super) fn new(queue: Q, metrics: Metrics) -> Self {
         Self {
             queue,
+            metrics,
             publishing: None,
             waiting: VecDeque::with_capacity(MAX_UNTOLD),
             told: Vec::new(),
@@ -135,26 +138,34 @@ impl<Q: Queue> Emitter<Q> {
     fn publishing(&mut self) -> Option<&mut Publishing> {
         if self.publishing.is_none() {
             let Untold { emission, told } = self.waiting.pop_front()?;
-            let published = Box::pin(publish(self.queue.clone(), emission));
+            let published = publish(self.queue.clone(), self.metrics.clone(), emission);
+            let published = Box::pin(told.work.span.scope(published));
             self.publishing = Some(Publishing { told, published });
         }
         self.publishing.as_mut()
     }
 }
 
-async fn publish<Q: Queue>(queue: Q, mut emission: Emission) -> Published {
+async fn publish<Q: Queue>(queue: Q, metrics: Metrics, mut emission: Emission) -> Published {
     // Handing records over takes a while: what others were asked for is sent off before it.
     tokio::task::yield_now().await;
-    let published = publish_all(&queue, &mut emission).await;
+    let published = publish_all(&queue, &metrics, &mut emission).await;
     (emission, published)
 }
 
 /// Publishes and empties what is acknowledged, so that a retry sends only the rest.
-async fn publish_all<Q: Queue>(queue: &Q, emission: &mut Emission) -> Result<(), QueueError> {
+async fn publish_all<Q: Queue>(
+    queue: &Q,
+    metrics: &Metrics,
+    emission: &mut Emission,
+) -> Result<(), QueueError> {
+    let error_type = |result: &Result<(), QueueError>| result.as_ref().err().map(QueueError::kind);
     let Emission { dead_letters, results, replies: _ } = emission;
     for (topic, records) in [(Topic::DeadLetter, dead_letters), (Topic::Results, results)] {
         if !records.is_empty() {
-            queue.publish(topic, records.clone()).await?;
+            let (count, published) = (records.len(), queue.publish(topic, records.clone()));
+            let used = QueueUse { system: queue.system(), topic: topic.name() };
+            used.send(metrics, used.forward_span(count), count, published, error_type).await?;
             records.clear();
         }
     }

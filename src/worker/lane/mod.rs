@@ -17,9 +17,9 @@ use futures_util::future::join;
 use tokio_util::sync::CancellationToken;
 
 use crate::account::{Offset, Partition, Policy, Timestamp};
-use crate::queue::{Assignment, Consumer, PollLimits, Queue, QueueError};
+use crate::queue::{Assignment, Consumer, PollLimits, Queue, QueueError, Topic};
 use crate::store::{Store, StoreError};
-use crate::telemetry::{Metrics, with_causes};
+use crate::telemetry::{Metrics, QueueUse, TraceContext, with_causes};
 
 use super::brake::Brake;
 use super::emission::oldest_age;
@@ -28,7 +28,7 @@ use super::options::LaneOptions;
 use batch::{Batch, Told};
 use emitter::Emitter;
 use persist::{Persisted, Persister};
-use reading::{Arrived, read};
+use reading::{Arrived, Reader, read};
 
 /// How long a lane may find nothing to read before it sees whether the store was set back.
 const FRONTIER_CHECK: Duration = Duration::from_secs(5);
@@ -51,6 +51,7 @@ pub struct Lane<Q: Queue, S: Store> {
     consumer: Q::Consumer,
     persister: Persister<Q, S>,
     emitter: Emitter<Q>,
+    reader: Reader,
     options: LaneOptions,
     metrics: Metrics,
     brake: Brake,
@@ -61,6 +62,8 @@ pub struct Lane<Q: Queue, S: Store> {
     failures: u32,
     committed_at: Option<Instant>,
     frontiers_seen_at: Option<Instant>,
+    /// Where the batch was worked on that was told last.
+    told_at: Option<TraceContext>,
 }
 
 /// How far a partition is persisted, how far done, and how far that was committed.
@@ -84,6 +87,8 @@ impl<Q: Queue, S: Store> Lane<Q, S> {
         options: LaneOptions,
         metrics: Metrics,
     ) -> Self {
+        let submitted = QueueUse { system: queue.system(), topic: Topic::Submitted.name() };
+        let reader = Reader { generation: options.generation, submitted, metrics: metrics.clone() };
         let persister = Persister {
             lane: number,
             queue: queue.clone(),
@@ -97,7 +102,8 @@ impl<Q: Queue, S: Store> Lane<Q, S> {
             number,
             consumer,
             persister,
-            emitter: Emitter::new(queue),
+            emitter: Emitter::new(queue, metrics.clone()),
+            reader,
             brake: Brake::new(options.brake),
             options,
             metrics,
@@ -107,6 +113,7 @@ impl<Q: Queue, S: Store> Lane<Q, S> {
             failures: 0,
             committed_at: None,
             frontiers_seen_at: None,
+            told_at: None,
         }
     }
 
@@ -160,7 +167,7 @@ impl<Q: Queue, S: Store> Lane<Q, S> {
     }
 
     async fn poll(&mut self, limits: PollLimits) -> Result<StepOutcome, LaneError> {
-        let reading = read(&mut self.consumer, limits, self.options.generation);
+        let reading = read(&mut self.consumer, limits, &self.reader);
         let arrived = self.emitter.alongside(reading).await;
         self.take_in(arrived).await
     }
@@ -204,15 +211,15 @@ impl<Q: Queue, S: Store> Lane<Q, S> {
     async fn work_on_batch(&mut self) -> Result<StepOutcome, LaneError> {
         let Some(batch) = self.waiting.front() else { return Ok(StepOutcome::Idle) };
         let limits = PollLimits { max_wait: Duration::ZERO, ..self.options.poll };
-        let (consumer, generation) = (&mut self.consumer, self.options.generation);
+        let (consumer, reader) = (&mut self.consumer, &self.reader);
         let reads_ahead =
             self.waiting.len() == 1 && consumer.backlog_records() >= limits.max_records as u64;
         let reading = async {
             // What the store is asked for is sent off first.
             tokio::task::yield_now().await;
-            if reads_ahead { Some(read(consumer, limits, generation).await) } else { None }
+            if reads_ahead { Some(read(consumer, limits, reader).await) } else { None }
         };
-        let persisting = self.persister.persist(batch, &self.positions);
+        let persisting = batch.work.span.scope(self.persister.persist(batch, &self.positions));
         let (persisted, arrived) = self.emitter.alongside(join(persisting, reading)).await;
         let outcome = self.note_persisted(persisted?)?;
         match arrived {
@@ -261,7 +268,9 @@ impl<Q: Queue, S: Store> Lane<Q, S> {
     fn note_told(&mut self) -> Result<Option<StepOutcome>, LaneError> {
         let (told, failure) = self.emitter.take_told();
         let mut pause = None;
-        for Told { through, records, dead_letters } in told {
+        for Told { through, records, dead_letters, work } in told {
+            self.told_at = work.span.context();
+            self.reader.submitted.processed(&self.metrics, work.polled_at.elapsed());
             for (partition, next) in through {
                 if let Some(position) = self.positions.get_mut(&partition) {
                     position.done = position.done.max(next);

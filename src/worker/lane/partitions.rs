@@ -109,7 +109,9 @@ impl<Q: Queue, S: Store> Lane<Q, S> {
         if offsets.is_empty() {
             return Ok(());
         }
-        match self.consumer.commit(&offsets).await {
+        let committed = self.consumer.commit(&offsets);
+        let (submitted, told_at) = (self.reader.submitted, self.told_at.as_ref());
+        match submitted.commit(&self.metrics, told_at, committed, QueueError::kind).await {
             Ok(()) => {}
             Err(error @ QueueError::Broken { .. }) => return Err(LaneError::Queue(error)),
             Err(error) => {

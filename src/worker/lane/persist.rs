@@ -8,9 +8,9 @@ use crate::account::{
     AccountKey, CommunicationNumber, Decided, Generation, LogPartition, Offset, Partition, Plan, Policy,
     Submission, View, decide, set_aside,
 };
-use crate::queue::{Queue, Received};
+use crate::queue::{Queue, Received, Topic};
 use crate::store::{Applied, OffsetRange, Store, StoreError, Wanted};
-use crate::telemetry::{Metrics, with_causes};
+use crate::telemetry::{Metrics, QueueUse, StoreCall, with_causes};
 
 use super::super::decode::{DeadLetterClass, Item};
 use super::super::emission::Emission;
@@ -67,7 +67,9 @@ impl<Q: Queue, S: Store> Persister<Q, S> {
         match self.apply(&decision.plan).await {
             Ok(Applied::Done) => {
                 self.count(&decision.decided, items.len() - submissions.len());
-                let emission = Emission::of(items, &decision.decided, &self.event_type_prefix)?;
+                let results =
+                    QueueUse { system: self.queue.system(), topic: Topic::Results.name() };
+                let emission = Emission::of(items, &decision.decided, &self.event_type_prefix, results)?;
                 Ok(Persisted::Done(self.answered(batch, emission).await))
             }
             Ok(Applied::Stale) => Ok(self.stale()),
@@ -136,20 +138,26 @@ impl<Q: Queue, S: Store> Persister<Q, S> {
     }
 
     pub(super) async fn load(&self, wanted: &Wanted) -> Result<View, StoreError> {
-        let begun = Instant::now();
-        let view = self.store.load(wanted).await;
-        self.metrics.store_operation("load", begun.elapsed());
-        view
+        self.ask("load", self.store.load(wanted)).await
     }
 
     async fn apply(&self, plan: &Plan) -> Result<Applied, StoreError> {
         if plan.is_empty() {
             return Ok(Applied::Done);
         }
+        self.ask("apply", self.store.apply(plan)).await
+    }
+
+    async fn ask<T>(
+        &self,
+        operation: &'static str,
+        answer: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
         let begun = Instant::now();
-        let applied = self.store.apply(plan).await;
-        self.metrics.store_operation("apply", begun.elapsed());
-        applied
+        let call = StoreCall { system: self.store.system(), operation, collection: None };
+        let answer = call.measure(&self.metrics, answer, StoreError::kind).await;
+        self.metrics.store_operation(operation, begun.elapsed());
+        answer
     }
 
     fn count(&self, decided: &[Decided], unreadable: usize) {

@@ -208,6 +208,10 @@ impl Queue for MemoryQueue {
     type Consumer = MemoryConsumer;
     type Inbox = MemoryInbox;
 
+    fn system(&self) -> &'static str {
+        "memory"
+    }
+
     fn max_record_bytes(&self) -> usize {
         1 << 20
     }

@@ -171,6 +171,10 @@ impl State {
 }
 
 impl Store for MemoryStore {
+    fn system(&self) -> &'static str {
+        "memory"
+    }
+
     async fn load(&self, wanted: &Wanted) -> Result<View, StoreError> {
         point().await;
         let view = {
