@@ -4,6 +4,7 @@ use std::io;
 use std::process::ExitCode;
 
 use crate::settings::SettingsError;
+use crate::telemetry::TelemetryError;
 
 /// The exit codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +40,8 @@ impl Exit {
     /// The code that fits an error.
     pub fn of(error: &anyhow::Error) -> Self {
         let closed = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
-        if error.is::<SettingsError>() {
+        let no_export = |error: &TelemetryError| matches!(error, TelemetryError::Otlp(_));
+        if error.is::<SettingsError>() || error.downcast_ref().is_some_and(no_export) {
             Self::Configuration
         } else if error.is::<Unavailable>() {
             Self::Unavailable

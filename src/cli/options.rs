@@ -12,12 +12,13 @@ use crate::intake::{
 use crate::queue::PollLimits;
 use crate::queue::sqlite::SqliteQueueOptions;
 use crate::settings::{
-    AuthSettings, ByteSize, LogFormat, PostgresStoreSettings, QueueKind, QueueSettings, Settings,
-    SqliteQueueSettings, SqliteStoreSettings, TelemetrySettings, TokenScope, TokenSettings,
+    AuthSettings, ByteSize, LogFormat, OtlpSettings, OtlpSignal, PostgresStoreSettings, QueueKind,
+    QueueSettings, Settings, SqliteQueueSettings, SqliteStoreSettings, TelemetrySettings, TokenScope,
+    TokenSettings,
 };
 use crate::store::postgres::PostgresStoreOptions;
 use crate::store::sqlite::SqliteStoreOptions;
-use crate::telemetry::LineFormat;
+use crate::telemetry::{LineFormat, OtlpOptions, Signal, TelemetryOptions};
 use crate::worker::{Backoff, BrakeOptions, LaneOptions};
 #[cfg(feature = "kafka")]
 use crate::{
@@ -29,13 +30,50 @@ use crate::{
     },
 };
 
+use super::process::Role;
+use super::version::Version;
+
 /// How long a poll waits for a first record; a lane that is asked to stop notices after it.
 const POLL_WAIT: Duration = Duration::from_millis(250);
 
 /// The consumer group of the lanes of an embedded queue, which nobody else knows.
 const EMBEDDED_GROUP: &str = "penstock-worker";
 
-pub(super) fn line_format(telemetry: &TelemetrySettings) -> LineFormat {
+/// What a process with these roles tells, and to whom.
+pub(super) fn telemetry(roles: &[Role], telemetry: &TelemetrySettings) -> TelemetryOptions {
+    let version = Version::current();
+    let otlp = &telemetry.otlp;
+    TelemetryOptions {
+        service: match roles {
+            [only] => format!("penstock-{}", only.name()),
+            _ => "penstock".to_owned(),
+        },
+        version: version.number,
+        commit: version.git_sha.unwrap_or_default(),
+        line_format: line_format(telemetry),
+        log_filter: telemetry.log_level.clone(),
+        otlp: (!otlp.endpoint.is_empty()).then(|| self::otlp(otlp)),
+    }
+}
+
+fn otlp(settings: &OtlpSettings) -> OtlpOptions {
+    let signal = |signal: &OtlpSignal| match signal {
+        OtlpSignal::Traces => Signal::Traces,
+        OtlpSignal::Metrics => Signal::Metrics,
+        OtlpSignal::Logs => Signal::Logs,
+    };
+    OtlpOptions {
+        endpoint: settings.endpoint.clone(),
+        headers: settings.headers.secret(),
+        ca_file: named_file(&settings.ca_file),
+        timeout: settings.timeout.duration(),
+        signals: settings.signals.iter().map(signal).collect(),
+        sample_ratio: settings.sample_ratio,
+        metrics_interval: settings.metrics_interval.duration(),
+    }
+}
+
+fn line_format(telemetry: &TelemetrySettings) -> LineFormat {
     let terminal = io::stderr().is_terminal();
     let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
         || std::env::var_os("TERM").is_some_and(|term| term == "dumb");

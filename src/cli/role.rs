@@ -7,12 +7,11 @@ use std::net::SocketAddr;
 use clap::Args;
 
 use crate::settings::{Loaded, Problem, QueueKind, Settings, SettingsError, StoreKind};
-use crate::telemetry::start_log;
 
+use super::Exit;
 use super::config::ConfigFile;
 use super::process::{self, Role};
 use super::version::Version;
-use super::{Exit, options};
 
 /// Options of `penstock intake`.
 #[derive(Args, Debug)]
@@ -55,7 +54,6 @@ fn run(
     sources.options.extend(option.into_iter().chain(admin));
     let Loaded { settings, policy, .. } = Loaded::from(sources)?;
     refuse_embedded(role, &settings)?;
-    start_log(options::line_format(&settings.telemetry), &settings.telemetry.log_level)?;
     process::run(&[role], &settings, policy, |addresses| {
         let version = Version::current().number;
         let said = write!(

@@ -9,8 +9,8 @@ use tracing_subscriber::EnvFilter;
 use crate::account::{BusinessUnit, RejectionCode};
 
 use super::tree::{
-    IntakeSettings, KafkaQueueSettings, KafkaSecuritySettings, KafkaTopicSettings, QueueKind,
-    RuleSettings, Settings, StoreKind, TokenSettings, WorkerSettings,
+    IntakeSettings, KafkaQueueSettings, KafkaSecuritySettings, KafkaTopicSettings, OtlpSettings,
+    QueueKind, RuleSettings, Settings, StoreKind, TokenSettings, WorkerSettings,
 };
 
 /// Rules that are always applied: without them outcomes would depend on more than what is stored.
@@ -69,6 +69,7 @@ pub(super) fn check(settings: &Settings) -> Findings {
         let what = format!("is no filter ({error}); write a level such as info, or info,penstock=debug");
         findings.add("telemetry.log_level", what);
     }
+    check_otlp(&settings.telemetry.otlp, &mut findings);
     let drain = settings.shutdown.drain_timeout.duration();
     findings.span("shutdown.drain_timeout", drain, Duration::from_secs(1)..=Duration::from_hours(1));
     let (intake, admin) = (settings.intake.listen, settings.admin.listen);
@@ -256,6 +257,19 @@ fn check_type_prefix(prefix: &str, findings: &mut Findings) {
         let what =
             "must be names of letters, digits, - and _ with dots between them, such as bank.penstock";
         findings.add("events.type_prefix", what);
+    }
+}
+
+fn check_otlp(otlp: &OtlpSettings, findings: &mut Findings) {
+    let has_scheme = ["http://", "https://"].iter().any(|scheme| otlp.endpoint.starts_with(scheme));
+    if !otlp.endpoint.is_empty() && !has_scheme {
+        findings.add("telemetry.otlp.endpoint", "must be a URL such as http://collector:4317, or empty");
+    }
+    let (second, hour) = (Duration::from_secs(1), Duration::from_hours(1));
+    findings.span("telemetry.otlp.timeout", otlp.timeout.duration(), second..=Duration::from_mins(1));
+    findings.span("telemetry.otlp.metrics_interval", otlp.metrics_interval.duration(), second..=hour);
+    if !(0.0..=1.0).contains(&otlp.sample_ratio) {
+        findings.add("telemetry.otlp.sample_ratio", "must be from 0 to 1");
     }
 }
 

@@ -463,6 +463,40 @@ pub struct TelemetrySettings {
     pub log_format: LogFormat,
     /// What is logged.
     pub log_level: String,
+    /// Export to an OpenTelemetry collector.
+    pub otlp: OtlpSettings,
+}
+
+/// What can be exported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum OtlpSignal {
+    /// Spans.
+    Traces,
+    /// Points of metrics.
+    Metrics,
+    /// Lines of the log.
+    Logs,
+}
+
+/// `telemetry.otlp.*`
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OtlpSettings {
+    /// URL of the collector; nothing is exported when empty.
+    pub endpoint: String,
+    /// Headers of every export.
+    pub headers: Secret,
+    /// File with a further trusted authority; none when empty.
+    pub ca_file: PathBuf,
+    /// How long one export may take.
+    pub timeout: Span,
+    /// What is exported.
+    pub signals: Vec<OtlpSignal>,
+    /// Share of the traces begun here that are recorded.
+    pub sample_ratio: f64,
+    /// How often metrics are exported.
+    pub metrics_interval: Span,
 }
 
 /// `shutdown.*`

@@ -3,10 +3,11 @@
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Meter, MeterProvider as _};
 use opentelemetry_sdk::error::OTelSdkError;
-use opentelemetry_sdk::metrics::SdkMeterProvider;
+use opentelemetry_sdk::metrics::{MeterProviderBuilder, SdkMeterProvider};
 use prometheus::{Registry, TextEncoder};
 
-use super::{Metrics, semantic};
+use super::otlp::{DROPPED, Otlp};
+use super::{Metrics, TelemetryError, semantic};
 
 /// Where metrics gather until they are read; cheap to clone.
 #[derive(Clone, Debug)]
@@ -19,17 +20,44 @@ pub struct Exporter {
 impl Exporter {
     /// Starts to gather. `version` and `commit` become labels of `penstock_build_info`.
     pub fn start(version: &'static str, commit: &'static str) -> Result<Self, OTelSdkError> {
+        Self::gather(SdkMeterProvider::builder(), version, commit)
+    }
+
+    /// Starts to gather, and to export what is gathered if that is to be.
+    pub(super) fn start_with(
+        version: &'static str,
+        commit: &'static str,
+        otlp: &mut Otlp,
+    ) -> Result<Self, TelemetryError> {
+        let mut builder = SdkMeterProvider::builder().with_resource(otlp.resource());
+        if let Some(reader) = otlp.metric_reader()? {
+            builder = builder.with_reader(reader);
+        }
+        let exporter = Self::gather(builder, version, commit)?;
+        observe_dropped(&exporter.provider.meter_with_scope(semantic::scope()), otlp);
+        Ok(exporter)
+    }
+
+    fn gather(
+        builder: MeterProviderBuilder,
+        version: &'static str,
+        commit: &'static str,
+    ) -> Result<Self, OTelSdkError> {
         let registry = Registry::new();
         let reader = opentelemetry_prometheus::exporter()
             .with_registry(registry.clone())
             .without_target_info()
             .scope_info_enabled(false)
             .build()?;
-        let provider = SdkMeterProvider::builder().with_reader(reader).build();
+        let provider = builder.with_reader(reader).build();
         let meter = provider.meter_with_scope(semantic::scope());
         observe_process(&meter, version, commit);
         let metrics = Metrics::new(&meter);
         Ok(Self { registry, provider, metrics })
+    }
+
+    pub(super) fn meters(&self) -> SdkMeterProvider {
+        self.provider.clone()
     }
 
     /// The instruments that are gathered here.
@@ -41,11 +69,20 @@ impl Exporter {
     pub fn render(&self) -> Result<String, prometheus::Error> {
         TextEncoder::new().encode_to_string(&self.registry.gather())
     }
+}
 
-    /// Ends the gathering; what is recorded afterwards is lost.
-    pub fn shutdown(&self) -> Result<(), OTelSdkError> {
-        self.provider.shutdown()
-    }
+/// What could not be exported.
+fn observe_dropped(meter: &Meter, otlp: &Otlp) {
+    let dropped = otlp.dropped();
+    let _registered = meter
+        .u64_observable_counter(DROPPED)
+        .with_description("Spans, points of metrics and lines of the log that could not be exported.")
+        .with_callback(move |counter| {
+            for (signal, count) in dropped() {
+                counter.observe(count, &[KeyValue::new("signal", signal.name())]);
+            }
+        })
+        .build();
 }
 
 /// Gauges that are read when somebody asks; their callbacks live as long as the provider.

@@ -5,11 +5,14 @@
 
 use std::io;
 
+use opentelemetry_appender_tracing::layer::OpenTelemetryTracingBridge;
+use opentelemetry_sdk::logs::SdkLoggerProvider;
 use tracing::Subscriber;
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::filter::{ParseError, filter_fn};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::JsonFields;
+use tracing_subscriber::layer::{Layered, SubscriberExt};
+use tracing_subscriber::{EnvFilter, Layer, Registry};
 
 use super::lines::Traced;
 
@@ -38,9 +41,18 @@ pub enum LogError {
 
 /// Starts the process's log on stderr, panics included. `filter` is a level or levels by module.
 pub fn start_log(format: LineFormat, filter: &str) -> Result<(), LogError> {
+    start_log_with(format, filter, None)
+}
+
+/// Starts the process's log on stderr and, if they are given, by `loggers` as well.
+pub(super) fn start_log_with(
+    format: LineFormat,
+    filter: &str,
+    loggers: Option<&SdkLoggerProvider>,
+) -> Result<(), LogError> {
     let filter = EnvFilter::builder().parse(filter).map_err(LogError::Filter)?;
-    tracing::subscriber::set_global_default(subscriber(format, filter, io::stderr))
-        .map_err(LogError::Started)?;
+    let subscriber = subscriber(format, filter, io::stderr, loggers);
+    tracing::subscriber::set_global_default(subscriber).map_err(LogError::Started)?;
     std::panic::set_hook(Box::new(|panic| {
         let location = panic.location().map(ToString::to_string).unwrap_or_default();
         let thread = std::thread::current().name().unwrap_or_default().to_owned();
@@ -49,22 +61,45 @@ pub fn start_log(format: LineFormat, filter: &str) -> Result<(), LogError> {
     Ok(())
 }
 
-fn subscriber<W>(format: LineFormat, filter: EnvFilter, writer: W) -> Box<dyn Subscriber + Send + Sync>
+/// What layers stand on.
+type Filtered = Layered<EnvFilter, Registry>;
+
+fn subscriber<W>(
+    format: LineFormat,
+    filter: EnvFilter,
+    writer: W,
+    loggers: Option<&SdkLoggerProvider>,
+) -> impl Subscriber + Send + Sync
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
+    let mut layers = vec![lines(format, writer)];
+    layers.extend(loggers.map(exported));
+    tracing_subscriber::registry().with(filter).with(layers)
+}
+
+fn lines<W>(format: LineFormat, writer: W) -> Box<dyn Layer<Filtered> + Send + Sync>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let lines = tracing_subscriber::fmt::layer().with_writer(writer);
     match format {
         LineFormat::Text { colours } => {
             let line = Traced(tracing_subscriber::fmt::format().with_ansi(colours));
-            Box::new(lines.with_ansi(colours).event_format(line).finish())
+            lines.with_ansi(colours).event_format(line).boxed()
         }
         LineFormat::Json => {
             let line = tracing_subscriber::fmt::format().json().flatten_event(true);
             let line = Traced(line.with_current_span(false).with_span_list(true));
-            Box::new(lines.fmt_fields(JsonFields::new()).event_format(line).finish())
+            lines.fmt_fields(JsonFields::new()).event_format(line).boxed()
         }
     }
+}
+
+/// Lines of penstock's own: those of libraries would include the export's, which would go on for ever.
+fn exported(loggers: &SdkLoggerProvider) -> Box<dyn Layer<Filtered> + Send + Sync> {
+    let own = filter_fn(|metadata| metadata.target().starts_with(env!("CARGO_CRATE_NAME")));
+    OpenTelemetryTracingBridge::new(loggers).with_filter(own).boxed()
 }
 
 #[cfg(test)]
@@ -98,17 +133,20 @@ mod tests {
         let lines = Lines::default();
         let writer = lines.clone();
         let filter = EnvFilter::new("info");
-        tracing::subscriber::with_default(subscriber(format, filter, move || writer.clone()), || {
-            let request = tracing::info_span!("request", request_id = "r1");
-            let batch = tracing::info_span!(parent: &request, "batch", batch_id = "b1");
-            let place = Context::new();
-            let place = match trace {
-                Some(trace) => place.with_remote_span_context(trace.span_context().clone()),
-                None => place,
-            };
-            let _there = place.attach();
-            batch.in_scope(|| tracing::info!(items = 3, "queued"));
-        });
+        tracing::subscriber::with_default(
+            subscriber(format, filter, move || writer.clone(), None),
+            || {
+                let request = tracing::info_span!("request", request_id = "r1");
+                let batch = tracing::info_span!(parent: &request, "batch", batch_id = "b1");
+                let place = Context::new();
+                let place = match trace {
+                    Some(trace) => place.with_remote_span_context(trace.span_context().clone()),
+                    None => place,
+                };
+                let _there = place.attach();
+                batch.in_scope(|| tracing::info!(items = 3, "queued"));
+            },
+        );
         String::from_utf8(lines.0.lock().unwrap().clone()).unwrap()
     }
 

@@ -8,8 +8,10 @@ mod finding;
 mod lines;
 mod logging;
 mod metrics;
+mod otlp;
 pub mod semantic;
 mod span;
+mod start;
 mod trace_context;
 
 pub use admin::{Check, Readiness, serve_admin};
@@ -19,5 +21,7 @@ pub use exporter::Exporter;
 pub use finding::{Finding, Verdict, clock_finding};
 pub use logging::{LineFormat, LogError, start_log};
 pub use metrics::Metrics;
+pub use otlp::{OtlpError, OtlpOptions, Signal, parse_otlp_headers};
 pub use span::{Span, in_current_span};
+pub use start::{Telemetry, TelemetryError, TelemetryOptions};
 pub use trace_context::{TraceContext, TraceHeaders};

@@ -23,6 +23,12 @@ pub mod header {
     pub const CE_TRACESTATE: &str = "ce_tracestate";
 }
 
+/// The process.
+pub(super) mod service {
+    pub(crate) const VERSION: &str = "service.version";
+    pub(crate) const INSTANCE_ID: &str = "service.instance.id";
+}
+
 pub(super) const ERROR_TYPE: &str = "error.type";
 
 /// Queues.

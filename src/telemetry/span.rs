@@ -19,6 +19,11 @@ use super::semantic::ERROR_TYPE;
 /// The process's tracer, as its log is one for all of it.
 static TRACER: OnceLock<SdkTracer> = OnceLock::new();
 
+/// Records spans with `tracer` from now on. False when another one does so already.
+pub(super) fn record_spans_with(tracer: SdkTracer) -> bool {
+    TRACER.set(tracer).is_ok()
+}
+
 /// A piece of work. It ends when the last of its clones is dropped.
 #[derive(Clone, Debug, Default)]
 pub struct Span(Context);

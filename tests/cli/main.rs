@@ -4,11 +4,13 @@
 
 mod audit;
 mod canary;
+mod collector;
 mod commands;
 mod contract;
 mod dev;
 mod example;
 mod kill;
+mod otlp;
 mod process;
 #[cfg(feature = "production-tests")]
 mod production;

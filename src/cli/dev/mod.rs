@@ -10,12 +10,11 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::settings::{Loaded, Problem, Settings, SettingsError, Sha256Digest, TokenSettings};
-use crate::telemetry::start_log;
 
+use super::Exit;
 use super::config::ConfigFile;
 use super::process::{self, Role};
 use super::version::Version;
-use super::{Exit, options};
 use banner::Banner;
 
 /// The token everybody knows; good on this machine only.
@@ -46,7 +45,6 @@ pub(super) fn run(args: DevArgs) -> anyhow::Result<Exit> {
     let Loaded { mut settings, policy, .. } = load(args)?;
     let token = add_token(&mut settings, given);
     refuse_known_token_beyond_this_machine(&settings)?;
-    start_log(options::line_format(&settings.telemetry), &settings.telemetry.log_level)?;
     process::run(&[Role::Intake, Role::Worker], &settings, policy, |addresses| {
         let banner = Banner {
             version: Version::current().number,

@@ -23,11 +23,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::account::Policy;
 use crate::settings::Settings;
-use crate::telemetry::{Exporter, Readiness};
+use crate::telemetry::{Exporter, Readiness, Telemetry};
 
 use super::signals::stop_on_signal;
-use super::version::Version;
-use super::{Exit, Unavailable};
+use super::{Exit, Unavailable, options};
 use admin::AdminPart;
 use intake::IntakePart;
 use ports::Ports;
@@ -82,15 +81,18 @@ pub(super) fn run(
     policy: Policy,
     serving: impl FnOnce(Addresses),
 ) -> anyhow::Result<Exit> {
+    let telemetry = Telemetry::start(options::telemetry(roles, &settings.telemetry))?;
+    let exporter = telemetry.exporter().clone();
     let runtime = tokio::runtime::Runtime::new().context("starting the runtime")?;
     let ended = runtime.block_on(async {
         let stop = stop_on_signal().context("listening for signals")?;
-        let started = stop.run_until_cancelled(Process::start(roles, settings, policy)).await;
+        let started = stop.run_until_cancelled(Process::start(roles, settings, policy, exporter)).await;
         let Some(process) = started.transpose()? else { return Ok(()) };
         serving(process.addresses);
         process.run(stop, settings.shutdown.drain_timeout.duration()).await
     });
     runtime.shutdown_timeout(RUNTIME_SHUTDOWN);
+    telemetry.shutdown();
     ended.map(|()| Exit::Ok)
 }
 
@@ -101,16 +103,18 @@ struct Process {
     worker: Option<WorkerPart>,
     admin: AdminPart,
     readiness: Readiness,
-    exporter: Exporter,
     // Last, so that a data directory is ours until everything in it is closed.
     ports: Ports,
 }
 
 impl Process {
     /// Opens the listeners and the ports, then starts the roles.
-    async fn start(roles: &[Role], settings: &Settings, policy: Policy) -> anyhow::Result<Self> {
-        let version = Version::current();
-        let exporter = Exporter::start(version.number, version.git_sha.unwrap_or_default())?;
+    async fn start(
+        roles: &[Role],
+        settings: &Settings,
+        policy: Policy,
+        exporter: Exporter,
+    ) -> anyhow::Result<Self> {
         let metrics = exporter.metrics();
         let intake_listener = if roles.contains(&Role::Intake) {
             Some(bind(settings.intake.listen, "intake.listen", "--listen").await?)
@@ -134,10 +138,10 @@ impl Process {
         let checks =
             intake.iter().map(IntakePart::check).chain(worker.iter().flat_map(|_| ports.checks()));
         let readiness = Readiness::new(checks.collect());
-        let admin = AdminPart::start(admin_listener, readiness.clone(), exporter.clone())?;
+        let admin = AdminPart::start(admin_listener, readiness.clone(), exporter)?;
         let addresses =
             Addresses { intake: intake.as_ref().map(IntakePart::address), admin: admin.address() };
-        Ok(Self { addresses, intake, worker, admin, readiness, exporter, ports })
+        Ok(Self { addresses, intake, worker, admin, readiness, ports })
     }
 
     /// Runs until `stop` or until a part ends on its own, then drains within `limit`. An error when a
@@ -175,7 +179,6 @@ impl Process {
         };
         self.ports.close().await;
         self.admin.stop();
-        self.exporter.shutdown().context("ending the metrics")?;
         intake?;
         tracing::info!("stopped: everything is closed");
         worker
