@@ -88,6 +88,7 @@ install_tools() {
 step_lint() {
     check "format" cargo fmt --all --check
     check "clippy" cargo clippy --locked --all-targets --features production-tests --quiet -- -D warnings
+    check "clippy of the default build" cargo clippy --locked --quiet -- -D warnings
     check "shell scripts" shellcheck .ci/run tests/*.sh deploy/local/*.sh
 }
 
@@ -146,7 +147,7 @@ step_tests() {
 }
 
 step_openapi() {
-    check "binary" cargo build --locked --quiet
+    check "binary" cargo build --locked --features production-tests --quiet
     check "served OpenAPI under schemathesis" tests/openapi.sh
 }
 

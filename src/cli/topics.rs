@@ -1,6 +1,10 @@
 //! `penstock topics`: the topics of the production queue, as a step of its own with its own rights.
 
+use std::io::{self, Write};
+
 use clap::Subcommand;
+
+use crate::settings::{Loaded, QueueKind};
 
 use super::Exit;
 use super::config::ConfigFile;
@@ -16,56 +20,63 @@ pub(super) enum TopicsCommand {
     Apply(ConfigFile),
 }
 
-/// Runs `penstock topics`.
-#[cfg(feature = "kafka")]
-pub(super) fn run(command: TopicsCommand) -> anyhow::Result<Exit> {
-    production::run(command)
+/// Whether a plan is only shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    Plan,
+    Apply,
 }
 
 /// Runs `penstock topics`.
-#[cfg(not(feature = "kafka"))]
 pub(super) fn run(command: TopicsCommand) -> anyhow::Result<Exit> {
-    let (TopicsCommand::Plan(_) | TopicsCommand::Apply(_)) = command;
-    Err(super::without_kafka())
+    let (file, mode) = match command {
+        TopicsCommand::Plan(file) => (file, Mode::Plan),
+        TopicsCommand::Apply(file) => (file, Mode::Apply),
+    };
+    let queue = Loaded::from(file.sources())?.settings.queue;
+    match queue.kind {
+        QueueKind::Sqlite => {
+            let what =
+                "nothing to do: the embedded queue (queue.kind = \"sqlite\") makes its own topics";
+            writeln!(io::stderr(), "{what}")?;
+            Ok(Exit::Ok)
+        }
+        #[cfg(feature = "kafka")]
+        QueueKind::Kafka => kafka::carry_out(&queue.kafka, mode),
+        #[cfg(not(feature = "kafka"))]
+        QueueKind::Kafka => {
+            let (Mode::Plan | Mode::Apply) = mode;
+            Err(super::without_kafka())
+        }
+    }
 }
 
 #[cfg(feature = "kafka")]
-mod production {
+mod kafka {
     use std::io::{self, Write};
 
     use anyhow::Context;
 
-    use super::TopicsCommand;
+    use super::Mode;
     use crate::cli::{Exit, options, unavailable};
     use crate::queue::kafka::TopicAdmin;
-    use crate::settings::{KafkaQueueSettings, Loaded, QueueKind};
+    use crate::settings::KafkaQueueSettings;
 
-    pub(super) fn run(command: TopicsCommand) -> anyhow::Result<Exit> {
-        let (file, is_applied) = match command {
-            TopicsCommand::Plan(file) => (file, false),
-            TopicsCommand::Apply(file) => (file, true),
-        };
-        let queue = Loaded::from(file.sources())?.settings.queue;
-        if queue.kind == QueueKind::Sqlite {
-            let what =
-                "nothing to do: the embedded queue (queue.kind = \"sqlite\") makes its own topics";
-            writeln!(io::stderr(), "{what}")?;
-            return Ok(Exit::Ok);
-        }
+    pub(super) fn carry_out(settings: &KafkaQueueSettings, mode: Mode) -> anyhow::Result<Exit> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .context("starting the runtime")?;
-        runtime.block_on(carry_out(&queue.kafka, is_applied))
-    }
-
-    async fn carry_out(settings: &KafkaQueueSettings, is_applied: bool) -> anyhow::Result<Exit> {
         let (options, layout) = (options::kafka_queue(settings), options::topics(&settings.topics));
         let admin = TopicAdmin::new(options, layout).map_err(unavailable)?;
+        runtime.block_on(plan_and_do(&admin, mode))
+    }
+
+    async fn plan_and_do(admin: &TopicAdmin, mode: Mode) -> anyhow::Result<Exit> {
         let plan = admin.plan().await.map_err(unavailable)?;
         let (mut out, mut told) = (io::stdout(), io::stderr());
         for step in &plan.steps {
-            if is_applied {
+            if mode == Mode::Apply {
                 admin.apply(step).await.map_err(unavailable)?;
             }
             writeln!(out, "{step}")?;
@@ -73,12 +84,12 @@ mod production {
         for concern in &plan.concerns {
             writeln!(told, "warning: {concern}")?;
         }
-        match (plan.steps.len(), is_applied) {
+        match (plan.steps.len(), mode) {
             (0, _) => writeln!(told, "the topics need no change")?,
-            (steps, true) => writeln!(told, "done: {steps} steps")?,
-            (steps, false) => writeln!(told, "{steps} steps; `penstock topics apply` does them")?,
+            (steps, Mode::Apply) => writeln!(told, "done: {steps} steps")?,
+            (steps, Mode::Plan) => writeln!(told, "{steps} steps; `penstock topics apply` does them")?,
         }
-        let is_open = !plan.concerns.is_empty() || (!is_applied && !plan.steps.is_empty());
+        let is_open = !plan.concerns.is_empty() || (mode == Mode::Plan && !plan.steps.is_empty());
         Ok(if is_open { Exit::Differences } else { Exit::Ok })
     }
 }

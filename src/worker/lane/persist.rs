@@ -67,8 +67,7 @@ impl<Q: Queue, S: Store> Persister<Q, S> {
         match self.apply(&decision.plan).await {
             Ok(Applied::Done) => {
                 self.count(&decision.decided, items.len() - submissions.len());
-                let results =
-                    QueueUse { system: self.queue.system(), topic: Topic::Results.name() };
+                let results = QueueUse { system: self.queue.system(), topic: Topic::Results.name() };
                 let emission = Emission::of(items, &decision.decided, &self.event_type_prefix, results)?;
                 Ok(Persisted::Done(self.answered(batch, emission).await))
             }
