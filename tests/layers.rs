@@ -70,6 +70,7 @@ const IO_CRATES: &[(&str, &[&str])] = &[
     (
         "tokio",
         &[
+            "queue",
             "queue::kafka",
             "queue::sqlite",
             "store::postgres",

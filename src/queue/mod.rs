@@ -7,6 +7,7 @@
 
 mod envelope;
 mod error;
+mod inbox;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 mod pending;
@@ -25,6 +26,7 @@ use crate::telemetry::{TraceContext, TraceHeaders};
 
 pub use envelope::Envelope;
 pub use error::{Cause, QueueError};
+pub use inbox::{ChannelInbox, InboxSender};
 
 /// The topics of the pipeline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

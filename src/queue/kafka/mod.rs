@@ -25,7 +25,7 @@ use rdkafka::admin::AdminClient;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
 
-use super::{Queue, QueueError, Record, Reply, ReplyAddress, Topic};
+use super::{ChannelInbox, Queue, QueueError, Record, Reply, ReplyAddress, Topic};
 use client::Asking;
 use error::{broken, queue_error, unavailable};
 use publisher::Publisher;
@@ -35,7 +35,6 @@ pub use consumer::KafkaConsumer;
 pub use error::KafkaOpenError;
 pub use examine::examine;
 pub use options::{KafkaQueueOptions, Sasl, SaslMechanism, Security, SecurityProtocol, Tls};
-pub use replies::KafkaInbox;
 pub use topics::{SettingChange, TopicAdmin, TopicLayout, TopicPlan, TopicStep};
 
 /// How long a probe waits for a broker.
@@ -124,7 +123,7 @@ async fn blocking<T: Send + 'static>(
 
 impl Queue for KafkaQueue {
     type Consumer = KafkaConsumer;
-    type Inbox = KafkaInbox;
+    type Inbox = ChannelInbox;
 
     fn system(&self) -> &'static str {
         "kafka"
@@ -154,7 +153,7 @@ impl Queue for KafkaQueue {
             .map_err(|cause| queue_error(action, cause))
     }
 
-    async fn open_inbox(&self) -> Result<KafkaInbox, QueueError> {
+    async fn open_inbox(&self) -> Result<ChannelInbox, QueueError> {
         let action = "opening an inbox";
         let queue = self.clone();
         blocking(action, move || {

@@ -1,8 +1,6 @@
 //! Replies across processes: every inbox reads one partition of the replies topic from its end on,
 //! outside of any group, and drops what is for others.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
@@ -11,16 +9,13 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message as _;
 use rdkafka::producer::{BaseRecord, NoCustomPartitioner, ThreadedProducer};
-use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use crate::queue::{Reply, ReplyAddress, ReplyInbox};
+use crate::queue::{ChannelInbox, InboxSender, Reply, ReplyAddress};
 
 use super::client::{Asking, log_error};
 use super::reply_codec::{decode, encode};
 
-/// Deliveries an inbox holds; what comes while it is full is lost.
-const INBOX_DELIVERIES: usize = 1024;
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
 /// Also how long the reader may outlive its inbox.
 const POLL_TIMEOUT: Duration = Duration::from_millis(100);
@@ -75,7 +70,7 @@ impl Replier {
     }
 
     /// Opens an inbox with an address of its own. Blocks until its place on the topic is known.
-    pub(super) fn open(&self, config: &ClientConfig) -> Result<KafkaInbox, KafkaError> {
+    pub(super) fn open(&self, config: &ClientConfig) -> Result<ChannelInbox, KafkaError> {
         let address = ReplyAddress(Uuid::new_v4().as_fields().0);
         let Replies { topic, .. } = &self.replies;
         let partition = self.replies.partition_of(address);
@@ -84,14 +79,13 @@ impl Replier {
         let mut from = TopicPartitionList::new();
         from.add_partition_offset(topic, partition, rdkafka::Offset::Offset(end))?;
         consumer.assign(&from)?;
-        let (sender, receiver) = mpsc::channel(INBOX_DELIVERIES);
-        let closed = Arc::new(AtomicBool::new(false));
-        let reader = Reader { consumer, address, sender, closed: Arc::clone(&closed) };
+        let (sender, inbox) = ChannelInbox::open(address);
+        let reader = Reader { consumer, address, sender };
         std::thread::Builder::new()
             .name("kafka-replies".to_owned())
             .spawn(move || reader.run())
             .map_err(|error| KafkaError::ClientCreation(error.to_string()))?;
-        Ok(KafkaInbox { address, receiver, closed })
+        Ok(inbox)
     }
 }
 
@@ -104,20 +98,18 @@ impl Replies {
 struct Reader {
     consumer: BaseConsumer<Asking>,
     address: ReplyAddress,
-    sender: mpsc::Sender<Vec<Reply>>,
-    closed: Arc<AtomicBool>,
+    sender: InboxSender,
 }
 
 impl Reader {
     fn run(self) {
-        while !self.closed.load(Ordering::Acquire) {
+        while !self.sender.is_closed() {
             match self.consumer.poll(POLL_TIMEOUT) {
                 None => {}
                 Some(Ok(message)) => {
                     let payload = message.payload().unwrap_or_default();
-                    if let Some(replies) = decode(payload, self.address).filter(|all| !all.is_empty()) {
-                        // Full: the intake is behind and its clients' waits will run out.
-                        let _ = self.sender.try_send(replies);
+                    if let Some(replies) = decode(payload, self.address) {
+                        self.sender.send(replies);
                     }
                 }
                 Some(Err(error)) => {
@@ -126,32 +118,5 @@ impl Reader {
                 }
             }
         }
-    }
-}
-
-/// An inbox on the replies topic; it is closed by dropping it.
-#[derive(Debug)]
-pub struct KafkaInbox {
-    address: ReplyAddress,
-    receiver: mpsc::Receiver<Vec<Reply>>,
-    closed: Arc<AtomicBool>,
-}
-
-impl ReplyInbox for KafkaInbox {
-    fn address(&self) -> ReplyAddress {
-        self.address
-    }
-
-    async fn receive(&mut self) -> Vec<Reply> {
-        match self.receiver.recv().await {
-            Some(replies) => replies,
-            None => std::future::pending().await,
-        }
-    }
-}
-
-impl Drop for KafkaInbox {
-    fn drop(&mut self) {
-        self.closed.store(true, Ordering::Release);
     }
 }

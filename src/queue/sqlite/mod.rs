@@ -27,7 +27,7 @@ use crate::account::Offset;
 use crate::sqlite::{Database, FailureClass, FileKind, OpenError, classify};
 
 use super::pending::Pending;
-use super::{Cause, Queue, QueueError, Record, Reply, ReplyAddress, Topic};
+use super::{Cause, ChannelInbox, Queue, QueueError, Record, Reply, ReplyAddress, Topic};
 use group::MemberId;
 use log::Log;
 use partitioner::partition_of;
@@ -36,7 +36,6 @@ use replies::Replies;
 use writer::{Append, Done, Placed, Request, Writer};
 
 pub use consumer::SqliteConsumer;
-pub use replies::SqliteInbox;
 
 const KIND: FileKind = FileKind {
     name: "queue",
@@ -157,7 +156,7 @@ impl SqliteQueue {
 
 impl Queue for SqliteQueue {
     type Consumer = SqliteConsumer;
-    type Inbox = SqliteInbox;
+    type Inbox = ChannelInbox;
 
     fn system(&self) -> &'static str {
         "sqlite"
@@ -194,7 +193,7 @@ impl Queue for SqliteQueue {
         Ok(SqliteConsumer::join(self.clone(), topic, group, member))
     }
 
-    async fn open_inbox(&self) -> Result<SqliteInbox, QueueError> {
+    async fn open_inbox(&self) -> Result<ChannelInbox, QueueError> {
         Ok(self.inner.replies.open())
     }
 

@@ -2,68 +2,34 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::mpsc;
+use crate::queue::{ChannelInbox, InboxSender, Reply, ReplyAddress};
 
-use crate::queue::{Reply, ReplyAddress, ReplyInbox};
-
-/// Deliveries an inbox holds; what comes while it is full is lost.
-const INBOX_DELIVERIES: usize = 1024;
-
-/// The open inboxes.
+/// The open inboxes, and those that were closed since the last one was opened.
 #[derive(Debug, Default)]
 pub(super) struct Replies {
-    inboxes: Mutex<HashMap<u32, mpsc::Sender<Vec<Reply>>>>,
+    inboxes: Mutex<HashMap<u32, InboxSender>>,
     last_address: AtomicU32,
 }
 
 impl Replies {
-    pub(super) fn open(self: &Arc<Self>) -> SqliteInbox {
+    pub(super) fn open(&self) -> ChannelInbox {
         let address = ReplyAddress(self.last_address.fetch_add(1, Ordering::Relaxed).wrapping_add(1));
-        let (sender, receiver) = mpsc::channel(INBOX_DELIVERIES);
-        self.lock().insert(address.0, sender);
-        SqliteInbox { address, receiver, replies: Arc::clone(self) }
+        let (sender, inbox) = ChannelInbox::open(address);
+        let mut inboxes = self.lock();
+        inboxes.retain(|_, known| !known.is_closed());
+        inboxes.insert(address.0, sender);
+        inbox
     }
 
     pub(super) fn send(&self, to: ReplyAddress, replies: Vec<Reply>) {
-        if replies.is_empty() {
-            return;
-        }
         if let Some(inbox) = self.lock().get(&to.0) {
-            // Full: the intake is behind and its clients' waits will run out.
-            let _ = inbox.try_send(replies);
+            inbox.send(replies);
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<u32, mpsc::Sender<Vec<Reply>>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<u32, InboxSender>> {
         self.inboxes.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// An inbox within this process; it is closed by dropping it.
-#[derive(Debug)]
-pub struct SqliteInbox {
-    address: ReplyAddress,
-    receiver: mpsc::Receiver<Vec<Reply>>,
-    replies: Arc<Replies>,
-}
-
-impl ReplyInbox for SqliteInbox {
-    fn address(&self) -> ReplyAddress {
-        self.address
-    }
-
-    async fn receive(&mut self) -> Vec<Reply> {
-        match self.receiver.recv().await {
-            Some(replies) => replies,
-            None => std::future::pending().await,
-        }
-    }
-}
-
-impl Drop for SqliteInbox {
-    fn drop(&mut self) {
-        self.replies.lock().remove(&self.address.0);
     }
 }

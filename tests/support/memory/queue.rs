@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use penstock::account::{Offset, Partition, Timestamp};
 use penstock::queue::{
-    Assignment, Consumer, PollLimits, Polled, Queue, QueueError, Received, Record, Reply, ReplyAddress,
-    ReplyInbox, Start, Topic,
+    Assignment, ChannelInbox, Consumer, InboxSender, PollLimits, Polled, Queue, QueueError, Received,
+    Record, Reply, ReplyAddress, Start, Topic,
 };
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
 use super::point;
@@ -40,7 +40,7 @@ struct State {
     partitions: u32,
     logs: BTreeMap<(Topic, Partition), Vec<Received>>,
     groups: BTreeMap<String, Group>,
-    inboxes: BTreeMap<u32, mpsc::UnboundedSender<Vec<Reply>>>,
+    inboxes: BTreeMap<u32, InboxSender>,
     replies: Vec<Reply>,
     unacknowledged: Vec<(u64, Topic, Record)>,
     clock_ms: i64,
@@ -206,7 +206,7 @@ impl State {
 
 impl Queue for MemoryQueue {
     type Consumer = MemoryConsumer;
-    type Inbox = MemoryInbox;
+    type Inbox = ChannelInbox;
 
     fn system(&self) -> &'static str {
         "memory"
@@ -253,42 +253,24 @@ impl Queue for MemoryQueue {
         })
     }
 
-    async fn open_inbox(&self) -> Result<MemoryInbox, QueueError> {
+    async fn open_inbox(&self) -> Result<ChannelInbox, QueueError> {
         let mut state = self.lock();
         let address = u32::try_from(state.inboxes.len()).unwrap();
-        let (sender, receiver) = mpsc::unbounded_channel();
+        let (sender, inbox) = ChannelInbox::open(ReplyAddress(address));
         state.inboxes.insert(address, sender);
-        Ok(MemoryInbox { address: ReplyAddress(address), receiver })
+        Ok(inbox)
     }
 
     async fn reply(&self, to: ReplyAddress, replies: Vec<Reply>) {
         let mut state = self.lock();
         state.replies.extend(&replies);
         if let Some(inbox) = state.inboxes.get(&to.0) {
-            let _ = inbox.send(replies);
+            inbox.send(replies);
         }
     }
 
     async fn check(&self) -> Result<(), QueueError> {
         Ok(())
-    }
-}
-
-pub struct MemoryInbox {
-    address: ReplyAddress,
-    receiver: mpsc::UnboundedReceiver<Vec<Reply>>,
-}
-
-impl ReplyInbox for MemoryInbox {
-    fn address(&self) -> ReplyAddress {
-        self.address
-    }
-
-    async fn receive(&mut self) -> Vec<Reply> {
-        match self.receiver.recv().await {
-            Some(replies) => replies,
-            None => std::future::pending().await,
-        }
     }
 }
 
