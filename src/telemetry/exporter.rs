@@ -116,13 +116,28 @@ fn resident_bytes() -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
-    use std::time::Duration;
+    use std::time::{Duration, Instant, SystemTime};
 
     use futures_util::FutureExt;
 
     use super::*;
-    use crate::account::{RejectionCode, Verdict};
-    use crate::telemetry::{QueueUse, ServedRequest, StoreCall};
+    use crate::account::{RejectionCode, Timestamp, Verdict};
+    use crate::telemetry::{BrokerSample, QueueUse, RebalancePhase, ServedRequest, StoreCall};
+
+    fn an_hour_ago() -> Timestamp {
+        Timestamp::from(SystemTime::now() - Duration::from_hours(1))
+    }
+
+    fn broker(id: i32, timeouts: u64) -> BrokerSample {
+        BrokerSample {
+            id,
+            is_up: true,
+            round_trip_mean: Duration::from_millis(2),
+            round_trip_p99: Duration::from_millis(8),
+            timeouts,
+            retries: 1,
+        }
+    }
 
     fn rendered() -> String {
         let exporter = Exporter::start("1.2.3", "abc").unwrap();
@@ -134,7 +149,17 @@ mod tests {
         metrics.outcomes(Verdict::Rejected(RejectionCode::A001), 1);
         metrics.repeated(1);
         metrics.dead_letters("malformed", 1);
-        metrics.lag(0, 7, Duration::from_secs(2));
+        let lag = metrics.lane_lag(0);
+        lag.works(7, an_hour_ago());
+        let client = metrics.kafka().client("workers-0");
+        client.brokers(&[broker(1, 3)]);
+        client.brokers(&[broker(1, 5)]);
+        client.queue(4, 2_000);
+        client.lag(&[("accounts.submitted".to_owned(), 2, 9)]);
+        client.rebalances(2);
+        client.rebalanced(RebalancePhase::Assign, Duration::from_millis(300));
+        client.commit_failed();
+        client.rebuilt("stalled");
         metrics.store_operation("apply", Duration::from_millis(3));
         metrics.retried("store");
         every_call(&metrics);
@@ -178,6 +203,18 @@ mod tests {
             "penstock_intake_batch_duration_seconds",
             "penstock_intake_batches_total",
             "penstock_intake_in_flight_bytes",
+            "penstock_kafka_broker_round_trip_mean_seconds",
+            "penstock_kafka_broker_round_trip_p99_seconds",
+            "penstock_kafka_broker_up",
+            "penstock_kafka_client_rebuilds_total",
+            "penstock_kafka_consumer_commit_failures_total",
+            "penstock_kafka_consumer_lag",
+            "penstock_kafka_consumer_rebalance_duration_seconds",
+            "penstock_kafka_consumer_rebalances_total",
+            "penstock_kafka_producer_queue_bytes",
+            "penstock_kafka_producer_queue_records",
+            "penstock_kafka_request_retries_total",
+            "penstock_kafka_request_timeouts_total",
             "penstock_store_operation_duration_seconds",
             "penstock_worker_dead_letters_total",
             "penstock_worker_lag_records",
@@ -197,7 +234,10 @@ mod tests {
             "penstock_intake_accepted_items_total 3",
             "penstock_intake_batches_total{status=\"200\"} 1",
             "penstock_worker_outcomes_total{code=\"A001\"} 1",
-            "penstock_worker_lag_seconds{lane=\"0\"} 2",
+            "penstock_worker_lag_records{lane=\"0\"} 7",
+            "penstock_kafka_broker_up{broker=\"1\",client=\"workers-0\"} 1",
+            "penstock_kafka_request_timeouts_total{broker=\"1\",client=\"workers-0\"} 5",
+            "penstock_kafka_consumer_lag{client=\"workers-0\",partition=\"2\",topic=\"accounts.submitted\"} 9",
             "penstock_build_info{commit=\"abc\",version=\"1.2.3\"} 1",
             "http_server_active_requests{http_request_method=\"GET\",url_scheme=\"http\"} 0",
             "db_client_operation_duration_seconds_count{db_operation_name=\"load\",\
@@ -207,6 +247,43 @@ mod tests {
         ] {
             assert!(text.lines().any(|line| line == sample), "no {sample} in\n{text}");
         }
+    }
+
+    fn sample(exporter: &Exporter, name: &str) -> Option<f64> {
+        let text = exporter.render().unwrap();
+        let line = text.lines().find(|line| line.starts_with(name))?;
+        line.rsplit(' ').next()?.parse().ok()
+    }
+
+    #[test]
+    fn the_lag_of_a_lane_that_stands_still_grows() {
+        let exporter = Exporter::start("1.2.3", "abc").unwrap();
+        let lag = exporter.metrics().lane_lag(0);
+        let seconds = || sample(&exporter, "penstock_worker_lag_seconds").unwrap();
+        assert!(seconds() < 0.001, "nothing is left to do at first");
+        lag.works(7, an_hour_ago());
+        let first = seconds();
+        assert!((3_600.0..3_700.0).contains(&first), "{first}");
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_millis(20) {
+            std::hint::spin_loop();
+        }
+        assert!(seconds() > first, "nobody set it again");
+        lag.waits(3);
+        assert!(seconds() > first, "what is still to be polled is as old at least");
+        lag.waits(0);
+        assert!(seconds() < 0.001);
+    }
+
+    #[test]
+    fn a_series_ends_with_what_it_tells_of() {
+        let exporter = Exporter::start("1.2.3", "abc").unwrap();
+        let client = exporter.metrics().kafka().client("workers-0");
+        client.lag(&[("t".to_owned(), 0, 5), ("t".to_owned(), 1, 6)]);
+        client.lag(&[("t".to_owned(), 1, 7)]);
+        assert_eq!(sample(&exporter, "penstock_kafka_consumer_lag{"), Some(7.0));
+        drop(client);
+        assert_eq!(sample(&exporter, "penstock_kafka_consumer_lag{"), None);
     }
 
     #[cfg(target_os = "linux")]

@@ -4,11 +4,13 @@
 use std::time::Duration;
 
 use opentelemetry::KeyValue;
-use opentelemetry::metrics::{Counter, Gauge, Histogram, Meter, UpDownCounter};
+use opentelemetry::metrics::{Counter, Histogram, Meter, UpDownCounter};
 
 use crate::account::Verdict;
 
 use super::calls::CallMetrics;
+use super::kafka::KafkaMetrics;
+use super::lag::{LagGauges, LaneLag};
 
 /// Bucket bounds, in seconds, for what a client waits for.
 const LATENCY_BUCKETS: [f64; 12] =
@@ -24,11 +26,11 @@ pub struct Metrics {
     outcomes: Counter<u64>,
     repeated: Counter<u64>,
     dead_letters: Counter<u64>,
-    lag_records: Gauge<u64>,
-    lag_seconds: Gauge<f64>,
+    lag: LagGauges,
     store_duration: Histogram<f64>,
     retries: Counter<u64>,
     pub(super) calls: CallMetrics,
+    kafka: KafkaMetrics,
 }
 
 impl Metrics {
@@ -60,18 +62,11 @@ impl Metrics {
                 "Submissions that got their first outcome again.",
             ),
             dead_letters: counter("penstock.worker.dead_letters", "Records put aside, by reason."),
-            lag_records: meter
-                .u64_gauge("penstock.worker.lag.records")
-                .with_description("Submissions appended but not yet polled, by lane.")
-                .build(),
-            lag_seconds: meter
-                .f64_gauge("penstock.worker.lag")
-                .with_unit("s")
-                .with_description("Age of the oldest submission of the last poll, by lane.")
-                .build(),
+            lag: LagGauges::create(meter),
             store_duration: seconds("penstock.store.operation.duration", "Time of a store operation."),
             retries: counter("penstock.worker.retries", "Batches tried again, by reason."),
             calls: CallMetrics::new(meter),
+            kafka: KafkaMetrics::create(meter),
         }
     }
 
@@ -116,11 +111,14 @@ impl Metrics {
         self.dead_letters.add(count, &[KeyValue::new("reason", reason)]);
     }
 
-    /// How far a lane is behind.
-    pub fn lag(&self, lane: usize, records: u64, age: Duration) {
-        let lane = [KeyValue::new("lane", i64::try_from(lane).unwrap_or(i64::MAX))];
-        self.lag_records.record(records, &lane);
-        self.lag_seconds.record(age.as_secs_f64(), &lane);
+    /// Tells from now on how far a lane is behind.
+    pub fn lane_lag(&self, lane: usize) -> LaneLag {
+        self.lag.begin(lane)
+    }
+
+    /// The instruments of Kafka clients.
+    pub fn kafka(&self) -> &KafkaMetrics {
+        &self.kafka
     }
 
     /// A store operation took `duration`.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::account::{Decided, Timestamp};
+use crate::account::Decided;
 use crate::events::ResultEvent;
 use crate::queue::{Answer, Envelope, Headers, Record, Reply, ReplyAddress};
 use crate::telemetry::QueueUse;
@@ -92,11 +92,4 @@ fn result_record<'a>(
     }
     traces.push(&item.received.record.headers, &mut headers);
     Ok(Record { key: item.received.record.key.clone(), value: event.data_json()?, headers })
-}
-
-/// Age of the oldest record, zero for one that seems to come from the future.
-pub(super) fn oldest_age(items: &[Item], now: Timestamp) -> std::time::Duration {
-    let oldest = items.iter().map(|item| item.received.appended_at.unix_millis()).min();
-    let age_ms = oldest.map_or(0, |oldest| now.unix_millis() - oldest);
-    std::time::Duration::from_millis(u64::try_from(age_ms).unwrap_or(0))
 }

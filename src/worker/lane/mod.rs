@@ -11,18 +11,17 @@ mod reading;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use futures_util::future::join;
 use tokio_util::sync::CancellationToken;
 
-use crate::account::{Offset, Partition, Policy, Timestamp};
+use crate::account::{Offset, Partition, Policy};
 use crate::queue::{Assignment, Consumer, PollLimits, Queue, QueueError, Topic};
 use crate::store::{Store, StoreError};
-use crate::telemetry::{Metrics, QueueUse, TraceContext, with_causes};
+use crate::telemetry::{LaneLag, Metrics, QueueUse, TraceContext, with_causes};
 
 use super::brake::Brake;
-use super::emission::oldest_age;
 use super::error::LaneError;
 use super::options::LaneOptions;
 use batch::{Batch, Told};
@@ -54,6 +53,7 @@ pub struct Lane<Q: Queue, S: Store> {
     reader: Reader,
     options: LaneOptions,
     metrics: Metrics,
+    lag: LaneLag,
     brake: Brake,
     unstarted: Vec<Assignment>,
     positions: BTreeMap<Partition, Position>,
@@ -106,6 +106,7 @@ impl<Q: Queue, S: Store> Lane<Q, S> {
             reader,
             brake: Brake::new(options.brake),
             options,
+            lag: metrics.lane_lag(number),
             metrics,
             unstarted: Vec::new(),
             positions: BTreeMap::new(),
@@ -186,15 +187,19 @@ impl<Q: Queue, S: Store> Lane<Q, S> {
     async fn take_in(&mut self, arrived: Result<Arrived, QueueError>) -> Result<StepOutcome, LaneError> {
         match arrived {
             Ok(Arrived::Nothing) => {
-                self.metrics.lag(self.number, self.consumer.backlog_records(), Duration::ZERO);
+                // Otherwise the lane works on what it has, as long as that takes.
+                if self.waiting.is_empty() && self.emitter.is_empty() {
+                    self.lag.waits(self.consumer.backlog_records());
+                }
                 return Ok(StepOutcome::Idle);
             }
             Ok(Arrived::Batch(mut batch)) => {
                 // What is to be started anew is read again.
                 let unstarted: Vec<_> = self.unstarted.iter().map(|new| new.partition).collect();
                 batch.drop_partitions(&unstarted);
-                let age = oldest_age(&batch.items, Timestamp::from(SystemTime::now()));
-                self.metrics.lag(self.number, self.consumer.backlog_records(), age);
+                if let Some(oldest) = batch.items.iter().map(|item| item.received.appended_at).min() {
+                    self.lag.works(self.consumer.backlog_records(), oldest);
+                }
                 if !batch.items.is_empty() {
                     self.waiting.push_back(batch);
                 }
