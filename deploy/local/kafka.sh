@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A real Apache Kafka on loopback without Docker, for development and tests. No data of value goes here.
 #
-#   deploy/local/kafka.sh start [--nodes 1|3] [--port PORT] [--dir DIR] [--proxied PORT]
+#   deploy/local/kafka.sh start [--nodes 1|3] [--port PORT] [--dir DIR] [--proxied PORT] [--secure]
 #                                                                         prints the bootstrap address
 #   deploy/local/kafka.sh status [--dir DIR]                              prints it, or fails
 #   deploy/local/kafka.sh stop [--dir DIR] [--keep]                       stops; removes the data unless --keep
@@ -15,6 +15,12 @@
 # ${PENSTOCK_CACHE:-${XDG_CACHE_HOME:-~/.cache}/penstock}. Node n listens on PORT + 2(n - 1) for clients
 # (default 19092) and on the port after it for the other nodes. PENSTOCK_KAFKA_HEAP sets each node's
 # heap (default 512m).
+#
+# --secure adds to one node, beside the open listener for administration:
+#   PORT + 2  SASL_SSL: SCRAM-SHA-256 and SCRAM-SHA-512 (user "penstock", password "penstock-secret"), and
+#             OAUTHBEARER, which takes unsigned tokens
+#   PORT + 3  SSL, for clients with a certificate of the authority in DIR/tls only
+# DIR/tls holds ca.pem, client.pem, client.key, and stranger.pem, an authority that signed nothing.
 set -euo pipefail
 
 readonly KAFKA_VERSION="4.3.1"
@@ -32,6 +38,7 @@ keep=false
 proxied=""
 node=""
 signal=""
+secure=false
 
 die() {
     printf 'kafka.sh: %s\n' "$*" >&2
@@ -112,6 +119,50 @@ POM
     touch "$libs/complete"
 }
 
+# Makes an authority: DIR/tls/NAME.key and NAME.pem.
+make_authority() {
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 30 \
+        -subj "/CN=penstock $1" -keyout "$dir/tls/$1.key" -out "$dir/tls/$1.pem" 2>/dev/null
+}
+
+# Makes a certificate of the authority: DIR/tls/NAME.key and NAME.pem.
+make_certificate() {
+    openssl req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj "/CN=$1" \
+        -keyout "$dir/tls/$1.key" -out "$dir/tls/$1.csr" 2>/dev/null &&
+        openssl x509 -req -in "$dir/tls/$1.csr" -CA "$dir/tls/ca.pem" -CAkey "$dir/tls/ca.key" \
+            -CAcreateserial -days 30 -extfile <(printf 'subjectAltName=IP:127.0.0.1,DNS:localhost') \
+            -out "$dir/tls/$1.pem" 2>/dev/null
+}
+
+make_tls() {
+    command -v openssl >/dev/null || die "openssl is missing: install it, it makes the certificates"
+    mkdir -p "$dir/tls"
+    make_authority ca && make_authority stranger && make_certificate broker && make_certificate client ||
+        die "the certificates cannot be made in $dir/tls"
+    cat "$dir/tls/broker.key" "$dir/tls/broker.pem" >"$dir/tls/broker-keystore.pem"
+}
+
+# Adds the listeners of --secure to the settings of the one node.
+write_secure_settings() {
+    local home="$1" open="$2" sasl tls
+    local module="org.apache.kafka.common.security"
+    sasl="127.0.0.1:$((port + 2))" tls="127.0.0.1:$((port + 3))"
+    sed -i -e "s|^listeners=.*|&,SASL_SSL://$sasl,SSL://$tls|" \
+        -e "s|^advertised.listeners=.*|advertised.listeners=PLAINTEXT://$open,SASL_SSL://$sasl,SSL://$tls|" \
+        -e 's|^listener.security.protocol.map=.*|&,SASL_SSL:SASL_SSL,SSL:SSL|' "$home/server.properties"
+    cat >>"$home/server.properties" <<PROPERTIES
+ssl.keystore.type=PEM
+ssl.keystore.location=$dir/tls/broker-keystore.pem
+ssl.truststore.type=PEM
+ssl.truststore.location=$dir/tls/ca.pem
+listener.name.ssl.ssl.client.auth=required
+sasl.enabled.mechanisms=SCRAM-SHA-256,SCRAM-SHA-512,OAUTHBEARER
+listener.name.sasl_ssl.scram-sha-256.sasl.jaas.config=$module.scram.ScramLoginModule required;
+listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config=$module.scram.ScramLoginModule required;
+listener.name.sasl_ssl.oauthbearer.sasl.jaas.config=$module.oauthbearer.OAuthBearerLoginModule required unsecuredLoginStringClaim_sub="penstock";
+PROPERTIES
+}
+
 write_settings() {
     local node="$1" home="$dir/node-$1" factor=1 in_sync=1
     local clients others
@@ -159,12 +210,18 @@ appender.file.layout.pattern=%d %p %c{1} %m%n
 rootLogger.level=info
 rootLogger.appenderRef.file.ref=file
 LOG4J
+    if $secure; then write_secure_settings "$home" "$clients"; fi
 }
 
 start_node() {
-    local node="$1" cluster="$2" home="$dir/node-$1" pid
+    local node="$1" cluster="$2" home="$dir/node-$1" pid users=() mechanism
     write_settings "$node"
-    java -cp "$libs/*" kafka.tools.StorageTool format --ignore-formatted -t "$cluster" \
+    if $secure; then
+        for mechanism in SCRAM-SHA-256 SCRAM-SHA-512; do
+            users+=(--add-scram "$mechanism=[name=penstock,password=penstock-secret]")
+        done
+    fi
+    java -cp "$libs/*" kafka.tools.StorageTool format --ignore-formatted -t "$cluster" "${users[@]}" \
         -c "$home/server.properties" >"$home/format.log" 2>&1 ||
         die "node $node cannot format its storage: see $home/format.log"
     rm -f "$home/server.log"
@@ -198,6 +255,7 @@ start() {
     [[ -e "$dir/cluster" ]] || head -c 16 /dev/urandom | base64 | tr '+/' 'Aa' | tr -d '=' >"$dir/cluster"
     cluster="$(cat "$dir/cluster")"
     printf '%s %s\n' "$nodes" "$port" >"$dir/shape"
+    if $secure && [[ ! -e "$dir/tls/client.pem" ]]; then make_tls; fi
     for ((node = 1; node <= nodes; node++)); do
         running "$node" >/dev/null || start_node "$node" "$cluster"
     done
@@ -255,11 +313,13 @@ main() {
             --proxied) proxied="${2:-}" && shift ;;
             --node) node="${2:-}" && shift ;;
             --signal) signal="${2:-}" && shift ;;
+            --secure) secure=true ;;
             *) usage ;;
         esac
         shift
     done
     [[ "$nodes" == 1 || "$nodes" == 3 ]] || die "--nodes is 1 or 3"
+    if $secure && [[ "$nodes" != 1 || -n "$proxied" ]]; then die "--secure is for one node without --proxied"; fi
     [[ "$port" =~ ^[0-9]+$ && "$proxied" =~ ^[0-9]*$ && -n "$dir" ]] || usage
     case "$command" in
         start) start ;;

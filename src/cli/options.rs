@@ -23,7 +23,7 @@ use crate::worker::{Backoff, BrakeOptions, LaneOptions};
 #[cfg(feature = "kafka")]
 use crate::{
     queue::kafka::{
-        KafkaQueueOptions, Sasl, SaslMechanism, Security, SecurityProtocol, Tls, TopicLayout,
+        KafkaQueueOptions, PasswordMechanism, Sasl, Security, SecurityProtocol, Tls, TopicLayout,
     },
     settings::{
         KafkaProtocol, KafkaQueueSettings, KafkaSaslMechanism, KafkaSecuritySettings, KafkaTopicSettings,
@@ -133,6 +133,7 @@ pub(super) fn kafka_queue(settings: &KafkaQueueSettings) -> KafkaQueueOptions {
         session_timeout: settings.session_timeout.duration(),
         heartbeat_interval: settings.heartbeat_interval.duration(),
         extra: settings.extra.by_name().clone(),
+        ..KafkaQueueOptions::default()
     }
 }
 
@@ -150,11 +151,11 @@ pub(super) fn topics(settings: &KafkaTopicSettings) -> TopicLayout {
 
 #[cfg(feature = "kafka")]
 fn kafka_security(settings: &KafkaSecuritySettings) -> Security {
-    let sasl = || Sasl {
+    let sasl = || Sasl::Password {
         mechanism: match settings.mechanism {
-            KafkaSaslMechanism::Plain => SaslMechanism::Plain,
-            KafkaSaslMechanism::ScramSha256 => SaslMechanism::ScramSha256,
-            KafkaSaslMechanism::ScramSha512 => SaslMechanism::ScramSha512,
+            KafkaSaslMechanism::Plain => PasswordMechanism::Plain,
+            KafkaSaslMechanism::ScramSha256 => PasswordMechanism::ScramSha256,
+            KafkaSaslMechanism::ScramSha512 => PasswordMechanism::ScramSha512,
         },
         username: settings.username.clone(),
         password: settings.password.secret(),

@@ -3,18 +3,19 @@
 use std::time::{Duration, Instant};
 
 use penstock::queue::kafka::{KafkaOpenError, KafkaQueue, KafkaQueueOptions};
-use penstock::queue::{Consumer as _, Queue as _, Topic};
+use penstock::queue::{Consumer as _, Polled, Queue as _, QueueError, Topic};
+use penstock::telemetry::Metrics;
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::error::RDKafkaErrorCode;
 
 use super::consuming::{
-    DEADLINE, GROUP, done, next_assigned, next_revoked, records, resume, seek_to_committed, take,
+    DEADLINE, GROUP, done, limits, next_assigned, next_revoked, records, resume, seek_to_committed, take,
 };
 use super::rig::{PARTITIONS, QueueRig};
 
-const TOPICS: [&str; 4] =
+pub(crate) const TOPICS: [&str; 4] =
     ["accounts.submitted", "accounts.results", "accounts.dead-letter", "accounts.replies"];
 
 /// The brokers to test against. Without them the tests fail: they were asked for.
@@ -25,8 +26,50 @@ fn brokers() -> String {
     )
 }
 
-fn admin() -> AdminClient<DefaultClientContext> {
-    ClientConfig::new().set("bootstrap.servers", brokers()).create().unwrap()
+fn admin(brokers: &str) -> AdminClient<DefaultClientContext> {
+    ClientConfig::new().set("bootstrap.servers", brokers).create().unwrap()
+}
+
+fn names(prefix: &str) -> Vec<String> {
+    TOPICS.iter().map(|topic| format!("{prefix}{topic}")).collect()
+}
+
+/// Creates the topics that are not there, with further settings.
+pub(crate) async fn create_topics(brokers: &str, prefix: &str, settings: &[(&str, &str)]) {
+    let names = names(prefix);
+    let partitions = i32::try_from(PARTITIONS).unwrap();
+    let topics: Vec<_> = names
+        .iter()
+        .map(|name| {
+            let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1))
+                .set("message.timestamp.type", "LogAppendTime")
+                .set("min.insync.replicas", "1");
+            settings.iter().fold(topic, |topic, (key, value)| topic.set(key, value))
+        })
+        .collect();
+    let options = AdminOptions::new().request_timeout(Some(DEADLINE)).operation_timeout(Some(DEADLINE));
+    for created in admin(brokers).create_topics(&topics, &options).await.unwrap() {
+        match created {
+            Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+            Err((topic, code)) => panic!("topic {topic} cannot be created: {code}"),
+        }
+    }
+}
+
+/// Opens a queue. A broker may hear of a new topic a little after the controller.
+pub(crate) async fn try_open(
+    options: KafkaQueueOptions,
+    metrics: Metrics,
+) -> Result<KafkaQueue, KafkaOpenError> {
+    let start = Instant::now();
+    loop {
+        match KafkaQueue::open(options.clone(), metrics.clone()).await {
+            Err(KafkaOpenError::TopicMissing { .. }) if start.elapsed() < DEADLINE => {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            result => return result,
+        }
+    }
 }
 
 /// Topics with a prefix of their own; they are deleted with the rig.
@@ -41,32 +84,6 @@ impl Default for KafkaQueueRig {
 }
 
 impl KafkaQueueRig {
-    fn topics(&self) -> Vec<String> {
-        TOPICS.iter().map(|topic| format!("{}{topic}", self.prefix)).collect()
-    }
-
-    async fn create_topics(&self, settings: &[(&str, &str)]) {
-        let names = self.topics();
-        let partitions = i32::try_from(PARTITIONS).unwrap();
-        let topics: Vec<_> = names
-            .iter()
-            .map(|name| {
-                let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1))
-                    .set("message.timestamp.type", "LogAppendTime")
-                    .set("min.insync.replicas", "1");
-                settings.iter().fold(topic, |topic, (key, value)| topic.set(key, value))
-            })
-            .collect();
-        let options =
-            AdminOptions::new().request_timeout(Some(DEADLINE)).operation_timeout(Some(DEADLINE));
-        for created in admin().create_topics(&topics, &options).await.unwrap() {
-            match created {
-                Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
-                Err((topic, code)) => panic!("topic {topic} cannot be created: {code}"),
-            }
-        }
-    }
-
     fn options(&self) -> KafkaQueueOptions {
         KafkaQueueOptions {
             brokers: brokers(),
@@ -79,17 +96,11 @@ impl KafkaQueueRig {
         }
     }
 
-    /// Opens the queue. A broker may hear of a new topic a little after the controller.
-    async fn try_open(&self, options: KafkaQueueOptions) -> Result<KafkaQueue, KafkaOpenError> {
-        let start = Instant::now();
-        loop {
-            match KafkaQueue::open(options.clone()).await {
-                Err(KafkaOpenError::TopicMissing { .. }) if start.elapsed() < DEADLINE => {
-                    tokio::time::sleep(Duration::from_millis(20)).await;
-                }
-                result => return result,
-            }
-        }
+    /// Opens the queue for a process with an instance id.
+    async fn open_as(&self, instance_id: &str) -> KafkaQueue {
+        create_topics(&brokers(), &self.prefix, &[]).await;
+        let options = KafkaQueueOptions { instance_id: Some(instance_id.to_owned()), ..self.options() };
+        try_open(options, Metrics::disabled()).await.unwrap()
     }
 }
 
@@ -97,8 +108,8 @@ impl QueueRig for KafkaQueueRig {
     type Queue = KafkaQueue;
 
     async fn open(&self) -> KafkaQueue {
-        self.create_topics(&[]).await;
-        self.try_open(self.options()).await.unwrap()
+        create_topics(&brokers(), &self.prefix, &[]).await;
+        try_open(self.options(), Metrics::disabled()).await.unwrap()
     }
 
     async fn close(&self, queue: KafkaQueue) {
@@ -108,12 +119,12 @@ impl QueueRig for KafkaQueueRig {
 
 impl Drop for KafkaQueueRig {
     fn drop(&mut self) {
-        let names = self.topics();
+        let names = names(&self.prefix);
         let deleting = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             let names: Vec<&str> = names.iter().map(String::as_str).collect();
             // What is left behind on a failing broker disturbs nobody.
-            let _ = runtime.block_on(admin().delete_topics(&names, &AdminOptions::new()));
+            let _ = runtime.block_on(admin(&brokers()).delete_topics(&names, &AdminOptions::new()));
         });
         let _ = deleting.join();
     }
@@ -122,24 +133,24 @@ impl Drop for KafkaQueueRig {
 #[tokio::test]
 async fn a_missing_topic_is_refused() {
     let rig = KafkaQueueRig::default();
-    let error = KafkaQueue::open(rig.options()).await.unwrap_err();
+    let error = KafkaQueue::open(rig.options(), Metrics::disabled()).await.unwrap_err();
     assert!(matches!(&error, KafkaOpenError::TopicMissing { partitions: PARTITIONS, .. }), "{error}");
 }
 
 #[tokio::test]
 async fn another_partition_count_than_pinned_is_refused() {
     let rig = KafkaQueueRig::default();
-    rig.create_topics(&[]).await;
+    create_topics(&brokers(), &rig.prefix, &[]).await;
     let options = KafkaQueueOptions { partitions: 12, ..rig.options() };
-    let error = rig.try_open(options).await.unwrap_err();
+    let error = try_open(options, Metrics::disabled()).await.unwrap_err();
     assert!(matches!(&error, KafkaOpenError::PartitionCount { found: 4, expected: 12, .. }), "{error}");
 }
 
 #[tokio::test]
 async fn a_compacted_submitted_topic_is_refused() {
     let rig = KafkaQueueRig::default();
-    rig.create_topics(&[("cleanup.policy", "compact")]).await;
-    let error = rig.try_open(rig.options()).await.unwrap_err();
+    create_topics(&brokers(), &rig.prefix, &[("cleanup.policy", "compact")]).await;
+    let error = try_open(rig.options(), Metrics::disabled()).await.unwrap_err();
     assert!(matches!(&error, KafkaOpenError::Compacted { .. }), "{error}");
 }
 
@@ -149,7 +160,7 @@ async fn brokers_that_do_not_answer_are_named() {
     let address = taken.local_addr().unwrap().to_string();
     drop(taken);
     let options = KafkaQueueOptions { brokers: address.clone(), ..KafkaQueueOptions::default() };
-    let error = KafkaQueue::open(options).await.unwrap_err();
+    let error = KafkaQueue::open(options, Metrics::disabled()).await.unwrap_err();
     assert!(matches!(&error, KafkaOpenError::Unreachable { .. }), "{error}");
     assert!(error.to_string().contains(&address), "{error}");
 }
@@ -174,4 +185,45 @@ async fn what_is_not_given_back_in_time_moves_on() {
     seek_to_committed(&mut second, &assigned).await;
     let again: u64 = assigned.iter().map(|a| a.end.0 - a.earliest.0).sum();
     take(&mut second, usize::try_from(again).unwrap()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_static_member_that_comes_back_finds_its_partitions_and_moves_none() {
+    let rig = KafkaQueueRig::default();
+    let stays = rig.open_as("stays").await;
+    let leaves = rig.open_as("leaves").await;
+    let mut neighbour = resume(&stays).await;
+    let mut member = leaves.subscribe(Topic::Submitted, GROUP).await.unwrap();
+    let revoked = next_revoked(&mut neighbour).await;
+    neighbour.release(&revoked).await.unwrap();
+    let partitions = |assigned: Vec<penstock::queue::Assignment>| {
+        let mut partitions: Vec<_> = assigned.iter().map(|a| a.partition).collect();
+        partitions.sort_unstable();
+        partitions
+    };
+    assert_eq!(partitions(next_assigned(&mut member).await), revoked);
+    drop(member);
+    drop(leaves);
+    let back = rig.open_as("leaves").await;
+    let mut member = back.subscribe(Topic::Submitted, GROUP).await.unwrap();
+    assert_eq!(partitions(next_assigned(&mut member).await), revoked);
+    assert!(matches!(neighbour.poll(limits()).await, Ok(Polled::Idle)), "nothing has moved");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_processes_with_one_instance_id_the_older_ends_with_the_reason() {
+    let rig = KafkaQueueRig::default();
+    let (first, second) = (rig.open_as("same").await, rig.open_as("same").await);
+    let mut fenced = resume(&first).await;
+    let _newer = second.subscribe(Topic::Submitted, GROUP).await.unwrap();
+    let ended = async {
+        loop {
+            if let Err(error) = fenced.poll(limits()).await {
+                return error;
+            }
+        }
+    };
+    let error = tokio::time::timeout(DEADLINE, ended).await.expect("it ends in time");
+    let QueueError::Broken { cause, .. } = error else { panic!("{error}") };
+    assert!(cause.to_string().contains("instance id"), "{cause}");
 }

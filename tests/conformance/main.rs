@@ -10,6 +10,10 @@ mod groups;
 mod kafka;
 #[cfg(feature = "production-tests")]
 mod kafka_lane;
+#[cfg(feature = "production-tests")]
+mod kafka_own;
+#[cfg(feature = "production-tests")]
+mod kafka_replacement;
 #[path = "../support/memory/mod.rs"]
 #[allow(dead_code, reason = "the lane's tests use the rest")]
 mod memory;

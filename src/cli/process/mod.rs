@@ -122,7 +122,7 @@ impl Process {
             None
         };
         let admin_listener = bind(settings.admin.listen, "admin.listen", "--admin-listen").await?;
-        let ports = Ports::open(settings, roles).await?;
+        let ports = Ports::open(settings, roles, &metrics).await?;
         let policy = Arc::new(policy);
         let intake = match intake_listener {
             Some(listener) => {

@@ -3,7 +3,7 @@
 use crate::queue::Queue;
 use crate::settings::Settings;
 use crate::store::Store;
-use crate::telemetry::{Check, with_causes};
+use crate::telemetry::{Check, Metrics, with_causes};
 
 use super::Role;
 use super::directory::Directory;
@@ -22,9 +22,13 @@ pub(super) struct Ports {
 
 impl Ports {
     /// Opens what the settings name. An intake alone also starts without its store.
-    pub(super) async fn open(settings: &Settings, roles: &[Role]) -> anyhow::Result<Self> {
+    pub(super) async fn open(
+        settings: &Settings,
+        roles: &[Role],
+        metrics: &Metrics,
+    ) -> anyhow::Result<Self> {
         let mut directory = Directory::at(&settings.data_dir);
-        let queue = AnyQueue::open(settings, &mut directory).await.map_err(unavailable)?;
+        let queue = AnyQueue::open(settings, &mut directory, metrics).await.map_err(unavailable)?;
         let store = if roles == [Role::Intake] {
             AnyStore::open_for_questions(&settings.store).await.map_err(unavailable)?
         } else {

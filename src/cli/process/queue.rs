@@ -2,13 +2,14 @@
 
 use crate::account::{Offset, Partition};
 #[cfg(feature = "kafka")]
-use crate::queue::kafka::{KafkaConsumer, KafkaInbox, KafkaQueue};
-use crate::queue::sqlite::{SqliteConsumer, SqliteInbox, SqliteQueue};
+use crate::queue::kafka::{KafkaConsumer, KafkaQueue};
+use crate::queue::sqlite::{SqliteConsumer, SqliteQueue};
 use crate::queue::{
-    Consumer, PollLimits, Polled, Queue, QueueError, Record, Reply, ReplyAddress, ReplyInbox, Start,
+    ChannelInbox, Consumer, PollLimits, Polled, Queue, QueueError, Record, Reply, ReplyAddress, Start,
     Topic,
 };
 use crate::settings::{QueueKind, Settings};
+use crate::telemetry::Metrics;
 
 use super::directory::Directory;
 use crate::cli::options;
@@ -28,13 +29,6 @@ pub(in crate::cli) enum AnyConsumer {
     Kafka(KafkaConsumer),
 }
 
-/// An inbox of one of the implementations.
-pub(in crate::cli) enum AnyInbox {
-    Sqlite(SqliteInbox),
-    #[cfg(feature = "kafka")]
-    Kafka(KafkaInbox),
-}
-
 /// Asks whichever implementation it is.
 macro_rules! ask {
     ($any:ident, $of:expr, $one:ident => $answer:expr) => {
@@ -48,7 +42,11 @@ macro_rules! ask {
 
 impl AnyQueue {
     /// Opens the queue; the embedded one in the data directory.
-    pub(super) async fn open(settings: &Settings, directory: &mut Directory) -> anyhow::Result<Self> {
+    pub(super) async fn open(
+        settings: &Settings,
+        directory: &mut Directory,
+        metrics: &Metrics,
+    ) -> anyhow::Result<Self> {
         match settings.queue.kind {
             QueueKind::Sqlite => {
                 let options = options::queue(&settings.queue.sqlite);
@@ -57,7 +55,8 @@ impl AnyQueue {
             }
             #[cfg(feature = "kafka")]
             QueueKind::Kafka => {
-                Ok(Self::Kafka(KafkaQueue::open(options::kafka_queue(&settings.queue.kafka)).await?))
+                let options = options::kafka_queue(&settings.queue.kafka);
+                Ok(Self::Kafka(KafkaQueue::open(options, metrics.clone()).await?))
             }
             #[cfg(not(feature = "kafka"))]
             QueueKind::Kafka => Err(crate::cli::without_kafka()),
@@ -72,7 +71,7 @@ impl AnyQueue {
 
 impl Queue for AnyQueue {
     type Consumer = AnyConsumer;
-    type Inbox = AnyInbox;
+    type Inbox = ChannelInbox;
 
     fn system(&self) -> &'static str {
         ask!(Self, self, queue => queue.system())
@@ -94,12 +93,8 @@ impl Queue for AnyQueue {
         }
     }
 
-    async fn open_inbox(&self) -> Result<AnyInbox, QueueError> {
-        match self {
-            Self::Sqlite(queue) => queue.open_inbox().await.map(AnyInbox::Sqlite),
-            #[cfg(feature = "kafka")]
-            Self::Kafka(queue) => queue.open_inbox().await.map(AnyInbox::Kafka),
-        }
+    async fn open_inbox(&self) -> Result<ChannelInbox, QueueError> {
+        ask!(Self, self, queue => queue.open_inbox().await)
     }
 
     async fn reply(&self, to: ReplyAddress, replies: Vec<Reply>) {
@@ -134,15 +129,5 @@ impl Consumer for AnyConsumer {
 
     fn backlog_records(&self) -> u64 {
         ask!(Self, self, consumer => consumer.backlog_records())
-    }
-}
-
-impl ReplyInbox for AnyInbox {
-    fn address(&self) -> ReplyAddress {
-        ask!(Self, self, inbox => inbox.address())
-    }
-
-    async fn receive(&mut self) -> Vec<Reply> {
-        ask!(Self, self, inbox => inbox.receive().await)
     }
 }

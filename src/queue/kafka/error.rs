@@ -28,6 +28,57 @@ pub enum KafkaOpenError {
         #[source]
         cause: KafkaError,
     },
+    /// The brokers do not believe who penstock says it is.
+    #[error(
+        "the Kafka brokers at {brokers} do not accept who penstock says it is: {reason}. Correct mechanism, \
+         user, password or token in queue.kafka.security, or create the user on the brokers"
+    )]
+    Refused {
+        /// The addresses tried.
+        brokers: String,
+        /// What the client says.
+        reason: String,
+    },
+    /// The brokers and penstock do not agree on TLS.
+    #[error(
+        "no TLS connection to the Kafka brokers at {brokers}: {reason}. Set \
+         queue.kafka.security.tls.ca_file to the authority that signed their certificates, reach them by a \
+         name that is in these, and set certificate_file and key_file where they ask for one of penstock"
+    )]
+    Untrusted {
+        /// The addresses tried.
+        brokers: String,
+        /// What the client says.
+        reason: String,
+    },
+    /// The binary was built without what the settings ask for.
+    #[error(
+        "this build of penstock lacks {what}: build it with --features {feature}, or use another mechanism"
+    )]
+    NotBuilt {
+        /// What is missing.
+        what: &'static str,
+        /// The cargo feature that brings it.
+        feature: &'static str,
+    },
+    /// A protocol that needs SASL, and no SASL.
+    #[error(
+        "queue.kafka.security says {protocol} but not who penstock is: set the mechanism with its user and \
+         password, token or keytab"
+    )]
+    SaslMissing {
+        /// The protocol.
+        protocol: &'static str,
+    },
+    /// SASL that the protocol would not use.
+    #[error(
+        "queue.kafka.security tells who penstock is by SASL, which {protocol} does not use: set the protocol \
+         to sasl_ssl, or remove the mechanism"
+    )]
+    SaslUnused {
+        /// The protocol.
+        protocol: &'static str,
+    },
     /// A topic is not there, or may not be seen.
     #[error(
         "the topic {topic} does not exist, or may not be described: create it with {partitions} \

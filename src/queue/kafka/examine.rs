@@ -1,26 +1,25 @@
 //! A look at the brokers for an operator: whether they answer, whether the topics are as they must be,
 //! and whether this user may do what the roles do. Nothing is appended that anybody reads.
 
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant, SystemTime};
 
 use rdkafka::admin::AdminClient;
-use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::Message as _;
 use rdkafka::producer::{BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer};
-use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use crate::account::Timestamp;
 use crate::queue::Topic;
 use crate::telemetry::{Finding, clock_finding};
 
-use super::client::{self, Asking};
+use super::client::{Asking, Context, Observing, Role, serve};
 use super::error::KafkaOpenError;
 use super::options::KafkaQueueOptions;
 use super::start::{self, ADMIN_TIMEOUT, REPLIES};
-use super::{create, on_own_thread};
+use super::{create, on_own_thread, opening};
 
 /// How long a refusal to read may take to arrive.
 const READ_PATIENCE: Duration = Duration::from_secs(2);
@@ -39,17 +38,22 @@ pub async fn examine(options: &KafkaQueueOptions, group: &str) -> Vec<Finding> {
 }
 
 async fn look(options: &KafkaQueueOptions, group: &str) -> Result<Vec<Finding>, KafkaOpenError> {
-    let asking: BaseConsumer<Asking> = create(&options.asking()?)?;
-    let admin: AdminClient<Asking> = create(&options.asking()?)?;
-    let wanted = options.clone();
-    let (topics, brokers) = on_own_thread(move || {
-        let topics = start::check_topics(asking.client(), &wanted)?;
-        let metadata = asking.fetch_metadata(Some(&wanted.topic(REPLIES)), ADMIN_TIMEOUT);
-        Ok((topics, metadata.map_err(KafkaOpenError::Client)?.brokers().len()))
+    let observing = Observing::untold(&options.security);
+    let asking: Arc<BaseConsumer<Asking>> = Arc::new(create(options, &observing)?);
+    let topics = opening::look(&asking, options).await?;
+    let replies = options.topic(REPLIES);
+    let brokers = on_own_thread(move || {
+        let metadata = asking.fetch_metadata(Some(&replies), ADMIN_TIMEOUT);
+        Ok(metadata.map_err(KafkaOpenError::Client)?.brokers().len())
     })
     .await?;
     let mut findings = vec![Finding::fine("kafka: brokers", format!("{brokers} answer"))];
-    findings.extend(settings(&admin, &topics).await);
+    if options.security.can_administer() {
+        let admin: AdminClient<Asking> = create(options, &observing)?;
+        findings.extend(settings(&admin, &topics).await);
+    } else {
+        findings.push(Finding::warning("kafka: topics", opening::UNCHECKED));
+    }
     let (options, group) = (options.clone(), group.to_owned());
     findings.extend(on_own_thread(move || Ok(rights(&options, &group))).await?);
     Ok(findings)
@@ -109,7 +113,7 @@ fn may_not(subject: &str, right: &str, tried: KafkaResult<()>) -> Finding {
 
 /// Reads at the end of a partition: whoever may not is told so at once.
 fn may_read(options: &KafkaQueueOptions, group: &str, topic: &str) -> KafkaResult<()> {
-    let consumer: BaseConsumer<Asking> = client_of(options.reply_reader(group))?;
+    let consumer = reader(options, group)?;
     let mut from = TopicPartitionList::new();
     from.add_partition_offset(topic, 0, Offset::End)?;
     consumer.assign(&from)?;
@@ -137,7 +141,7 @@ fn is_refusal(error: &KafkaError) -> bool {
 }
 
 fn may_join(options: &KafkaQueueOptions, group: &str, topic: &str) -> KafkaResult<()> {
-    let consumer: BaseConsumer<Asking> = client_of(options.reply_reader(group))?;
+    let consumer = reader(options, group)?;
     let mut asked = TopicPartitionList::new();
     asked.add_partition(topic, 0);
     let answer = consumer.committed_offsets(asked, ADMIN_TIMEOUT)?;
@@ -149,7 +153,7 @@ fn may_write(options: &KafkaQueueOptions, topic: Topic, name: &str) -> KafkaResu
     let too_large = options.max_message_bytes(topic) * 2;
     let mut config = options.durable_producer().map_err(|error| client_error(&error))?;
     config.set("compression.type", "none").set("message.max.bytes", (too_large + 1_024).to_string());
-    match send(&config, name, &vec![0; too_large]) {
+    match send(&config, &Observing::untold(&options.security), name, &vec![0; too_large]) {
         Ok(_) => Err(KafkaError::ClientCreation(format!(
             "{name} takes records of {too_large} bytes; one was appended, of zeros"
         ))),
@@ -162,17 +166,23 @@ fn may_write(options: &KafkaQueueOptions, topic: Topic, name: &str) -> KafkaResu
 fn ask_clock(options: &KafkaQueueOptions, replies: &str) -> KafkaResult<Option<i64>> {
     let config = options.reply_producer().map_err(|error| client_error(&error))?;
     let before = Timestamp::from(SystemTime::now()).unix_millis();
-    let appended = send(&config, replies, &[0])?;
+    let appended = send(&config, &Observing::untold(&options.security), replies, &[0])?;
     let after = Timestamp::from(SystemTime::now()).unix_millis();
     Ok(appended.map(|appended| appended - before.midpoint(after)))
 }
 
 /// Sends one record and waits for the answer: when it was appended, if the broker says so.
-fn send(config: &ClientConfig, topic: &str, value: &[u8]) -> KafkaResult<Option<i64>> {
+fn send(
+    config: &ClientConfig,
+    observing: &Observing,
+    topic: &str,
+    value: &[u8],
+) -> KafkaResult<Option<i64>> {
     let (told, answer) = mpsc::channel();
     let mut config = config.clone();
     config.set("message.timeout.ms", WRITE_TIMEOUT_MS.to_string());
-    let producer: ThreadedProducer<Probe> = config.create_with_context(Probe(told))?;
+    let context = observing.context("probe", Probe(told));
+    let producer: ThreadedProducer<Context<Probe>> = config.create_with_context(context)?;
     producer.send(BaseRecord::<(), [u8]>::to(topic).payload(value)).map_err(|(error, _)| error)?;
     let answered = answer.recv_timeout(Duration::from_millis(WRITE_TIMEOUT_MS + 2_000));
     let answered =
@@ -185,17 +195,9 @@ fn send(config: &ClientConfig, topic: &str, value: &[u8]) -> KafkaResult<Option<
 /// Passes on what the broker says of a record.
 struct Probe(mpsc::Sender<KafkaResult<Option<i64>>>);
 
-impl ClientContext for Probe {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        client::log(level, facility, message);
-    }
+impl Role for Probe {}
 
-    fn error(&self, error: KafkaError, reason: &str) {
-        client::log_error(&error, reason);
-    }
-}
-
-impl ProducerContext for Probe {
+impl ProducerContext for Context<Probe> {
     type DeliveryOpaque = ();
 
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
@@ -207,12 +209,17 @@ impl ProducerContext for Probe {
             Err((error, _)) => Err(error.clone()),
         };
         // Nobody waits any more when it took too long.
-        let _ = self.0.send(answer);
+        let _ = self.role.0.send(answer);
     }
 }
 
-fn client_of(config: Result<ClientConfig, KafkaOpenError>) -> KafkaResult<BaseConsumer<Asking>> {
-    config.map_err(|error| client_error(&error))?.create_with_context(Asking)
+fn reader(options: &KafkaQueueOptions, group: &str) -> KafkaResult<BaseConsumer<Asking>> {
+    let config = options.reply_reader(group).map_err(|error| client_error(&error))?;
+    let context = Observing::untold(&options.security).context("probe", ());
+    let consumer = config.create_with_context(context)?;
+    // Brings a token, where one is needed, before anything is asked.
+    serve(&consumer);
+    Ok(consumer)
 }
 
 fn client_error(error: &KafkaOpenError) -> KafkaError {

@@ -8,33 +8,43 @@ mod client;
 mod consumer;
 mod error;
 mod examine;
+mod opening;
 mod options;
 mod publisher;
 mod record;
 mod replies;
 mod reply_codec;
+mod seats;
+mod security;
 mod start;
+mod token;
 mod topics;
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rdkafka::ClientConfig;
 use rdkafka::admin::AdminClient;
+use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
 
 use super::{ChannelInbox, Queue, QueueError, Record, Reply, ReplyAddress, Topic};
-use client::Asking;
+use crate::telemetry::Metrics;
+use client::{Asking, Observing};
+use consumer::Joining;
 use error::{broken, queue_error, unavailable};
 use publisher::Publisher;
 use replies::Replier;
+use seats::Seats;
 
 pub use consumer::KafkaConsumer;
 pub use error::KafkaOpenError;
 pub use examine::examine;
-pub use options::{KafkaQueueOptions, Sasl, SaslMechanism, Security, SecurityProtocol, Tls};
+pub use options::KafkaQueueOptions;
+pub use security::{
+    Gssapi, OauthBearer, Oidc, PasswordMechanism, Sasl, Security, SecurityProtocol, Tls,
+};
 pub use topics::{SettingChange, TopicAdmin, TopicLayout, TopicPlan, TopicStep};
 
 /// How long a probe waits for a broker.
@@ -50,9 +60,11 @@ pub struct KafkaQueue {
 
 struct Inner {
     options: KafkaQueueOptions,
+    observing: Observing,
     publisher: Publisher,
     replier: Replier,
     asking: Arc<BaseConsumer<Asking>>,
+    seats: Seats,
 }
 
 /// Without the records in memory, which are personal data.
@@ -65,20 +77,26 @@ impl fmt::Debug for Inner {
 impl KafkaQueue {
     /// Connects and looks at the topics. A topic that is missing, has another partition count than it
     /// was pinned to, or would lose submissions, is refused; settings that are less safe than they
-    /// could be are warned of.
-    pub async fn open(options: KafkaQueueOptions) -> Result<Self, KafkaOpenError> {
-        let asking: BaseConsumer<Asking> = create(&options.asking()?)?;
-        let asking = Arc::new(asking);
-        let admin: AdminClient<Asking> = create(&options.asking()?)?;
-        let (looking, wanted) = (Arc::clone(&asking), options.clone());
-        let found = on_own_thread(move || start::check_topics(looking.client(), &wanted)).await?;
-        for concern in start::check_settings(&admin, &found).await? {
-            tracing::warn!("{concern}");
+    /// could be are warned of. What the clients tell of themselves goes to `metrics`.
+    pub async fn open(options: KafkaQueueOptions, metrics: Metrics) -> Result<Self, KafkaOpenError> {
+        let token_file = options.security.token_file();
+        let observing = Observing { metrics: metrics.kafka().clone(), token_file };
+        let asking: Arc<BaseConsumer<Asking>> = Arc::new(create(&options, &observing)?);
+        let found = opening::look(&asking, &options).await?;
+        if options.security.can_administer() {
+            let admin: AdminClient<Asking> = create(&options, &observing)?;
+            for concern in start::check_settings(&admin, &found).await? {
+                tracing::warn!("{concern}");
+            }
+        } else {
+            tracing::warn!("{}", opening::UNCHECKED);
         }
-        let publisher = Publisher::new(options.durable_producer()?, options.max_pending_bytes)?;
-        let replier =
-            Replier::new(&options.reply_producer()?, found.replies).map_err(KafkaOpenError::Client)?;
-        Ok(Self { inner: Arc::new(Inner { options, publisher, replier, asking }) })
+        let pending = options.max_pending_bytes;
+        let publisher = Publisher::new(options.durable_producer()?, observing.clone(), pending)?;
+        let replier = Replier::new(&options.reply_producer()?, observing.clone(), found.replies)
+            .map_err(KafkaOpenError::Client)?;
+        let seats = Seats::default();
+        Ok(Self { inner: Arc::new(Inner { options, observing, publisher, replier, asking, seats }) })
     }
 
     /// Waits, for a bounded time, until what was published is acknowledged. What is published
@@ -94,12 +112,13 @@ impl KafkaQueue {
     }
 }
 
-/// A client of any kind, with the logs where all logs go.
-fn create<C>(config: &ClientConfig) -> Result<C, KafkaOpenError>
+/// A client that asks, of any kind.
+fn create<C>(options: &KafkaQueueOptions, observing: &Observing) -> Result<C, KafkaOpenError>
 where
-    C: rdkafka::config::FromClientConfigAndContext<Asking>,
+    C: FromClientConfigAndContext<Asking>,
 {
-    config.create_with_context(Asking).map_err(KafkaOpenError::Client)
+    let context = observing.context("asking", ());
+    options.asking()?.create_with_context(context).map_err(KafkaOpenError::Client)
 }
 
 /// Runs what blocks before the queue is open where it disturbs nobody.
@@ -119,6 +138,10 @@ async fn blocking<T: Send + 'static>(
         Ok(result) => result,
         Err(_) => Err(unavailable(action, "the process is shutting down")),
     }
+}
+
+fn broken_settings(action: &'static str) -> impl Fn(KafkaOpenError) -> QueueError {
+    move |cause| QueueError::Broken { action, cause: Box::new(cause) }
 }
 
 impl Queue for KafkaQueue {
@@ -147,10 +170,19 @@ impl Queue for KafkaQueue {
 
     async fn subscribe(&self, topic: Topic, group: &str) -> Result<KafkaConsumer, QueueError> {
         let action = "joining the group";
-        let config = self.inner.options.reader(group);
-        let config = config.map_err(|cause| QueueError::Broken { action, cause: Box::new(cause) })?;
-        KafkaConsumer::join(&config, self.topic(topic), self.inner.options.session_timeout)
-            .map_err(|cause| queue_error(action, cause))
+        let Inner { options, observing, asking, seats, .. } = &*self.inner;
+        let seat = seats.take(group);
+        let config = options.member(group, seat.number()).map_err(broken_settings(action))?;
+        let joining = Joining {
+            config,
+            topic: self.topic(topic),
+            name: format!("{group}-{}", seat.number()),
+            observing: observing.clone(),
+            witness: Arc::clone(asking),
+            session_timeout: options.session_timeout,
+            stall_timeout: options.stall_timeout,
+        };
+        KafkaConsumer::join(joining, seat).map_err(|cause| queue_error(action, cause))
     }
 
     async fn open_inbox(&self) -> Result<ChannelInbox, QueueError> {
@@ -158,8 +190,7 @@ impl Queue for KafkaQueue {
         let queue = self.clone();
         blocking(action, move || {
             let config = queue.inner.options.reply_reader(REPLY_GROUP);
-            let config =
-                config.map_err(|cause| QueueError::Broken { action, cause: Box::new(cause) })?;
+            let config = config.map_err(broken_settings(action))?;
             queue.inner.replier.open(&config).map_err(|cause| queue_error(action, cause))
         })
         .await
@@ -174,6 +205,7 @@ impl Queue for KafkaQueue {
         let topic = self.topic(Topic::Submitted);
         let asking = Arc::clone(&self.inner.asking);
         blocking(action, move || {
+            client::serve(&asking);
             let metadata = asking
                 .fetch_metadata(Some(&topic), CHECK_TIMEOUT)
                 .map_err(|cause| queue_error(action, cause))?;

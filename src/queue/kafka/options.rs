@@ -1,23 +1,23 @@
 //! What may be set of the Kafka client, and the client settings it becomes.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
-use secrecy::{ExposeSecret, SecretString};
 
 use super::error::KafkaOpenError;
+use super::security::Security;
 use crate::queue::Topic;
 
 /// Client settings that [`KafkaQueueOptions::extra`] may not change: penstock relies on them, has a
 /// setting of its own for them, or they load foreign code.
-const RESERVED: [&str; 36] = [
+const RESERVED: [&str; 51] = [
     "acks",
     "allow.auto.create.topics",
     "auto.offset.reset",
     "bootstrap.servers",
     "check.crcs",
+    "delivery.timeout.ms",
     "enable.auto.commit",
     "enable.auto.offset.store",
     "enable.gapless.guarantee",
@@ -25,6 +25,7 @@ const RESERVED: [&str; 36] = [
     "enable.partition.eof",
     "enabled_events",
     "group.id",
+    "group.instance.id",
     "group.protocol",
     "group.remote.assignor",
     "heartbeat.interval.ms",
@@ -43,13 +44,35 @@ const RESERVED: [&str; 36] = [
     "queue.buffering.max.messages",
     "request.required.acks",
     "retries",
+    "sasl.kerberos.keytab",
+    "sasl.kerberos.principal",
+    "sasl.kerberos.service.name",
+    "sasl.mechanism",
+    "sasl.mechanisms",
+    "sasl.oauthbearer.client.id",
+    "sasl.oauthbearer.client.secret",
+    "sasl.oauthbearer.method",
+    "sasl.oauthbearer.scope",
+    "sasl.oauthbearer.token.endpoint.url",
     "sasl.password",
+    "sasl.username",
     "security.protocol",
     "session.timeout.ms",
-    "ssl.key.password",
+    "ssl.ca.location",
+    "ssl.certificate.location",
+    "ssl.key.location",
     "statistics.interval.ms",
     "transactional.id",
 ];
+
+/// Endings of further settings that are not free: functions, and secrets, which have no place among
+/// settings that are printed.
+const RESERVED_ENDINGS: [&str; 5] = [".password", ".passphrase", ".secret", "_cb", "opaque"];
+
+/// How often a client tells of itself, in milliseconds.
+const STATISTICS_MS: &str = "5000";
+/// The same for members of groups: they also learn the ends of their partitions so.
+const MEMBER_STATISTICS_MS: &str = "1000";
 
 /// What a record needs beside its value: key, headers, framing.
 const RECORD_OVERHEAD_BYTES: usize = 256 * 1024;
@@ -76,6 +99,15 @@ pub struct KafkaQueueOptions {
     pub session_timeout: Duration,
     /// How often a member tells that it lives, and learns that partitions are to move.
     pub heartbeat_interval: Duration,
+    /// Makes the members of groups static (`group.instance.id`): the n-th consumer of a process, from
+    /// 0, is `<instance_id>-<n>` of its group. Its partitions then stay its own while the process is
+    /// away for less than the session timeout, so that a rolling restart moves none. The price: a
+    /// consumer that closes does not leave, and its partitions stand still until it is back or the
+    /// session times out. It must be unique among processes: of two with the same, the older one ends.
+    pub instance_id: Option<String>,
+    /// How long a partition may have records and bring none, while the brokers can be asked for its
+    /// end, before the consumer's client is replaced. When that does not help the consumer is broken.
+    pub stall_timeout: Duration,
     /// Further settings of the client, by their names in librdkafka.
     pub extra: BTreeMap<String, String>,
 }
@@ -93,69 +125,11 @@ impl Default for KafkaQueueOptions {
             delivery_timeout: Duration::from_secs(10),
             session_timeout: Duration::from_secs(9),
             heartbeat_interval: Duration::from_secs(3),
+            instance_id: None,
+            stall_timeout: Duration::from_mins(1),
             extra: BTreeMap::new(),
         }
     }
-}
-
-/// How the brokers are reached.
-#[derive(Clone, Debug, Default)]
-pub struct Security {
-    /// What protects the connection.
-    pub protocol: SecurityProtocol,
-    /// Who penstock is, for the protocols with SASL.
-    pub sasl: Option<Sasl>,
-    /// Certificates, for the protocols with TLS.
-    pub tls: Tls,
-}
-
-/// What protects a connection.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum SecurityProtocol {
-    /// Nothing: for a loopback or a network of its own.
-    #[default]
-    Plaintext,
-    /// TLS; with a client certificate it also tells who penstock is.
-    Ssl,
-    /// SASL without encryption.
-    SaslPlaintext,
-    /// SASL within TLS.
-    SaslSsl,
-}
-
-/// Who penstock is towards the brokers.
-#[derive(Clone, Debug)]
-pub struct Sasl {
-    /// The mechanism.
-    pub mechanism: SaslMechanism,
-    /// The user.
-    pub username: String,
-    /// The user's password.
-    pub password: SecretString,
-}
-
-/// How a password is proven.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SaslMechanism {
-    /// The password itself is sent: only within TLS.
-    Plain,
-    /// SCRAM with SHA-256.
-    ScramSha256,
-    /// SCRAM with SHA-512.
-    ScramSha512,
-}
-
-/// Files of certificates in PEM.
-#[derive(Clone, Debug, Default)]
-pub struct Tls {
-    /// Authorities to trust; none trusts the system's.
-    pub ca_file: Option<PathBuf>,
-    /// The client's certificate.
-    pub certificate_file: Option<PathBuf>,
-    /// The client certificate's key.
-    pub key_file: Option<PathBuf>,
-    /// The password of the key.
-    pub key_password: Option<SecretString>,
 }
 
 impl KafkaQueueOptions {
@@ -178,7 +152,9 @@ impl KafkaQueueOptions {
     fn client(&self) -> Result<ClientConfig, KafkaOpenError> {
         let mut config = ClientConfig::new();
         for (key, value) in &self.extra {
-            if RESERVED.contains(&key.as_str()) {
+            let is_reserved = RESERVED.contains(&key.as_str())
+                || RESERVED_ENDINGS.iter().any(|ending| key.ends_with(ending));
+            if is_reserved {
                 return Err(KafkaOpenError::Reserved { key: key.clone() });
             }
             config.set(key, value);
@@ -191,42 +167,8 @@ impl KafkaQueueOptions {
         if !self.extra.contains_key("client.id") {
             config.set("client.id", "penstock");
         }
-        self.secure(&mut config);
+        self.security.apply(&mut config)?;
         Ok(config)
-    }
-
-    fn secure(&self, config: &mut ClientConfig) {
-        let protocol = match self.security.protocol {
-            SecurityProtocol::Plaintext => "plaintext",
-            SecurityProtocol::Ssl => "ssl",
-            SecurityProtocol::SaslPlaintext => "sasl_plaintext",
-            SecurityProtocol::SaslSsl => "sasl_ssl",
-        };
-        config.set("security.protocol", protocol);
-        if let Some(sasl) = &self.security.sasl {
-            let mechanism = match sasl.mechanism {
-                SaslMechanism::Plain => "PLAIN",
-                SaslMechanism::ScramSha256 => "SCRAM-SHA-256",
-                SaslMechanism::ScramSha512 => "SCRAM-SHA-512",
-            };
-            config
-                .set("sasl.mechanism", mechanism)
-                .set("sasl.username", &sasl.username)
-                .set("sasl.password", sasl.password.expose_secret());
-        }
-        let tls = &self.security.tls;
-        for (key, file) in [
-            ("ssl.ca.location", &tls.ca_file),
-            ("ssl.certificate.location", &tls.certificate_file),
-            ("ssl.key.location", &tls.key_file),
-        ] {
-            if let Some(file) = file {
-                config.set(key, file.to_string_lossy());
-            }
-        }
-        if let Some(password) = &tls.key_password {
-            config.set("ssl.key.password", password.expose_secret());
-        }
     }
 
     /// A client that asks and never reads or writes records.
@@ -247,7 +189,8 @@ impl KafkaQueueOptions {
             .set("message.timeout.ms", self.delivery_timeout.as_millis().to_string())
             .set("message.max.bytes", self.max_message_bytes(Topic::DeadLetter).to_string())
             .set("queue.buffering.max.kbytes", buffer_kib.to_string())
-            .set("queue.buffering.max.messages", "0");
+            .set("queue.buffering.max.messages", "0")
+            .set("statistics.interval.ms", STATISTICS_MS);
         Ok(config)
     }
 
@@ -259,12 +202,13 @@ impl KafkaQueueOptions {
             .set("compression.type", self.extra_or("compression.type", "lz4"))
             .set("linger.ms", "0")
             .set("message.timeout.ms", "3000")
-            .set("queue.buffering.max.kbytes", "16384");
+            .set("queue.buffering.max.kbytes", "16384")
+            .set("statistics.interval.ms", STATISTICS_MS);
         Ok(config)
     }
 
-    /// A reader: as a member of `group`, or of partitions it names itself.
-    pub(super) fn reader(&self, group: &str) -> Result<ClientConfig, KafkaOpenError> {
+    /// What members of a group and readers of partitions they name themselves have in common.
+    fn reader(&self, group: &str) -> Result<ClientConfig, KafkaOpenError> {
         let mut config = self.client()?;
         for (key, value) in [
             ("queued.min.messages", "20000"),
@@ -284,15 +228,25 @@ impl KafkaQueueOptions {
             .set("partition.assignment.strategy", "cooperative-sticky")
             .set("session.timeout.ms", self.session_timeout.as_millis().to_string())
             .set("heartbeat.interval.ms", self.heartbeat_interval.as_millis().to_string())
-            .set("statistics.interval.ms", "1000")
+            .set("statistics.interval.ms", STATISTICS_MS)
             .set("check.crcs", "true");
+        Ok(config)
+    }
+
+    /// The member of `group` with this number among the process's.
+    pub(super) fn member(&self, group: &str, number: u32) -> Result<ClientConfig, KafkaOpenError> {
+        let mut config = self.reader(group)?;
+        config.set("statistics.interval.ms", MEMBER_STATISTICS_MS);
+        if let Some(instance) = &self.instance_id {
+            config.set("group.instance.id", format!("{instance}-{number}"));
+        }
         Ok(config)
     }
 
     /// A reader of replies: what was deleted before it was read is not missed.
     pub(super) fn reply_reader(&self, group: &str) -> Result<ClientConfig, KafkaOpenError> {
         let mut config = self.reader(group)?;
-        config.set("auto.offset.reset", "latest").set("statistics.interval.ms", "0");
+        config.set("auto.offset.reset", "latest");
         Ok(config)
     }
 
@@ -323,23 +277,24 @@ mod tests {
         let options = with_extra("linger.ms", "25");
         assert_eq!(options.durable_producer().unwrap().get("linger.ms"), Some("25"));
         let options = with_extra("client.rack", "a");
-        assert_eq!(options.reader("workers").unwrap().get("client.rack"), Some("a"));
+        assert_eq!(options.member("workers", 0).unwrap().get("client.rack"), Some("a"));
     }
 
     #[test]
-    fn passwords_are_not_printed() {
-        let sasl = Sasl {
-            mechanism: SaslMechanism::ScramSha512,
-            username: "penstock".to_owned(),
-            password: SecretString::from("canary"),
-        };
-        let security =
-            Security { protocol: SecurityProtocol::SaslSsl, sasl: Some(sasl), tls: Tls::default() };
-        let options = KafkaQueueOptions { security, ..KafkaQueueOptions::default() };
-        assert!(!format!("{options:?}").contains("canary"));
-        let config = options.asking().unwrap();
-        assert_eq!(config.get("sasl.password"), Some("canary"));
-        assert_eq!(config.get("sasl.mechanism"), Some("SCRAM-SHA-512"));
-        assert_eq!(config.get("security.protocol"), Some("sasl_ssl"));
+    fn secrets_and_functions_cannot_be_set() {
+        for key in ["ssl.key.password", "ssl.keystore.password", "oauthbearer_token_refresh_cb"] {
+            let error = with_extra(key, "x").asking().unwrap_err();
+            assert!(error.to_string().contains(key), "{error}");
+        }
+    }
+
+    #[test]
+    fn members_are_static_when_the_process_has_a_name() {
+        let options = KafkaQueueOptions::default();
+        assert_eq!(options.member("workers", 1).unwrap().get("group.instance.id"), None);
+        let options = KafkaQueueOptions { instance_id: Some("worker-7".to_owned()), ..options };
+        let config = options.member("workers", 1).unwrap();
+        assert_eq!(config.get("group.instance.id"), Some("worker-7-1"));
+        assert_eq!(options.reply_reader("replies").unwrap().get("group.instance.id"), None);
     }
 }

@@ -6,8 +6,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
-use rdkafka::ClientContext;
-use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
 use rdkafka::producer::{BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer};
 use tokio::sync::Notify;
@@ -16,27 +14,33 @@ use crate::queue::pending::{Pending, Reservation};
 use crate::queue::{QueueError, Record};
 use crate::telemetry::with_causes;
 
-use super::client;
+use super::client::{Context, Observing, Role};
 use super::error::{KafkaOpenError, queue_error};
 use super::record::{to_kafka, weight};
 
 const ACTION: &str = "publishing records";
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(10);
 
-type Producer = ThreadedProducer<Deliveries>;
+type Producer = ThreadedProducer<Context<Deliveries>>;
 
 /// An idempotent producer that is replaced when it can no longer keep its promise.
 pub(super) struct Publisher {
     config: ClientConfig,
+    observing: Observing,
     current: Mutex<Arc<Producer>>,
     pending: Arc<Pending>,
 }
 
 impl Publisher {
-    pub(super) fn new(config: ClientConfig, max_pending_bytes: usize) -> Result<Self, KafkaOpenError> {
-        let producer = create(&config).map_err(KafkaOpenError::Client)?;
+    pub(super) fn new(
+        config: ClientConfig,
+        observing: Observing,
+        max_pending_bytes: usize,
+    ) -> Result<Self, KafkaOpenError> {
+        let producer = create(&config, &observing).map_err(KafkaOpenError::Client)?;
         Ok(Self {
             config,
+            observing,
             current: Mutex::new(Arc::new(producer)),
             pending: Arc::new(Pending::new(max_pending_bytes)),
         })
@@ -82,9 +86,10 @@ impl Publisher {
         if !Arc::ptr_eq(&current, producer) {
             return;
         }
-        match create(&self.config) {
+        match create(&self.config, &self.observing) {
             Ok(fresh) => {
                 tracing::warn!(reason, "the Kafka producer had a fatal error and was replaced");
+                producer.context().metrics.rebuilt("fatal");
                 discard(std::mem::replace(&mut *current, Arc::new(fresh)));
             }
             Err(error) => {
@@ -104,8 +109,8 @@ impl Drop for Publisher {
     }
 }
 
-fn create(config: &ClientConfig) -> Result<Producer, KafkaError> {
-    config.create_with_context(Deliveries)
+fn create(config: &ClientConfig, observing: &Observing) -> Result<Producer, KafkaError> {
+    config.create_with_context(observing.context("publisher", Deliveries))
 }
 
 /// Dropping a producer joins its threads: not on a thread that others need.
@@ -116,17 +121,9 @@ fn discard(producer: Arc<Producer>) {
 /// Hands delivery reports to the calls they belong to.
 struct Deliveries;
 
-impl ClientContext for Deliveries {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        client::log(level, facility, message);
-    }
+impl Role for Deliveries {}
 
-    fn error(&self, error: KafkaError, reason: &str) {
-        client::log_error(&error, reason);
-    }
-}
-
-impl ProducerContext for Deliveries {
+impl ProducerContext for Context<Deliveries> {
     type DeliveryOpaque = Arc<Acknowledgement>;
 
     fn delivery(&self, result: &DeliveryResult<'_>, acknowledgement: Arc<Acknowledgement>) {

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::queue::{ChannelInbox, InboxSender, Reply, ReplyAddress};
 
-use super::client::{Asking, log_error};
+use super::client::{Asking, Context, Observing, Role, log_error, serve};
 use super::reply_codec::{decode, encode};
 
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -29,32 +29,29 @@ pub(super) struct Replies {
 /// Who sends replies, fire and forget.
 pub(super) struct Replier {
     replies: Replies,
-    producer: ThreadedProducer<Unacknowledged, NoCustomPartitioner>,
+    producer: ThreadedProducer<Context<Unacknowledged>, NoCustomPartitioner>,
+    observing: Observing,
 }
 
 /// Nobody waits for a reply's acknowledgement.
-#[derive(Clone, Copy)]
 struct Unacknowledged;
 
-impl rdkafka::ClientContext for Unacknowledged {
-    fn log(&self, level: rdkafka::config::RDKafkaLogLevel, facility: &str, message: &str) {
-        super::client::log(level, facility, message);
-    }
+impl Role for Unacknowledged {}
 
-    fn error(&self, error: KafkaError, reason: &str) {
-        log_error(&error, reason);
-    }
-}
-
-impl rdkafka::producer::ProducerContext for Unacknowledged {
+impl rdkafka::producer::ProducerContext for Context<Unacknowledged> {
     type DeliveryOpaque = ();
 
     fn delivery(&self, _: &rdkafka::producer::DeliveryResult<'_>, (): ()) {}
 }
 
 impl Replier {
-    pub(super) fn new(config: &ClientConfig, replies: Replies) -> Result<Self, KafkaError> {
-        Ok(Self { replies, producer: config.create_with_context(Unacknowledged)? })
+    pub(super) fn new(
+        config: &ClientConfig,
+        observing: Observing,
+        replies: Replies,
+    ) -> Result<Self, KafkaError> {
+        let producer = config.create_with_context(observing.context("replier", Unacknowledged))?;
+        Ok(Self { replies, producer, observing })
     }
 
     pub(super) fn send(&self, to: ReplyAddress, replies: &[Reply]) {
@@ -74,7 +71,10 @@ impl Replier {
         let address = ReplyAddress(Uuid::new_v4().as_fields().0);
         let Replies { topic, .. } = &self.replies;
         let partition = self.replies.partition_of(address);
-        let consumer: BaseConsumer<Asking> = config.create_with_context(Asking)?;
+        let consumer: BaseConsumer<Asking> =
+            config.create_with_context(self.observing.context("inbox", ()))?;
+        // Brings a token, where one is needed, before anything is asked.
+        serve(&consumer);
         let (_, end) = consumer.fetch_watermarks(topic, partition, LOOKUP_TIMEOUT)?;
         let mut from = TopicPartitionList::new();
         from.add_partition_offset(topic, partition, rdkafka::Offset::Offset(end))?;

@@ -2,20 +2,20 @@
 
 use std::time::Duration;
 
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::{Offset as KafkaOffset, TopicPartitionList};
 
 use crate::account::{Offset, Partition};
 use crate::queue::{Assignment, Start};
 
-use super::membership::Membership;
+use super::membership::GroupClient;
 
 const TIMEOUT: Duration = Duration::from_secs(3);
 
 /// First offset and end of a partition.
-fn watermarks(
-    consumer: &BaseConsumer<Membership>,
+fn watermarks<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
     topic: &str,
     partition: i32,
 ) -> KafkaResult<(Offset, Offset)> {
@@ -24,8 +24,8 @@ fn watermarks(
 }
 
 /// The end of a partition.
-pub(super) fn end(
-    consumer: &BaseConsumer<Membership>,
+pub(super) fn end<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
     topic: &str,
     partition: i32,
 ) -> KafkaResult<Offset> {
@@ -34,7 +34,7 @@ pub(super) fn end(
 
 /// Where `start` is, and the end of the partition.
 pub(super) fn find(
-    consumer: &BaseConsumer<Membership>,
+    consumer: &GroupClient,
     topic: &str,
     partition: i32,
     start: Start,
@@ -62,7 +62,7 @@ pub(super) fn find(
 
 /// What is known of partitions that were just given to this member.
 pub(super) fn assignments(
-    consumer: &BaseConsumer<Membership>,
+    consumer: &GroupClient,
     topic: &str,
     partitions: &[i32],
 ) -> KafkaResult<Vec<Assignment>> {

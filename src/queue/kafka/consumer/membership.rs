@@ -7,15 +7,16 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
-use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaRespErr;
-use rdkafka::{ClientContext, Offset, Statistics, TopicPartitionList};
+use rdkafka::{Offset, Statistics, TopicPartitionList};
 
 use crate::telemetry::with_causes;
 
-use super::super::client;
+use super::super::client::{Context, Role};
+
+/// The client of a member.
+pub(super) type GroupClient = BaseConsumer<Context<Membership>>;
 
 /// What happened within the last polls.
 #[derive(Debug)]
@@ -28,12 +29,19 @@ pub(super) enum Event {
     Lost(Vec<i32>),
 }
 
-/// The context of a member's client.
+/// What a member's client has told.
 #[derive(Debug, Default)]
 pub(super) struct Membership {
     events: Mutex<Vec<Event>>,
-    ends: Mutex<BTreeMap<i32, u64>>,
+    places: Mutex<BTreeMap<i32, Places>>,
     is_leaving: AtomicBool,
+}
+
+/// Where a partition is, as the client last told it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Places {
+    end: u64,
+    fetched: u64,
 }
 
 impl Membership {
@@ -44,7 +52,13 @@ impl Membership {
     /// The end of a partition's log when the client last told it.
     pub(super) fn known_end(&self, partition: u32) -> u64 {
         let partition = i32::try_from(partition).unwrap_or(i32::MAX);
-        lock(&self.ends).get(&partition).copied().unwrap_or(0)
+        lock(&self.places).get(&partition).map_or(0, |places| places.end)
+    }
+
+    /// The offset up to which the client last told to have fetched a partition, also what is no record
+    /// (the marks of transactions).
+    pub(super) fn fetched(&self, partition: i32) -> u64 {
+        lock(&self.places).get(&partition).map_or(0, |places| places.fetched)
     }
 
     /// From now on revoked partitions are given back without asking anybody.
@@ -56,10 +70,12 @@ impl Membership {
         lock(&self.events).push(event);
     }
 
-    fn assigned(&self, consumer: &BaseConsumer<Self>, partitions: &mut TopicPartitionList) {
-        // Without an offset the client would begin at the committed one by itself.
+    fn assigned(&self, consumer: &GroupClient, partitions: &mut TopicPartitionList) {
+        // Without an offset the client would begin at the committed one by itself; a name such as "end" it
+        // would look up, and an answer that comes after a seek would move the partition there, past
+        // records. Nothing is read from this place: the owner says from where.
         let taken = partitions
-            .set_all_offsets(Offset::End)
+            .set_all_offsets(Offset::Offset(0))
             .and_then(|()| consumer.incremental_assign(partitions))
             .and_then(|()| consumer.pause(partitions));
         if let Err(error) = taken {
@@ -68,7 +84,7 @@ impl Membership {
         self.note(Event::Assigned(numbers(partitions)));
     }
 
-    fn revoked(&self, consumer: &BaseConsumer<Self>, partitions: &TopicPartitionList) {
+    fn revoked(&self, consumer: &GroupClient, partitions: &TopicPartitionList) {
         if self.is_leaving.load(Ordering::Acquire) || consumer.assignment_lost() {
             give_back(consumer, partitions);
             self.note(Event::Lost(numbers(partitions)));
@@ -79,7 +95,7 @@ impl Membership {
 }
 
 /// Tells the group that this member has let go of partitions.
-pub(super) fn give_back(consumer: &BaseConsumer<Membership>, partitions: &TopicPartitionList) {
+pub(super) fn give_back(consumer: &GroupClient, partitions: &TopicPartitionList) {
     if let Err(error) = consumer.incremental_unassign(partitions) {
         tracing::debug!(error = %with_causes(&error), "partitions are not given back one by one; all are let go");
         // An error here means that the client has nothing assigned any more.
@@ -87,36 +103,30 @@ pub(super) fn give_back(consumer: &BaseConsumer<Membership>, partitions: &TopicP
     }
 }
 
-impl ClientContext for Membership {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        client::log(level, facility, message);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        client::log_error(&error, reason);
-    }
-
-    fn stats(&self, statistics: Statistics) {
-        let mut ends = lock(&self.ends);
+impl Role for Membership {
+    fn statistics(&self, statistics: &Statistics) {
+        let mut places = lock(&self.places);
         for partition in statistics.topics.values().flat_map(|topic| topic.partitions.values()) {
+            let known = places.entry(partition.partition).or_default();
             if let Ok(end) = u64::try_from(partition.hi_offset) {
-                ends.insert(partition.partition, end);
+                known.end = end;
             }
+            known.fetched = u64::try_from(partition.next_offset).unwrap_or(0);
         }
     }
 }
 
-impl ConsumerContext for Membership {
+impl ConsumerContext for Context<Membership> {
     fn rebalance(
         &self,
-        consumer: &BaseConsumer<Self>,
+        consumer: &GroupClient,
         kind: RDKafkaRespErr,
         partitions: &mut TopicPartitionList,
     ) {
         if kind == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
-            self.assigned(consumer, partitions);
+            self.role.assigned(consumer, partitions);
         } else {
-            self.revoked(consumer, partitions);
+            self.role.revoked(consumer, partitions);
         }
     }
 }

@@ -3,6 +3,7 @@
 //! What the polling thread has read waits here per partition, so that each has its turn. The state
 //! changes only between two awaits: a dropped poll loses nothing.
 
+mod blueprint;
 mod flow;
 mod lookup;
 mod membership;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -22,10 +24,12 @@ use crate::account::{Offset, Partition};
 use crate::queue::{Consumer, PollLimits, Polled, QueueError, Start};
 
 use super::blocking;
+use super::client::{Asking, Observing};
 use super::error::{broken, queue_error, unavailable};
+use super::seats::Seat;
+use blueprint::{Blueprint, Current};
 use flow::Flow;
-use membership::Membership;
-use poller::{Change, Command, GroupClient, Poller, Progress, Tagged};
+use poller::{Change, Command, Poller, Progress, Tagged};
 use reading::Reading;
 use signal::{RaiseOnDrop, Signal};
 
@@ -33,12 +37,26 @@ use signal::{RaiseOnDrop, Signal};
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(3);
 const COMMIT_PAUSE: Duration = Duration::from_millis(20);
 
-/// A member of a consumer group on Kafka. Dropping it leaves the group.
+/// What a consumer is made of.
+pub(super) struct Joining {
+    pub(super) config: ClientConfig,
+    pub(super) topic: String,
+    /// Names the member in metrics and logs.
+    pub(super) name: String,
+    pub(super) observing: Observing,
+    /// A client of its own, asked whether the brokers have what this consumer does not bring.
+    pub(super) witness: Arc<BaseConsumer<Asking>>,
+    pub(super) session_timeout: Duration,
+    pub(super) stall_timeout: Duration,
+}
+
+/// A member of a consumer group on Kafka. Dropping it leaves the group, unless it is a static member.
 pub struct KafkaConsumer {
     topic: String,
     // Dropped before `changes`, which ends the polling thread: closing the client blocks, so the last
     // handle must be that thread's.
-    client: Arc<GroupClient>,
+    client: Arc<Current>,
+    _seat: Seat,
     commands: std::sync::mpsc::Sender<Command>,
     changes: mpsc::UnboundedReceiver<Change>,
     records: mpsc::UnboundedReceiver<Tagged>,
@@ -53,25 +71,22 @@ pub struct KafkaConsumer {
 impl KafkaConsumer {
     /// Joins the group in the background. Revoked partitions are waited for a third of the session
     /// timeout.
-    pub(super) fn join(
-        config: &ClientConfig,
-        topic: String,
-        session_timeout: Duration,
-    ) -> KafkaResult<Self> {
-        use rdkafka::consumer::Consumer as _;
-
+    pub(super) fn join(joining: Joining, seat: Seat) -> KafkaResult<Self> {
+        let Joining { config, topic, name, observing, witness, session_timeout, stall_timeout } =
+            joining;
         let signal = Arc::new(Signal::default());
-        let mut client: GroupClient = config.create_with_context(Membership::default())?;
-        let raised = Arc::clone(&signal);
-        client.set_nonempty_callback(move || raised.raise());
-        client.subscribe(&[&topic])?;
-        let client = Arc::new(client);
+        let blueprint =
+            Blueprint { config, topic: topic.clone(), name, observing, signal: Arc::clone(&signal) };
+        let client = Arc::new(Current::new(blueprint.build()?));
         let (commands, received_commands) = std::sync::mpsc::channel();
         let (told, changes) = mpsc::unbounded_channel();
         let (read, records) = mpsc::unbounded_channel();
         let flow = Arc::new(Flow::default());
         let poller = Poller {
-            consumer: Arc::clone(&client),
+            consumer: client.get(),
+            current: Arc::clone(&client),
+            blueprint,
+            witness,
             topic: topic.clone(),
             commands: received_commands,
             own_commands: commands.clone(),
@@ -80,7 +95,7 @@ impl KafkaConsumer {
             signal: Arc::clone(&signal),
             flow: Arc::clone(&flow),
             release_timeout: session_timeout / 3,
-            progress: Progress::default(),
+            progress: Progress::new(stall_timeout),
         };
         std::thread::Builder::new()
             .name("kafka-consumer".to_owned())
@@ -89,6 +104,7 @@ impl KafkaConsumer {
         Ok(Self {
             topic,
             client,
+            _seat: seat,
             commands,
             changes,
             records,
@@ -185,14 +201,15 @@ impl Consumer for KafkaConsumer {
 
     async fn seek(&mut self, partition: Partition, start: Start) -> Result<Offset, QueueError> {
         let action = "seeking";
-        let (client, topic) = (Arc::clone(&self.client), self.topic.clone());
+        let (client, topic) = (self.client.get(), self.topic.clone());
         let (found, end) = blocking(action, move || {
             lookup::find(&client, &topic, raw(partition), start)
                 .map_err(|cause| queue_error(action, cause))
         })
         .await?;
         let (done, sought) = oneshot::channel();
-        self.ask(action, Command::Seek { partition: raw(partition), offset: found, done })?;
+        let is_behind = found < end;
+        self.ask(action, Command::Seek { partition: raw(partition), offset: found, is_behind, done })?;
         let epoch = sought.await.map_err(|_| broken(action, "the consumer has ended"))?;
         let epoch = epoch.map_err(|cause| queue_error(action, cause))?;
         self.reading.begin(partition, epoch, found, end, &self.flow);
@@ -201,7 +218,7 @@ impl Consumer for KafkaConsumer {
 
     async fn end_offset(&mut self, partition: Partition) -> Result<Offset, QueueError> {
         let action = "asking for the end of a partition";
-        let (client, topic) = (Arc::clone(&self.client), self.topic.clone());
+        let (client, topic) = (self.client.get(), self.topic.clone());
         blocking(action, move || {
             lookup::end(&client, &topic, raw(partition)).map_err(|cause| queue_error(action, cause))
         })
@@ -219,10 +236,14 @@ impl Consumer for KafkaConsumer {
                 }
             }
         };
-        match tokio::time::timeout(COMMIT_TIMEOUT, tried).await {
+        let result = match tokio::time::timeout(COMMIT_TIMEOUT, tried).await {
             Ok(result) => result,
             Err(_) => Err(unavailable(action, "the group's coordinator did not take them in time")),
+        };
+        if result.is_err() {
+            self.client.get().context().metrics.commit_failed();
         }
+        result
     }
 
     async fn release(&mut self, partitions: &[Partition]) -> Result<(), QueueError> {
@@ -234,9 +255,8 @@ impl Consumer for KafkaConsumer {
     }
 
     fn backlog_records(&self) -> u64 {
-        use rdkafka::consumer::Consumer as _;
-
-        self.reading.backlog(|partition| self.client.context().known_end(partition.0))
+        let client = self.client.get();
+        self.reading.backlog(|partition| client.context().role.known_end(partition.0))
     }
 }
 

@@ -12,7 +12,7 @@ use rdkafka::admin::{
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
-use super::client::Asking;
+use super::client::{Asking, Observing};
 use super::error::KafkaOpenError;
 use super::options::KafkaQueueOptions;
 use super::start::{ADMIN_TIMEOUT, shape_of};
@@ -35,8 +35,9 @@ pub struct TopicAdmin {
 impl TopicAdmin {
     /// Makes the clients; the brokers are asked by what follows.
     pub fn new(options: KafkaQueueOptions, layout: TopicLayout) -> Result<Self, KafkaOpenError> {
-        let asking: BaseConsumer<Asking> = create(&options.asking()?)?;
-        let admin = create(&options.asking()?)?;
+        let observing = Observing::untold(&options.security);
+        let asking: BaseConsumer<Asking> = create(&options, &observing)?;
+        let admin = create(&options, &observing)?;
         Ok(Self { options, layout, asking: Arc::new(asking), admin })
     }
 

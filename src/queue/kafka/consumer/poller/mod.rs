@@ -5,6 +5,9 @@
 //! owner drops records of another epoch, so nothing read before a seek or an assignment can surface
 //! after it.
 
+mod arrival;
+mod liveness;
+mod replacement;
 mod revocation;
 
 use std::collections::BTreeMap;
@@ -21,17 +24,22 @@ use tokio::sync::{mpsc, oneshot};
 use crate::account::{Offset, Partition};
 use crate::queue::{Assignment, QueueError, Received};
 
+use super::blueprint::{Blueprint, Current};
 use super::flow::Flow;
 use super::lookup::{self, number};
-use super::membership::{Event, Membership};
+use super::membership::{Event, GroupClient};
 use super::signal::Signal;
-use crate::queue::kafka::client::log_error;
-use crate::queue::kafka::error::queue_error;
+use crate::queue::kafka::client::{Asking, log_error};
 use crate::queue::kafka::record::received;
+use crate::telemetry::RebalancePhase;
+use arrival::Arrival;
+use liveness::{End, Liveness};
 use revocation::Revocation;
 
 /// How long the thread sleeps at most: events that raise no signal are served this late.
 const NAP: Duration = Duration::from_millis(50);
+/// How long a poll waits before there is nothing.
+const MOMENT: Duration = Duration::from_millis(1);
 /// Records polled before commands are looked at again.
 const POLL_RECORDS: usize = 500;
 /// A lane that takes nothing for this long has its partitions paused. Before that reading just stops,
@@ -39,8 +47,6 @@ const POLL_RECORDS: usize = 500;
 const STALL: Duration = Duration::from_secs(1);
 const SEEK_TIMEOUT: Duration = Duration::from_secs(2);
 const LOOKUP_PAUSE: Duration = Duration::from_millis(500);
-
-pub(super) type GroupClient = BaseConsumer<Membership>;
 
 /// A record with the epoch it was read in.
 pub(super) struct Tagged {
@@ -59,13 +65,15 @@ pub(super) enum Change {
 /// What the owner asks for.
 pub(super) enum Command {
     /// Read from an offset on; answered with the epoch of what is read from now on.
-    Seek { partition: i32, offset: Offset, done: oneshot::Sender<KafkaResult<u64>> },
+    Seek { partition: i32, offset: Offset, is_behind: bool, done: oneshot::Sender<KafkaResult<u64>> },
     /// Commit what of this is still the member's.
     Commit { offsets: Vec<(i32, Offset)>, done: oneshot::Sender<KafkaResult<()>> },
     /// Give back what is to be given back of these.
     Release { partitions: Vec<i32> },
     /// Brokers have told what they know of new partitions.
     Found { partitions: Vec<i32>, epoch: u64, result: KafkaResult<Vec<Assignment>> },
+    /// Brokers were asked for the ends of partitions that bring nothing.
+    Ends(Vec<End>),
 }
 
 /// A partition the member has.
@@ -88,6 +96,10 @@ enum State {
 
 pub(super) struct Poller {
     pub(super) consumer: Arc<GroupClient>,
+    /// The same client, for the owner.
+    pub(super) current: Arc<Current>,
+    pub(super) blueprint: Blueprint,
+    pub(super) witness: Arc<BaseConsumer<Asking>>,
     pub(super) topic: String,
     pub(super) commands: Receiver<Command>,
     pub(super) own_commands: std::sync::mpsc::Sender<Command>,
@@ -100,14 +112,33 @@ pub(super) struct Poller {
 }
 
 /// Where the thread stands.
-#[derive(Default)]
 pub(super) struct Progress {
+    liveness: Liveness,
+    arrival: Arrival,
+    /// The owner was told that this member is at its end.
+    has_failed: bool,
     owned: BTreeMap<i32, Owned>,
     epoch: u64,
     revocation: Option<Revocation>,
     is_committing: Arc<AtomicBool>,
     full_since: Option<Instant>,
     is_paused: bool,
+}
+
+impl Progress {
+    pub(super) fn new(stall_timeout: Duration) -> Self {
+        Self {
+            liveness: Liveness::new(stall_timeout),
+            arrival: Arrival::default(),
+            has_failed: false,
+            owned: BTreeMap::new(),
+            epoch: 0,
+            revocation: None,
+            is_committing: Arc::default(),
+            full_since: None,
+            is_paused: false,
+        }
+    }
 }
 
 impl Poller {
@@ -121,27 +152,36 @@ impl Poller {
             if self.may_read() {
                 self.drain();
             }
+            self.watch();
             self.signal.wait(NAP);
         }
         self.leave();
     }
 
     fn leave(mut self) {
-        self.consumer.context().leave();
+        self.consumer.context().role.leave();
         self.give_back();
-        self.consumer.unsubscribe();
+        if !self.blueprint.is_static() {
+            self.consumer.unsubscribe();
+        }
         // Dropping the last handle to the client closes it.
     }
 
     fn serve(&mut self, command: Command) {
         match command {
-            Command::Seek { partition, offset, done } => {
+            Command::Seek { partition, offset, is_behind, done } => {
+                let sought = self.seek(partition, offset);
+                if sought.is_ok() && !is_behind {
+                    let arrived = self.progress.arrival.nothing(partition, Instant::now());
+                    self.record(RebalancePhase::Assign, arrived);
+                }
                 // Nobody waits for it any more when its owner was dropped.
-                let _ = done.send(self.seek(partition, offset));
+                let _ = done.send(sought);
             }
             Command::Commit { offsets, done } => self.commit(&offsets, done),
             Command::Release { partitions } => self.release(&partitions),
             Command::Found { partitions, epoch, result } => self.found(partitions, epoch, result),
+            Command::Ends(ends) => self.compare(&ends),
         }
     }
 
@@ -156,6 +196,7 @@ impl Poller {
         self.progress.epoch += 1;
         let epoch = self.progress.epoch;
         self.progress.owned.insert(partition, Owned { epoch, state: State::Reading });
+        self.progress.liveness.begin(partition, offset, Instant::now());
         if !self.progress.is_paused {
             self.consumer.resume(&list)?;
         }
@@ -283,8 +324,10 @@ impl Poller {
     fn drain(&mut self) {
         let mut nothing = 0;
         for _ in 0..POLL_RECORDS {
-            match self.consumer.poll(Duration::ZERO) {
-                // The client also says so after an event that was not a record.
+            // The client also says that there is nothing after an event that was not a record; with a
+            // moment to wait it serves all such events, log lines for example, in one call.
+            let moment = if nothing == 0 { Duration::ZERO } else { MOMENT };
+            match self.consumer.poll(moment) {
                 None => nothing += 1,
                 Some(Ok(message)) => {
                     nothing = 0;
@@ -302,34 +345,29 @@ impl Poller {
         self.signal.raise();
     }
 
-    fn pass_on(&self, partition: i32, received: Received) {
+    fn pass_on(&mut self, partition: i32, received: Received) {
         let Some(Owned { epoch, state: State::Reading }) = self.progress.owned.get(&partition) else {
             return;
         };
+        self.progress.liveness.moved(partition, received.offset);
+        if self.progress.arrival.is_awaited() {
+            let arrived = self.progress.arrival.record(partition, Instant::now());
+            self.record(RebalancePhase::Assign, arrived);
+        }
         let bytes = received.record.key.len() + received.record.value.len();
         self.flow.add(bytes);
         // An error means that the owner is gone, which ends this thread.
         let _ = self.records.send(Tagged { epoch: *epoch, bytes, received });
     }
 
-    fn failed(&self, error: KafkaError) {
-        let action = "reading records";
-        if let KafkaError::MessageConsumptionFatal(_) = error {
-            let cause = Box::new(error);
-            self.tell(Change::Failed(QueueError::Broken { action, cause }));
-            return;
-        }
-        match queue_error(action, error.clone()) {
-            broken @ QueueError::Broken { .. } => self.tell(Change::Failed(broken)),
-            _ if error.rdkafka_error_code() == Some(RDKafkaErrorCode::UnknownTopicOrPartition) => {
-                self.tell(Change::Failed(queue_error(action, error)));
-            }
-            _ => log_error(&error, "reading records"),
+    fn record(&self, phase: RebalancePhase, took: Option<Duration>) {
+        if let Some(took) = took {
+            self.consumer.context().metrics.rebalanced(phase, took);
         }
     }
 
     fn serve_events(&mut self) {
-        for event in self.consumer.context().take_events() {
+        for event in self.consumer.context().role.take_events() {
             match event {
                 Event::Assigned(partitions) => {
                     self.progress.epoch += 1;
@@ -338,6 +376,7 @@ impl Poller {
                         let owned = Owned { epoch, state: State::LookingUp };
                         self.progress.owned.insert(*partition, owned);
                     }
+                    self.progress.arrival.begin(&partitions, Instant::now());
                     if !partitions.is_empty() {
                         self.look_up(partitions, epoch, Duration::ZERO);
                     }
@@ -345,10 +384,18 @@ impl Poller {
                 Event::Revoked(partitions) => self.revoked(partitions),
                 Event::Lost(partitions) => {
                     let announced = self.announced(&partitions);
-                    self.progress.owned.retain(|partition, _| !partitions.contains(partition));
+                    self.disown(&partitions);
                     self.tell_revoked(&announced);
                 }
             }
+        }
+    }
+
+    fn disown(&mut self, partitions: &[i32]) {
+        for partition in partitions {
+            self.progress.owned.remove(partition);
+            self.progress.liveness.end(*partition);
+            self.progress.arrival.gone(*partition);
         }
     }
 

@@ -1,17 +1,24 @@
 //! Giving partitions back: their owner commits first, for as long as the group can wait.
 
 use std::collections::BTreeSet;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::super::lookup::number;
 use super::super::membership::give_back;
 use super::{Change, Poller, State};
+use crate::telemetry::RebalancePhase;
 
 /// Partitions the group wants back. They go together: the group takes a part for the whole.
 pub(super) struct Revocation {
     partitions: Vec<i32>,
     unreleased: BTreeSet<i32>,
-    until: Instant,
+    begun_at: Instant,
+}
+
+impl Revocation {
+    fn age(&self) -> Duration {
+        self.begun_at.elapsed()
+    }
 }
 
 impl Poller {
@@ -22,10 +29,11 @@ impl Poller {
             if let Some(owned) = self.progress.owned.get_mut(partition) {
                 owned.state = State::Revoked;
             }
+            self.progress.liveness.end(*partition);
         }
         self.tell_revoked(&unreleased);
-        let until = Instant::now() + self.release_timeout;
-        let revocation = Revocation { partitions, unreleased: unreleased.into_iter().collect(), until };
+        let unreleased = unreleased.into_iter().collect();
+        let revocation = Revocation { partitions, unreleased, begun_at: Instant::now() };
         self.progress.revocation = Some(revocation);
         self.release(&[]);
     }
@@ -40,7 +48,7 @@ impl Poller {
 
     pub(super) fn give_back_overdue(&mut self) {
         let Some(revocation) = &self.progress.revocation else { return };
-        if revocation.until <= Instant::now() {
+        if revocation.age() >= self.release_timeout {
             tracing::warn!(
                 partitions = ?revocation.unreleased,
                 "revoked partitions were not given back in time; what was done of them and not \
@@ -52,9 +60,10 @@ impl Poller {
 
     /// Gives back what is revoked.
     pub(super) fn give_back(&mut self) {
-        let Some(Revocation { partitions, .. }) = self.progress.revocation.take() else { return };
-        give_back(&self.consumer, &self.list(partitions.iter().copied()));
-        self.progress.owned.retain(|partition, _| !partitions.contains(partition));
+        let Some(revocation) = self.progress.revocation.take() else { return };
+        give_back(&self.consumer, &self.list(revocation.partitions.iter().copied()));
+        self.disown(&revocation.partitions);
+        self.record(RebalancePhase::Revoke, Some(revocation.age()));
     }
 
     /// Those of `partitions` that the owner knows of.
