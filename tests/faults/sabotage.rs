@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use penstock::account::{CommunicationNumber, Generation, Offset, Plan, Policy, View};
-use penstock::queue::kafka::{KafkaConsumer, KafkaInbox, KafkaQueue, KafkaQueueOptions};
-use penstock::queue::{PollLimits, Queue, QueueError, Record, Reply, ReplyAddress, Topic};
+use penstock::queue::kafka::{KafkaConsumer, KafkaQueue, KafkaQueueOptions};
+use penstock::queue::{ChannelInbox, PollLimits, Queue, QueueError, Record, Reply, ReplyAddress, Topic};
 use penstock::store::postgres::{PostgresStore, PostgresStoreOptions};
 use penstock::store::{Applied, OffsetRange, PersistedOutcome, Store, StoreError, Wanted};
 use penstock::telemetry::Metrics;
@@ -82,15 +82,15 @@ pub async fn run_lane(arguments: &[String]) -> anyhow::Result<()> {
     };
     let guard = Guard::ALL.iter().find(|(word, _)| word == guard).context("an unknown guard")?.1;
     let gate = Gate::ALL.iter().find(|(word, _)| word == gate).context("an unknown gate")?.1;
-    let queue = KafkaQueue::open(KafkaQueueOptions {
+    let queue_options = KafkaQueueOptions {
         brokers: brokers.clone(),
         topic_prefix: prefix.clone(),
         partitions: PARTITIONS,
         session_timeout: Duration::from_secs(6),
         heartbeat_interval: Duration::from_millis(500),
         ..KafkaQueueOptions::default()
-    })
-    .await?;
+    };
+    let queue = KafkaQueue::open(queue_options, Metrics::disabled()).await?;
     let consumer = queue.subscribe(Topic::Submitted, GROUP).await?;
     let inner = PostgresStore::open(PostgresStoreOptions::new(url.as_str())).await?;
     let store = SabotagedStore { inner, guard, gate, is_past_gate: Arc::default() };
@@ -119,7 +119,7 @@ struct SabotagedQueue {
 
 impl Queue for SabotagedQueue {
     type Consumer = KafkaConsumer;
-    type Inbox = KafkaInbox;
+    type Inbox = ChannelInbox;
 
     fn max_record_bytes(&self) -> usize {
         self.inner.max_record_bytes()
@@ -137,7 +137,7 @@ impl Queue for SabotagedQueue {
         self.inner.subscribe(topic, group).await
     }
 
-    async fn open_inbox(&self) -> Result<KafkaInbox, QueueError> {
+    async fn open_inbox(&self) -> Result<ChannelInbox, QueueError> {
         self.inner.open_inbox().await
     }
 
