@@ -121,6 +121,10 @@ impl Queue for SabotagedQueue {
     type Consumer = KafkaConsumer;
     type Inbox = ChannelInbox;
 
+    fn system(&self) -> &'static str {
+        self.inner.system()
+    }
+
     fn max_record_bytes(&self) -> usize {
         self.inner.max_record_bytes()
     }
@@ -201,6 +205,10 @@ impl SabotagedStore {
 }
 
 impl Store for SabotagedStore {
+    fn system(&self) -> &'static str {
+        self.inner.system()
+    }
+
     async fn load(&self, wanted: &Wanted) -> Result<View, StoreError> {
         let mut view = self.inner.load(wanted).await?;
         if self.guard == Guard::ReadBack {
