@@ -224,7 +224,9 @@ impl<Q: Queue, S: Store> Lane<Q, S> {
             tokio::task::yield_now().await;
             if reads_ahead { Some(read(consumer, limits, reader).await) } else { None }
         };
-        let persisting = batch.work.span.scope(self.persister.persist(batch, &self.positions));
+        // On the heap: it is the largest part of a step by far.
+        let persisting = Box::pin(self.persister.persist(batch, &self.positions));
+        let persisting = batch.work.span.scope(persisting);
         let (persisted, arrived) = self.emitter.alongside(join(persisting, reading)).await;
         let outcome = self.note_persisted(persisted?)?;
         match arrived {
