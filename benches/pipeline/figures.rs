@@ -67,6 +67,8 @@ pub(crate) struct EndToEnd {
     pub(crate) load_cpu_us: f64,
     pub(crate) kafka_cpu_us: f64,
     pub(crate) postgres_cpu_us: f64,
+    pub(crate) intake_peak_resident_mib: f64,
+    pub(crate) worker_peak_resident_mib: f64,
 }
 
 impl Figures {

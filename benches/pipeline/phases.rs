@@ -130,6 +130,8 @@ pub(crate) fn end_to_end(
         load_cpu_us: us_per_item(loaded.cpu, items),
         kafka_cpu_us: cost.kafka,
         postgres_cpu_us: cost.postgres,
+        intake_peak_resident_mib: roles[0].usage().peak_resident_mib,
+        worker_peak_resident_mib: roles[1].usage().peak_resident_mib,
     }
 }
 

@@ -6,7 +6,7 @@ use comfy_table::presets::UTF8_BORDERS_ONLY;
 use comfy_table::{CellAlignment, Table};
 use serde::Serialize;
 
-use crate::figures::{Aim, Bound, Door, Drain, EndToEnd, Figures};
+use crate::figures::{Aim, Bound, Door, Drain, EndToEnd, Figures, Produced};
 use crate::servers::Servers;
 
 /// What a run came to.
@@ -56,97 +56,111 @@ impl Result {
             "load µs",
             "Kafka µs",
             "PostgreSQL µs",
-            "peak MiB",
+            "intake MiB",
+            "worker MiB",
         ]);
-        let mut row = |name: &str, figures: [f64; 9]| {
-            let figures =
-                figures.map(|figure| if figure.is_nan() { String::new() } else { rounded(figure) });
-            table.add_row(std::iter::once(name.to_owned()).chain(figures));
+        let mut row = |name: &str, line: Line| {
+            table.add_row(std::iter::once(name.to_owned()).chain(line.cells()));
         };
-        let none = f64::NAN;
-        let door = |door: &Door| {
-            let Door {
-                items_per_second,
-                intake_cpu_us,
-                load_cpu_us,
-                kafka_cpu_us,
-                intake_peak_resident_mib,
-            } = *door;
-            [
-                items_per_second,
-                none,
-                none,
-                intake_cpu_us,
-                none,
-                load_cpu_us,
-                kafka_cpu_us,
-                none,
-                intake_peak_resident_mib,
-            ]
-        };
-        row("door, 1,000 a batch", door(door_1000));
-        row("door, 100 a batch", door(door_100));
-        row(
-            "  bare producer (own µs as the load's)",
-            [
-                bare_producer.items_per_second,
-                none,
-                none,
-                none,
-                none,
-                bare_producer.cpu_us,
-                bare_producer.kafka_cpu_us,
-                none,
-                none,
-            ],
-        );
-        row("drain", of_drain(drain));
-        let only_rate = |rate| [rate, none, none, none, none, none, none, none, none];
-        row("  bare statements, 1 connection", only_rate(bare_apply.on_one_connection));
-        row("  bare statements, 2 connections", only_rate(bare_apply.on_two_connections));
-        row("end to end, 100 a batch", of_whole(end_to_end));
-        row("  at half of the rate", of_whole(half_rate));
+        row("door, 1,000 a batch", door_1000.into());
+        row("door, 100 a batch", door_100.into());
+        row("  bare producer, its µs as the load's", bare_producer.into());
+        row("drain", drain.into());
+        row("  bare statements, 1 connection", Line::of(bare_apply.on_one_connection));
+        row("  bare statements, 2 connections", Line::of(bare_apply.on_two_connections));
+        row("end to end, 100 a batch", end_to_end.into());
+        row("  at half of the rate", half_rate.into());
         if let Some(backlog) = &self.backlog {
-            row("drain of the backlog", of_drain(backlog));
+            row("drain of the backlog", backlog.into());
         }
         table
     }
 }
 
-fn of_drain(drain: &Drain) -> [f64; 9] {
-    let none = f64::NAN;
-    let Drain {
-        items_per_second,
-        worker_cpu_us,
-        kafka_cpu_us,
-        postgres_cpu_us,
-        worker_peak_resident_mib,
-    } = *drain;
-    [
-        items_per_second,
-        none,
-        none,
-        none,
-        worker_cpu_us,
-        none,
-        kafka_cpu_us,
-        postgres_cpu_us,
-        worker_peak_resident_mib,
-    ]
+/// A line of figures; what a phase does not have stays blank.
+#[derive(Default)]
+struct Line {
+    items_per_second: f64,
+    latency_ms: Option<[f64; 2]>,
+    intake_cpu_us: Option<f64>,
+    worker_cpu_us: Option<f64>,
+    load_cpu_us: Option<f64>,
+    kafka_cpu_us: Option<f64>,
+    postgres_cpu_us: Option<f64>,
+    intake_mib: Option<f64>,
+    worker_mib: Option<f64>,
 }
 
-fn of_whole(whole: &EndToEnd) -> [f64; 9] {
-    [
-        whole.items_per_second,
-        whole.latency_p50_ms,
-        whole.latency_p99_ms,
-        whole.intake_cpu_us,
-        whole.worker_cpu_us,
-        whole.load_cpu_us,
-        whole.kafka_cpu_us,
-        whole.postgres_cpu_us,
-        f64::NAN,
-    ]
+impl Line {
+    fn of(items_per_second: f64) -> Self {
+        Self { items_per_second, ..Self::default() }
+    }
+
+    fn cells(self) -> [String; 10] {
+        [
+            Some(self.items_per_second),
+            self.latency_ms.map(|[p50, _]| p50),
+            self.latency_ms.map(|[_, p99]| p99),
+            self.intake_cpu_us,
+            self.worker_cpu_us,
+            self.load_cpu_us,
+            self.kafka_cpu_us,
+            self.postgres_cpu_us,
+            self.intake_mib,
+            self.worker_mib,
+        ]
+        .map(|figure| figure.map(rounded).unwrap_or_default())
+    }
+}
+
+impl From<&Door> for Line {
+    fn from(door: &Door) -> Self {
+        Self {
+            intake_cpu_us: Some(door.intake_cpu_us),
+            load_cpu_us: Some(door.load_cpu_us),
+            kafka_cpu_us: Some(door.kafka_cpu_us),
+            intake_mib: Some(door.intake_peak_resident_mib),
+            ..Self::of(door.items_per_second)
+        }
+    }
+}
+
+impl From<&Produced> for Line {
+    fn from(produced: &Produced) -> Self {
+        Self {
+            load_cpu_us: Some(produced.cpu_us),
+            kafka_cpu_us: Some(produced.kafka_cpu_us),
+            ..Self::of(produced.items_per_second)
+        }
+    }
+}
+
+impl From<&Drain> for Line {
+    fn from(drain: &Drain) -> Self {
+        Self {
+            worker_cpu_us: Some(drain.worker_cpu_us),
+            kafka_cpu_us: Some(drain.kafka_cpu_us),
+            postgres_cpu_us: Some(drain.postgres_cpu_us),
+            worker_mib: Some(drain.worker_peak_resident_mib),
+            ..Self::of(drain.items_per_second)
+        }
+    }
+}
+
+impl From<&EndToEnd> for Line {
+    fn from(whole: &EndToEnd) -> Self {
+        Self {
+            latency_ms: Some([whole.latency_p50_ms, whole.latency_p99_ms]),
+            intake_cpu_us: Some(whole.intake_cpu_us),
+            worker_cpu_us: Some(whole.worker_cpu_us),
+            load_cpu_us: Some(whole.load_cpu_us),
+            kafka_cpu_us: Some(whole.kafka_cpu_us),
+            postgres_cpu_us: Some(whole.postgres_cpu_us),
+            intake_mib: Some(whole.intake_peak_resident_mib),
+            worker_mib: Some(whole.worker_peak_resident_mib),
+            ..Self::of(whole.items_per_second)
+        }
+    }
 }
 
 fn aims(aims: &[Aim]) -> Table {
