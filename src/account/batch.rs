@@ -32,6 +32,51 @@ pub struct BatchLimits {
 /// Errors name every violation of the whole batch.
 pub fn parse_batch(body: &Bytes, limits: BatchLimits) -> Result<Vec<BatchItem>, SchemaErrors> {
     let text = utf8(body)?;
+    match parse_flawless(body, text, limits) {
+        Some(items) => Ok(items),
+        None => parse_thoroughly(body, text, limits),
+    }
+}
+
+/// Reads a body in one pass when it is nothing but `{"accounts": [...]}` and every account meets the
+/// schema. None for any other body, whatever is the matter with it.
+fn parse_flawless(body: &Bytes, text: &str, limits: BatchLimits) -> Option<Vec<BatchItem>> {
+    let mut rest = ["{", "\"accounts\"", ":", "["].into_iter().try_fold(text, after)?;
+    let mut items = Vec::new();
+    let mut end = after(rest, "]");
+    while end.is_none() {
+        let start = rest.trim_start_matches(WHITESPACE);
+        let (account, length) = Account::parse_first(start)?;
+        let (item, behind) = start.split_at(length);
+        if items.len() == limits.max_items || length > limits.max_item_bytes {
+            return None;
+        }
+        if items.is_empty() {
+            // The others are about as long.
+            items.reserve_exact((start.len() / length).min(limits.max_items));
+        }
+        items.push(BatchItem { bytes: slice_of(body, item), account });
+        end = after(behind, "]");
+        rest = if end.is_none() { after(behind, ",")? } else { behind };
+    }
+    let behind = after(end?, "}")?;
+    behind.trim_start_matches(WHITESPACE).is_empty().then_some(items)
+}
+
+/// Between the tokens of JSON.
+const WHITESPACE: [char; 4] = [' ', '\n', '\t', '\r'];
+
+/// What follows `token`, if that is what `text` begins with.
+fn after<'a>(text: &'a str, token: &str) -> Option<&'a str> {
+    text.trim_start_matches(WHITESPACE).strip_prefix(token)
+}
+
+/// Reads any body: first where each account begins and ends, then what each says.
+fn parse_thoroughly(
+    body: &Bytes,
+    text: &str,
+    limits: BatchLimits,
+) -> Result<Vec<BatchItem>, SchemaErrors> {
     let accounts = read_accounts(text, limits.max_items)
         .map_err(|error| SchemaErrors::one(Place::Body, problem_of(&error)))?
         .items(limits.max_items)
@@ -244,5 +289,72 @@ mod tests {
         assert_eq!(total("[1,2]", 2), Err("accounts[0]: must be an object".to_owned()));
         assert_eq!(total("[1,2,3]", 2), too_many(2));
         assert_eq!(total("[1,2,3,4]", 2), too_many(2));
+    }
+
+    const ACCOUNT: &str = r#"{"communicationNumber":"n-1","requester":"r","businessEntityExtId":"c",
+        "accountExtId":"a\u00e9","accountNumber":"1","accountStatus":"ACTIVE","currencyCode":"EUR",
+        "openingDate":"2023-09-05T08:07:34Z","bic":null,"more":[{"x":[]}, 1.5e3, "]},{"]}"#;
+    const LIMITS: BatchLimits = BatchLimits { max_items: 3, max_item_bytes: 1_000 };
+
+    fn flawless(body: &str) -> Option<Vec<(Bytes, Account)>> {
+        let body = Bytes::copy_from_slice(body.as_bytes());
+        let items = parse_flawless(&body, std::str::from_utf8(&body).unwrap(), LIMITS)?;
+        Some(items.into_iter().map(|item| (item.bytes, item.account)).collect())
+    }
+
+    fn thorough(body: &str) -> Option<Vec<(Bytes, Account)>> {
+        let body = Bytes::copy_from_slice(body.as_bytes());
+        let items = parse_thoroughly(&body, std::str::from_utf8(&body).unwrap(), LIMITS).ok()?;
+        Some(items.into_iter().map(|item| (item.bytes, item.account)).collect())
+    }
+
+    #[test]
+    fn one_pass_reads_a_flawless_batch_as_two_do() {
+        for body in [
+            "{\"accounts\":[]}".to_owned(),
+            format!("{{\"accounts\":[{ACCOUNT}]}}"),
+            format!(" {{ \"accounts\" :\n[\t{ACCOUNT} ,\r\n{ACCOUNT}\n,{ACCOUNT} ] }}\n"),
+        ] {
+            let read = flawless(&body);
+            assert!(read.is_some(), "{body}");
+            assert_eq!(read, thorough(&body));
+        }
+    }
+
+    #[test]
+    fn one_pass_takes_no_batch_that_two_would_not() {
+        let many = [ACCOUNT; 4].join(",");
+        let long = ACCOUNT.replace("\"1\"", &format!("\"{}\"", "1".repeat(LIMITS.max_item_bytes)));
+        for body in [
+            format!("{{\"accounts\":[{many}]}}"),
+            format!("{{\"accounts\":[{long}]}}"),
+            format!("{{\"accounts\":[{ACCOUNT}],\"accounts\":[]}}"),
+            format!("{{\"accounts\":[{ACCOUNT},]}}"),
+            format!("{{\"accounts\":[{ACCOUNT}]}}]"),
+            format!("{{\"accounts\":[,{ACCOUNT}]}}"),
+            format!("{{\"accounts\":[{ACCOUNT} {ACCOUNT}]}}"),
+            "{\"accounts\":[{}]}".to_owned(),
+        ] {
+            assert_eq!((flawless(&body), thorough(&body)), (None, None), "{body}");
+        }
+    }
+
+    #[test]
+    fn one_pass_reads_a_damaged_batch_as_two_do_or_not_at_all() {
+        let whole = format!("{{\"accounts\": [{ACCOUNT}, {ACCOUNT}]}}");
+        let places = (0..whole.len()).filter(|at| whole.is_char_boundary(*at));
+        for at in places {
+            let (before, behind) = whole.split_at(at);
+            let mut rest = behind.chars();
+            rest.next();
+            for put in ["", " ", ",", "]", "}", "{", "[", "\"", "\\", ":", "0", "\u{a0}"] {
+                for body in [format!("{before}{put}{behind}"), format!("{before}{put}{}", rest.as_str())]
+                {
+                    if let Some(read) = flawless(&body) {
+                        assert_eq!(Some(read), thorough(&body), "{body}");
+                    }
+                }
+            }
+        }
     }
 }

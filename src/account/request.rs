@@ -117,6 +117,14 @@ impl Account {
         }
     }
 
+    /// Reads the account that `json` begins with, and tells the length of its text; what follows is
+    /// not looked at. None when there is no account that meets the schema.
+    pub(super) fn parse_first(json: &str) -> Option<(Self, usize)> {
+        let mut values = serde_json::Deserializer::from_str(json).into_iter::<Fields<'_>>();
+        let account = values.next()?.ok()?.check().ok()?;
+        Some((account, values.byte_offset()))
+    }
+
     /// The account's identity.
     pub fn key(&self) -> AccountKey {
         AccountKey {
