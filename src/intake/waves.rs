@@ -4,6 +4,8 @@
 
 use std::collections::HashMap;
 
+use foldhash::fast::RandomState;
+
 use super::answers::Subject;
 
 /// Items that are published together.
@@ -18,8 +20,8 @@ pub(super) struct Wave {
 /// Splits a batch into waves; one wave when no number occurs twice. Every item is in exactly one.
 pub(super) fn waves(subjects: &[Subject]) -> Vec<Wave> {
     let mut waves: Vec<Wave> = Vec::new();
-    let mut by_number = HashMap::with_capacity(subjects.len());
-    let mut by_account = HashMap::with_capacity(subjects.len());
+    let mut by_number = HashMap::with_capacity_and_hasher(subjects.len(), RandomState::default());
+    let mut by_account = HashMap::with_capacity_and_hasher(subjects.len(), RandomState::default());
     for (index, subject) in subjects.iter().enumerate() {
         let earlier: Option<(usize, usize)> = by_number.get(&subject.number).copied();
         let account = (&subject.business_unit, &subject.account_ext_id);
