@@ -9,8 +9,8 @@ use tracing_subscriber::EnvFilter;
 use crate::account::{BusinessUnit, RejectionCode};
 
 use super::tree::{
-    IntakeSettings, KafkaQueueSettings, KafkaSecuritySettings, KafkaTopicSettings, OtlpSettings,
-    QueueKind, RuleSettings, Settings, StoreKind, TokenSettings, WorkerSettings,
+    IntakeSettings, KafkaQueueSettings, KafkaSaslMechanism, KafkaSecuritySettings, KafkaTopicSettings,
+    OtlpSettings, QueueKind, RuleSettings, Settings, StoreKind, TokenSettings, WorkerSettings,
 };
 
 /// Rules that are always applied: without them outcomes would depend on more than what is stored.
@@ -127,6 +127,10 @@ fn check_kafka(kafka: &KafkaQueueSettings, used: bool, findings: &mut Findings) 
     findings.span(&key("session_timeout"), session, 6 * second..=30 * minute);
     let heartbeat = Duration::from_millis(100)..=session / 3;
     findings.span(&key("heartbeat_interval"), kafka.heartbeat_interval.duration(), heartbeat);
+    findings.span(&key("stall_timeout"), kafka.stall_timeout.duration(), 5 * second..=60 * minute);
+    if kafka.instance_id.len() > 200 || !is_name(&kafka.instance_id) {
+        findings.add(&key("instance_id"), "must be at most 200 letters, digits, dots, - and _");
+    }
     let pending = kafka.max_pending_bytes.bytes();
     findings.range(&key("max_pending_bytes"), pending, 1_000_000..=1_000_000_000);
     findings.range(
@@ -142,21 +146,56 @@ fn check_kafka(kafka: &KafkaQueueSettings, used: bool, findings: &mut Findings) 
 
 fn check_kafka_security(security: &KafkaSecuritySettings, findings: &mut Findings) {
     let key = |name: &str| format!("queue.kafka.security.{name}");
-    if security.protocol.has_sasl() {
-        if security.username.is_empty() {
-            findings.add(&key("username"), "is empty; the protocol with SASL needs one");
-        }
-        if security.password.is_empty() {
-            let what = "is empty; the protocol with SASL needs one. \
-                        PENSTOCK__QUEUE__KAFKA__SECURITY__PASSWORD_FILE reads it from a file";
-            findings.add(&key("password"), what);
-        }
+    for (name, what) in missing_of_sasl(security) {
+        findings.add(&key(name), what);
     }
     let (certificate, private_key) = (&security.certificate_file, &security.key_file);
     if certificate.as_os_str().is_empty() != private_key.as_os_str().is_empty() {
         let what = "and queue.kafka.security.key_file go together; name both files or none";
         findings.add(&key("certificate_file"), what);
     }
+}
+
+/// What the mechanism needs and is not there.
+fn missing_of_sasl(security: &KafkaSecuritySettings) -> Vec<(&'static str, &'static str)> {
+    use KafkaSaslMechanism as Mechanism;
+    if !security.protocol.has_sasl() {
+        return Vec::new();
+    }
+    let oidc = &security.oidc;
+    let asks = !oidc.token_endpoint_url.is_empty();
+    let needed = match security.mechanism {
+        Mechanism::Plain | Mechanism::ScramSha256 | Mechanism::ScramSha512 => vec![
+            ("username", security.username.is_empty(), "is empty; the mechanism needs a user"),
+            (
+                "password",
+                security.password.is_empty(),
+                "is empty; PENSTOCK__QUEUE__KAFKA__SECURITY__PASSWORD_FILE reads it from a file",
+            ),
+        ],
+        Mechanism::OauthBearer => vec![
+            (
+                "token_file",
+                security.token_file.as_os_str().is_empty() != asks,
+                "and queue.kafka.security.oidc.token_endpoint_url: OAUTHBEARER needs one of the two",
+            ),
+            ("oidc.client_id", asks && oidc.client_id.is_empty(), "is empty; the provider needs one"),
+            (
+                "oidc.client_secret",
+                asks && oidc.client_secret.is_empty(),
+                "is empty; PENSTOCK__QUEUE__KAFKA__SECURITY__OIDC__CLIENT_SECRET_FILE reads it from a file",
+            ),
+        ],
+        Mechanism::Gssapi => vec![
+            ("kerberos.principal", security.kerberos.principal.is_empty(), "is empty; GSSAPI needs one"),
+            (
+                "kerberos.keytab_file",
+                security.kerberos.keytab_file.as_os_str().is_empty(),
+                "is empty; GSSAPI needs the principal's key",
+            ),
+        ],
+    };
+    needed.into_iter().filter(|(_, missing, _)| *missing).map(|(key, _, what)| (key, what)).collect()
 }
 
 fn check_kafka_topics(topics: &KafkaTopicSettings, findings: &mut Findings) {

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::known::joined;
+
 /// Names and values as the library reads them. Names with dots may be written quoted or as nested
 /// tables; values as text, numbers or truth values.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,34 +29,35 @@ impl TryFrom<toml::Table> for ClientSettings {
     type Error = String;
 
     fn try_from(table: toml::Table) -> Result<Self, String> {
-        let mut settings = BTreeMap::new();
-        take(&table, "", &mut settings)?;
-        Ok(Self(settings))
+        let text = |(name, value): (String, toml::Value)| match value {
+            toml::Value::String(text) => Ok((name, text)),
+            toml::Value::Integer(number) => Ok((name, number.to_string())),
+            toml::Value::Float(number) => Ok((name, number.to_string())),
+            toml::Value::Boolean(truth) => Ok((name, truth.to_string())),
+            toml::Value::Array(_) | toml::Value::Datetime(_) | toml::Value::Table(_) => {
+                Err(format!("has {name}, which must be a text, a number, true or false"))
+            }
+        };
+        flat(&table)?.into_iter().map(text).collect::<Result<_, _>>().map(Self)
     }
 }
 
-fn take(
-    table: &toml::Table,
-    prefix: &str,
-    settings: &mut BTreeMap<String, String>,
-) -> Result<(), String> {
+/// The table with nested names joined by dots, so that one name is spelt in one way only.
+pub(super) fn flat(table: &toml::Table) -> Result<toml::Table, String> {
+    let mut names = toml::Table::new();
+    flatten(table, "", &mut names)?;
+    Ok(names)
+}
+
+fn flatten(table: &toml::Table, prefix: &str, names: &mut toml::Table) -> Result<(), String> {
     for (name, value) in table {
-        let name = super::known::joined(prefix, name);
-        let text = match value {
-            toml::Value::Table(inner) => {
-                take(inner, &name, settings)?;
-                continue;
+        let name = joined(prefix, name);
+        match value {
+            toml::Value::Table(inner) => flatten(inner, &name, names)?,
+            value if names.insert(name.clone(), value.clone()).is_some() => {
+                return Err(format!("has {name} twice"));
             }
-            toml::Value::String(text) => text.clone(),
-            toml::Value::Integer(number) => number.to_string(),
-            toml::Value::Float(number) => number.to_string(),
-            toml::Value::Boolean(truth) => truth.to_string(),
-            toml::Value::Array(_) | toml::Value::Datetime(_) => {
-                return Err(format!("has {name}, which must be a text, a number, true or false"));
-            }
-        };
-        if settings.insert(name.clone(), text).is_some() {
-            return Err(format!("has {name} twice"));
+            _ => {}
         }
     }
     Ok(())

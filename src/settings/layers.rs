@@ -9,6 +9,7 @@ use std::path::Path;
 use config::{ConfigError, Map, Source, Value, ValueKind};
 use toml::de::{DeTable, DeValue};
 
+use super::client;
 use super::known::{Known, is_section, joined, kind_of};
 use super::report::Problem;
 
@@ -117,9 +118,22 @@ impl Layer {
                     let what = format!("is a section, not a value; write [{key}] and its keys below");
                     self.problems.push(Problem::new(key, origin_here, what));
                 }
-                _ => self.leaves.push(Leaf { key, origin: origin_here, value: value.clone() }),
+                _ => self.take_value(key, origin_here, default, value.clone()),
             }
         }
+    }
+
+    /// Takes a value for `key`. Of a map every name is spelt in one way, so that a later source replaces
+    /// what an earlier one says of it.
+    fn take_value(&mut self, key: String, origin: String, default: &toml::Value, value: toml::Value) {
+        let value = match value {
+            toml::Value::Table(names) if default.is_table() => match client::flat(&names) {
+                Ok(names) => toml::Value::Table(names),
+                Err(what) => return self.problems.push(Problem::new(key, origin, what)),
+            },
+            value => value,
+        };
+        self.leaves.push(Leaf { key, origin, value });
     }
 
     /// Takes the text of a variable or option for `key`.
@@ -131,9 +145,7 @@ impl Layer {
                 self.problems.push(Problem::new(key, origin, what));
             }
             Some(default) => match value_like(default, text) {
-                Ok(value) => {
-                    self.leaves.push(Leaf { key: key.to_owned(), origin: origin.to_owned(), value });
-                }
+                Ok(value) => self.take_value(key.to_owned(), origin.to_owned(), default, value),
                 Err(what) => self.problems.push(Problem::new(key, origin, what)),
             },
         }

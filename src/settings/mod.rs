@@ -32,11 +32,11 @@ pub use report::{Problem, SettingsError};
 pub use schema::json_schema;
 pub use tree::{
     AdminSettings, AuthSettings, CodeEntry, CodeFile, CodeList, EventSettings, IntakeSettings,
-    KafkaProtocol, KafkaQueueSettings, KafkaSaslMechanism, KafkaSecuritySettings, KafkaTopicSettings,
-    LogFormat, NamedCode, OnCreateExisting, OnUpdateMissing, OtlpSettings, OtlpSignal,
-    PostgresStoreSettings, QueueKind, QueueSettings, ReferenceSettings, RuleSettings, Settings,
-    ShutdownSettings, SqliteQueueSettings, SqliteStoreSettings, StoreKind, StoreSettings,
-    TelemetrySettings, TokenScope, TokenSettings, WorkerSettings,
+    KafkaKerberosSettings, KafkaOidcSettings, KafkaProtocol, KafkaQueueSettings, KafkaSaslMechanism,
+    KafkaSecuritySettings, KafkaTopicSettings, LogFormat, NamedCode, OnCreateExisting, OnUpdateMissing,
+    OtlpSettings, OtlpSignal, PostgresStoreSettings, QueueKind, QueueSettings, ReferenceSettings,
+    RuleSettings, Settings, ShutdownSettings, SqliteQueueSettings, SqliteStoreSettings, StoreKind,
+    StoreSettings, TelemetrySettings, TokenScope, TokenSettings, WorkerSettings,
 };
 pub use units::{ByteSize, Network, Secret, Sha256Digest, Span, UnitError};
 

@@ -100,6 +100,10 @@ pub struct KafkaQueueSettings {
     pub max_pending_bytes: ByteSize,
     /// Size of one record's value.
     pub max_record_bytes: ByteSize,
+    /// Names this process among the members of the group that keep their partitions; none when empty.
+    pub instance_id: String,
+    /// How long a partition may have records and bring none before its client is replaced.
+    pub stall_timeout: Span,
     /// Further settings of the client, by their names in librdkafka.
     pub extra: ClientSettings,
     /// How the brokers are reached.
@@ -141,6 +145,12 @@ pub enum KafkaSaslMechanism {
     /// SCRAM with SHA-512.
     #[serde(rename = "SCRAM-SHA-512")]
     ScramSha512,
+    /// A token, of a file or of an identity provider.
+    #[serde(rename = "OAUTHBEARER")]
+    OauthBearer,
+    /// Kerberos.
+    #[serde(rename = "GSSAPI")]
+    Gssapi,
 }
 
 /// `queue.kafka.security.*`
@@ -151,10 +161,16 @@ pub struct KafkaSecuritySettings {
     pub protocol: KafkaProtocol,
     /// How penstock proves who it is, for the protocols with SASL.
     pub mechanism: KafkaSaslMechanism,
-    /// The user.
+    /// The user, of a mechanism with a password.
     pub username: String,
     /// The user's password.
     pub password: Secret,
+    /// File with the token of OAUTHBEARER; none when empty.
+    pub token_file: PathBuf,
+    /// Where tokens of OAUTHBEARER are asked for, if not read from a file.
+    pub oidc: KafkaOidcSettings,
+    /// Who penstock is with GSSAPI.
+    pub kerberos: KafkaKerberosSettings,
     /// File with the trusted authorities; the system's when empty.
     pub ca_file: PathBuf,
     /// File with the client's certificate; none when empty.
@@ -163,6 +179,32 @@ pub struct KafkaSecuritySettings {
     pub key_file: PathBuf,
     /// The key's password.
     pub key_password: Secret,
+}
+
+/// `queue.kafka.security.oidc.*`
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KafkaOidcSettings {
+    /// The identity provider's token endpoint; none when empty.
+    pub token_endpoint_url: String,
+    /// Who asks.
+    pub client_id: String,
+    /// The secret that proves it.
+    pub client_secret: Secret,
+    /// What the token is to be good for; the provider's default when empty.
+    pub scope: String,
+}
+
+/// `queue.kafka.security.kerberos.*`
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KafkaKerberosSettings {
+    /// The brokers' service name.
+    pub service_name: String,
+    /// Who penstock is.
+    pub principal: String,
+    /// File with the principal's key.
+    pub keytab_file: PathBuf,
 }
 
 /// `queue.kafka.topics.*`

@@ -125,10 +125,6 @@ impl Queue for SabotagedQueue {
         self.inner.system()
     }
 
-    fn system(&self) -> &'static str {
-        self.inner.system()
-    }
-
     fn max_record_bytes(&self) -> usize {
         self.inner.max_record_bytes()
     }

@@ -44,7 +44,7 @@ impl<'o> Suite<'o> {
         say(&format!("seed {}", options.extent.seed));
         let begun = Instant::now();
         let outcome = match Self::prepare(options).await {
-            Ok(suite) => suite.run_all().await,
+            Ok(suite) => Box::pin(suite.run_all()).await,
             Err(error) => {
                 say(&format!("the servers cannot be prepared: {error:#}"));
                 (0, vec!["the servers".to_owned()])
@@ -81,7 +81,7 @@ impl<'o> Suite<'o> {
     async fn run_all(mut self) -> (usize, Vec<String>) {
         for fault in faults::all() {
             if self.options.includes(fault.name) {
-                let outcome = self.guarded(self.fault(&fault)).await;
+                let outcome = Box::pin(self.guarded(self.fault(&fault))).await;
                 let outcome = outcome.map(|row| self.rows.push(row));
                 self.note(fault.name, outcome);
             }
@@ -179,7 +179,7 @@ impl<'o> Suite<'o> {
         installation.start().await.context("starting")?;
         let started = begun.elapsed();
         (fault.run)(installation, self.options.extent).await.context("breaking")?;
-        let (broken, begun) = (begun.elapsed() - started, Instant::now());
+        let (broken, begun) = (begun.elapsed().saturating_sub(started), Instant::now());
         let recovered = installation.progressed(RECOVERY_DEADLINE).await.context("recovering")?;
         if fault.has_conflicts {
             // A store that was set back is behind the committed offsets until it has caught up.

@@ -42,7 +42,7 @@ pub enum KafkaOpenError {
     /// The brokers and penstock do not agree on TLS.
     #[error(
         "no TLS connection to the Kafka brokers at {brokers}: {reason}. Set \
-         queue.kafka.security.tls.ca_file to the authority that signed their certificates, reach them by a \
+         queue.kafka.security.ca_file to the authority that signed their certificates, reach them by a \
          name that is in these, and set certificate_file and key_file where they ask for one of penstock"
     )]
     Untrusted {

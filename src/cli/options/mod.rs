@@ -1,5 +1,8 @@
 //! Settings in the words of the roles and ports they are for.
 
+#[cfg(feature = "kafka")]
+mod kafka;
+
 use std::collections::BTreeSet;
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
@@ -20,18 +23,12 @@ use crate::store::postgres::PostgresStoreOptions;
 use crate::store::sqlite::SqliteStoreOptions;
 use crate::telemetry::{LineFormat, OtlpOptions, Signal, TelemetryOptions};
 use crate::worker::{Backoff, BrakeOptions, LaneOptions};
-#[cfg(feature = "kafka")]
-use crate::{
-    queue::kafka::{
-        KafkaQueueOptions, PasswordMechanism, Sasl, Security, SecurityProtocol, Tls, TopicLayout,
-    },
-    settings::{
-        KafkaProtocol, KafkaQueueSettings, KafkaSaslMechanism, KafkaSecuritySettings, KafkaTopicSettings,
-    },
-};
 
 use super::process::Role;
 use super::version::Version;
+
+#[cfg(feature = "kafka")]
+pub(super) use kafka::{kafka_queue, topics};
 
 /// How long a poll waits for a first record; a lane that is asked to stop notices after it.
 const POLL_WAIT: Duration = Duration::from_millis(250);
@@ -117,63 +114,6 @@ pub(super) fn worker_group(settings: &QueueSettings) -> &str {
     match settings.kind {
         QueueKind::Sqlite => EMBEDDED_GROUP,
         QueueKind::Kafka => &settings.kafka.group,
-    }
-}
-
-#[cfg(feature = "kafka")]
-pub(super) fn kafka_queue(settings: &KafkaQueueSettings) -> KafkaQueueOptions {
-    KafkaQueueOptions {
-        brokers: settings.brokers.clone(),
-        topic_prefix: settings.topic_prefix.clone(),
-        partitions: settings.partitions,
-        security: kafka_security(&settings.security),
-        max_record_bytes: settings.max_record_bytes.bytes(),
-        max_pending_bytes: settings.max_pending_bytes.bytes(),
-        delivery_timeout: settings.delivery_timeout.duration(),
-        session_timeout: settings.session_timeout.duration(),
-        heartbeat_interval: settings.heartbeat_interval.duration(),
-        extra: settings.extra.by_name().clone(),
-        ..KafkaQueueOptions::default()
-    }
-}
-
-#[cfg(feature = "kafka")]
-pub(super) fn topics(settings: &KafkaTopicSettings) -> TopicLayout {
-    TopicLayout {
-        replication_factor: settings.replication_factor,
-        min_insync_replicas: settings.min_insync_replicas,
-        submitted_retention: settings.submitted_retention.duration(),
-        results_retention: settings.results_retention.duration(),
-        dead_letter_retention: settings.dead_letter_retention.duration(),
-        replies_retention: settings.replies_retention.duration(),
-    }
-}
-
-#[cfg(feature = "kafka")]
-fn kafka_security(settings: &KafkaSecuritySettings) -> Security {
-    let sasl = || Sasl::Password {
-        mechanism: match settings.mechanism {
-            KafkaSaslMechanism::Plain => PasswordMechanism::Plain,
-            KafkaSaslMechanism::ScramSha256 => PasswordMechanism::ScramSha256,
-            KafkaSaslMechanism::ScramSha512 => PasswordMechanism::ScramSha512,
-        },
-        username: settings.username.clone(),
-        password: settings.password.secret(),
-    };
-    Security {
-        protocol: match settings.protocol {
-            KafkaProtocol::Plaintext => SecurityProtocol::Plaintext,
-            KafkaProtocol::Ssl => SecurityProtocol::Ssl,
-            KafkaProtocol::SaslPlaintext => SecurityProtocol::SaslPlaintext,
-            KafkaProtocol::SaslSsl => SecurityProtocol::SaslSsl,
-        },
-        sasl: settings.protocol.has_sasl().then(sasl),
-        tls: Tls {
-            ca_file: named_file(&settings.ca_file),
-            certificate_file: named_file(&settings.certificate_file),
-            key_file: named_file(&settings.key_file),
-            key_password: (!settings.key_password.is_empty()).then(|| settings.key_password.secret()),
-        },
     }
 }
 
