@@ -73,7 +73,12 @@ pub(crate) async fn next_revoked(consumer: &mut impl Consumer) -> Vec<Partition>
 
 /// Joins the group alone; every partition is its own.
 pub(crate) async fn join<Q: Queue>(queue: &Q) -> (Q::Consumer, Vec<Assignment>) {
-    let mut consumer = queue.subscribe(Topic::Submitted, GROUP).await.unwrap();
+    join_group(queue, GROUP).await
+}
+
+/// The same with a group of this name.
+pub(crate) async fn join_group<Q: Queue>(queue: &Q, group: &str) -> (Q::Consumer, Vec<Assignment>) {
+    let mut consumer = queue.subscribe(Topic::Submitted, group).await.unwrap();
     let mut assignments = Vec::new();
     while assignments.len() < PARTITIONS as usize {
         assignments.extend(next_assigned(&mut consumer).await);

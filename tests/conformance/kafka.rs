@@ -11,7 +11,8 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::error::RDKafkaErrorCode;
 
 use super::consuming::{
-    DEADLINE, GROUP, done, limits, next_assigned, next_revoked, records, resume, seek_to_committed, take,
+    DEADLINE, GROUP, done, join_group, limits, next_assigned, next_revoked, records, resume,
+    seek_to_committed, take,
 };
 use super::rig::{PARTITIONS, QueueRig};
 
@@ -226,4 +227,33 @@ async fn of_two_processes_with_one_instance_id_the_older_ends_with_the_reason() 
     let error = tokio::time::timeout(DEADLINE, ended).await.expect("it ends in time");
     let QueueError::Broken { cause, .. } = error else { panic!("{error}") };
     assert!(cause.to_string().contains("instance id"), "{cause}");
+}
+
+/// The log's first records, up to `before` on each partition, as their retention would delete them.
+async fn delete_records(prefix: &str, before: i64) {
+    let topic = format!("{prefix}{}", Topic::Submitted.name());
+    let mut offsets = rdkafka::TopicPartitionList::new();
+    for partition in 0..i32::try_from(PARTITIONS).unwrap() {
+        let before = rdkafka::Offset::Offset(before);
+        offsets.add_partition_offset(&topic, partition, before).unwrap();
+    }
+    let deleted = admin(&brokers()).delete_records(&offsets, &AdminOptions::new()).await.unwrap();
+    assert!(deleted.elements().iter().all(|element| element.error().is_ok()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_has_lost_its_beginning_is_read_from_where_it_begins() {
+    let rig = KafkaQueueRig::default();
+    let queue = rig.open().await;
+    queue.publish(Topic::Submitted, records(0..400)).await.unwrap();
+    delete_records(&rig.prefix, 20).await;
+    // What a new partition stands at before it is sought may be read for an instant, or not.
+    for round in 0..10 {
+        let (mut consumer, assigned) = join_group(&queue, &format!("readers-{round}")).await;
+        assert!(assigned.iter().all(|assignment| assignment.earliest.0 == 20), "{assigned:?}");
+        let left: u64 = assigned.iter().map(|assignment| assignment.end.0 - assignment.earliest.0).sum();
+        seek_to_committed(&mut consumer, &assigned).await;
+        let received = take(&mut consumer, usize::try_from(left).unwrap()).await;
+        assert!(received.iter().all(|received| received.offset.0 >= 20));
+    }
 }

@@ -53,14 +53,20 @@ impl AnyQueue {
                 let file = directory.opened()?.queue_file();
                 Ok(Self::Sqlite(SqliteQueue::open(file, options).await?))
             }
-            #[cfg(feature = "kafka")]
-            QueueKind::Kafka => {
-                let options = options::kafka_queue(&settings.queue.kafka);
-                Ok(Self::Kafka(KafkaQueue::open(options, metrics.clone()).await?))
-            }
-            #[cfg(not(feature = "kafka"))]
-            QueueKind::Kafka => Err(crate::cli::without_kafka()),
+            QueueKind::Kafka => Self::open_kafka(settings, metrics).await,
         }
+    }
+
+    #[cfg(feature = "kafka")]
+    async fn open_kafka(settings: &Settings, metrics: &Metrics) -> anyhow::Result<Self> {
+        let options = options::kafka_queue(&settings.queue.kafka);
+        Ok(Self::Kafka(KafkaQueue::open(options, metrics.clone()).await?))
+    }
+
+    #[cfg(not(feature = "kafka"))]
+    #[allow(clippy::unused_async, reason = "brokers are asked, if there are any")]
+    async fn open_kafka(_: &Settings, _: &Metrics) -> anyhow::Result<Self> {
+        Err(crate::cli::without_kafka())
     }
 
     /// Finishes what was asked for and closes it.

@@ -391,6 +391,12 @@ impl Poller {
         }
     }
 
+    /// Whether the owner has still to say from where to read a partition.
+    fn has_unsought(&self) -> bool {
+        let mut states = self.progress.owned.values().map(|owned| &owned.state);
+        states.any(|state| matches!(state, State::LookingUp | State::Announced))
+    }
+
     fn disown(&mut self, partitions: &[i32]) {
         for partition in partitions {
             self.progress.owned.remove(partition);
