@@ -1,6 +1,7 @@
 //! What the group tells a member, noted while the client polls.
 //!
-//! New partitions are taken over at once but stay paused until somebody says from where to read.
+//! New partitions are the member's at once, but the client gets each only with its owner's word from where
+//! to read it.
 //! Revoked ones are not given back here: their owner commits first.
 
 use std::collections::BTreeMap;
@@ -8,8 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
+use rdkafka::error::KafkaResult;
 use rdkafka::types::RDKafkaRespErr;
-use rdkafka::{Offset, Statistics, TopicPartitionList};
+use rdkafka::{Statistics, TopicPartitionList};
 
 use crate::telemetry::with_causes;
 
@@ -21,7 +23,7 @@ pub(super) type GroupClient = BaseConsumer<Context<Membership>>;
 /// What happened within the last polls.
 #[derive(Debug)]
 pub(super) enum Event {
-    /// These are the member's now, paused.
+    /// These are the member's now; the client does not read them yet.
     Assigned(Vec<i32>),
     /// These are to be given back by an incremental unassignment.
     Revoked(Vec<i32>),
@@ -70,15 +72,11 @@ impl Membership {
         lock(&self.events).push(event);
     }
 
-    fn assigned(&self, consumer: &GroupClient, partitions: &mut TopicPartitionList) {
-        // Without an offset the client would begin at the committed one by itself; a name such as "end" it
-        // would look up, and an answer that comes after a seek would move the partition there, past
-        // records. Nothing is read from this place: the owner says from where.
-        let taken = partitions
-            .set_all_offsets(Offset::Offset(0))
-            .and_then(|()| consumer.incremental_assign(partitions))
-            .and_then(|()| consumer.pause(partitions));
-        if let Err(error) = taken {
+    fn assigned(&self, consumer: &GroupClient, partitions: &TopicPartitionList) {
+        // The client gets each partition with its owner's word from where to read: any other place would be
+        // read from for an instant, be looked up so late that it overrules that word, or lie before the
+        // beginning of the log, which ends the reading for good.
+        if let Err(error) = consumer.incremental_assign(&TopicPartitionList::new()) {
             tracing::error!(error = %with_causes(&error), "partitions given by the group could not be taken over");
         }
         self.note(Event::Assigned(numbers(partitions)));
@@ -94,13 +92,30 @@ impl Membership {
     }
 }
 
-/// Tells the group that this member has let go of partitions.
+/// Tells the group that this member has let go of partitions. Those that the client never got to read
+/// are let go without it.
 pub(super) fn give_back(consumer: &GroupClient, partitions: &TopicPartitionList) {
-    if let Err(error) = consumer.incremental_unassign(partitions) {
+    let given_back = held(consumer, partitions).and_then(|held| consumer.incremental_unassign(&held));
+    if let Err(error) = given_back {
         tracing::debug!(error = %with_causes(&error), "partitions are not given back one by one; all are let go");
         // An error here means that the client has nothing assigned any more.
         let _ = consumer.unassign();
     }
+}
+
+/// Those of `partitions` that the client reads.
+pub(super) fn held(
+    consumer: &GroupClient,
+    partitions: &TopicPartitionList,
+) -> KafkaResult<TopicPartitionList> {
+    let assignment = consumer.assignment()?;
+    let mut held = TopicPartitionList::new();
+    for wanted in partitions.elements() {
+        if assignment.find_partition(wanted.topic(), wanted.partition()).is_some() {
+            held.add_partition(wanted.topic(), wanted.partition());
+        }
+    }
+    Ok(held)
 }
 
 impl Role for Membership {

@@ -27,7 +27,7 @@ use crate::queue::{Assignment, QueueError, Received};
 use super::blueprint::{Blueprint, Current};
 use super::flow::Flow;
 use super::lookup::{self, number};
-use super::membership::{Event, GroupClient};
+use super::membership::{Event, GroupClient, held};
 use super::signal::Signal;
 use crate::queue::kafka::client::{Asking, log_error};
 use crate::queue::kafka::record::received;
@@ -45,7 +45,6 @@ const POLL_RECORDS: usize = 500;
 /// A lane that takes nothing for this long has its partitions paused. Before that reading just stops,
 /// because pausing throws away what was fetched.
 const STALL: Duration = Duration::from_secs(1);
-const SEEK_TIMEOUT: Duration = Duration::from_secs(2);
 const LOOKUP_PAUSE: Duration = Duration::from_millis(500);
 
 /// A record with the epoch it was read in.
@@ -190,34 +189,28 @@ impl Poller {
         if !matches!(state, Some(State::Announced | State::Reading)) {
             return Err(KafkaError::Seek("the partition is not this member's".to_owned()));
         }
-        let list = self.list([partition]);
-        self.consumer.pause(&list)?;
-        self.seek_when_started(partition, offset)?;
+        self.place(partition, offset)?;
         self.progress.epoch += 1;
         let epoch = self.progress.epoch;
         self.progress.owned.insert(partition, Owned { epoch, state: State::Reading });
         self.progress.liveness.begin(partition, offset, Instant::now());
-        if !self.progress.is_paused {
-            self.consumer.resume(&list)?;
+        if self.progress.is_paused {
+            self.consumer.pause(&self.list([partition]))?;
         }
         Ok(epoch)
     }
 
-    /// A partition that was just assigned cannot be sought for an instant.
-    fn seek_when_started(&self, partition: i32, offset: Offset) -> KafkaResult<()> {
-        let deadline = Instant::now() + SEEK_TIMEOUT;
-        let offset = KafkaOffset::Offset(i64::try_from(offset.0).unwrap_or(i64::MAX));
-        loop {
-            let mut list = TopicPartitionList::new();
-            list.add_partition_offset(&self.topic, partition, offset)?;
-            let sought = self.consumer.seek_partitions(list, SEEK_TIMEOUT)?;
-            let result = sought.find_partition(&self.topic, partition).map_or(Ok(()), |e| e.error());
-            match result {
-                Ok(()) => return Ok(()),
-                Err(error) if Instant::now() >= deadline => return Err(error),
-                Err(_) => std::thread::sleep(Duration::from_millis(2)),
-            }
+    /// Has the client read a partition from `offset` on and nowhere else: it gets it anew, as a client
+    /// that has given up on a partition could not seek it.
+    fn place(&self, partition: i32, offset: Offset) -> KafkaResult<()> {
+        let before = held(&self.consumer, &self.list([partition]))?;
+        if before.count() > 0 {
+            self.consumer.incremental_unassign(&before)?;
         }
+        let offset = KafkaOffset::Offset(i64::try_from(offset.0).unwrap_or(i64::MAX));
+        let mut at = TopicPartitionList::new();
+        at.add_partition_offset(&self.topic, partition, offset)?;
+        self.consumer.incremental_assign(&at)
     }
 
     fn commit(&self, offsets: &[(i32, Offset)], done: oneshot::Sender<KafkaResult<()>>) {
@@ -389,12 +382,6 @@ impl Poller {
                 }
             }
         }
-    }
-
-    /// Whether the owner has still to say from where to read a partition.
-    fn has_unsought(&self) -> bool {
-        let mut states = self.progress.owned.values().map(|owned| &owned.state);
-        states.any(|state| matches!(state, State::LookingUp | State::Announced))
     }
 
     fn disown(&mut self, partitions: &[i32]) {

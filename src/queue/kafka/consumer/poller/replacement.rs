@@ -44,12 +44,6 @@ impl Poller {
             return;
         }
         let code = error.rdkafka_error_code();
-        if code == Some(RDKafkaErrorCode::AutoOffsetReset) && self.has_unsought() {
-            // The place a new partition stands at until its owner says from where to read may be before
-            // the beginning of its log. What a partition that is read lacks, a stall brings to light.
-            tracing::debug!(member = self.blueprint.name, "a new partition's log begins later");
-            return;
-        }
         match queue_error(ACTION, error.clone()) {
             broken @ QueueError::Broken { .. } => self.tell(Change::Failed(broken)),
             _ if code == Some(RDKafkaErrorCode::UnknownTopicOrPartition) => {
