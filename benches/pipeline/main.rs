@@ -54,12 +54,12 @@ struct Args {
     /// of disk.
     #[arg(long, value_name = "ITEMS")]
     backlog: Option<u64>,
-    /// Connections of the load at the door.
+    /// Connections of the load that sends batches of 1,000.
     #[arg(long, default_value_t = 8)]
-    door_connections: u64,
-    /// Connections of the load that waits for outcomes: so many batches are on their way at a time.
+    connections_1000: u64,
+    /// Connections of the load that sends batches of 100.
     #[arg(long, default_value_t = 32)]
-    connections: u64,
+    connections_100: u64,
     /// First port of the servers, which take three.
     #[arg(long, default_value_t = 29_192)]
     port: u16,
@@ -137,7 +137,7 @@ impl Bench<'_> {
     async fn warm_up(&self) {
         let installation = Installation::create(&self.servers, self.folder, "warmup").await;
         let items = self.sizes.items / 4;
-        let door = self.door(&installation, items, 1_000);
+        let door = self.door_1000(&installation, items);
         let records = installation.topic("accounts.submitted").read();
         let topic = Topic::create(self.servers.brokers(), "warmup.bare").await;
         let mut rates = vec![door.items_per_second];
@@ -154,8 +154,8 @@ impl Bench<'_> {
         let (servers, sizes) = (&self.servers, self.sizes);
         let name = format!("repeat{number}");
         let installation = Installation::create(servers, self.folder, &name).await;
-        let door_1000 = self.door(&installation, sizes.items, 1_000);
-        let door_100 = self.door(&installation, sizes.items, 100);
+        let door_1000 = self.door_1000(&installation, sizes.items);
+        let door_100 = phases::door(servers, &installation, sizes.items, 100, self.args.connections_100);
         let bare_producer = self.bare_producer(&installation, &name).await;
         servers.settle().await;
         let (worker, drain) = phases::drain(servers, &installation, sizes.items * 2);
@@ -166,7 +166,8 @@ impl Bench<'_> {
         servers.settle().await;
         let intake = installation.intake();
         let roles = [&intake, &worker];
-        let whole = |items, rate| phases::end_to_end(servers, roles, items, self.args.connections, rate);
+        let whole =
+            |items, rate| phases::end_to_end(servers, roles, items, self.args.connections_100, rate);
         let end_to_end = whole(sizes.items, None);
         let half_rate = end_to_end.items_per_second / 2.0;
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a number of items")]
@@ -177,8 +178,8 @@ impl Bench<'_> {
         Figures { door_1000, door_100, bare_producer, drain, bare_apply, end_to_end, half_rate }
     }
 
-    fn door(&self, installation: &Installation, items: u64, batch_size: u64) -> figures::Door {
-        phases::door(&self.servers, installation, items, batch_size, self.args.door_connections)
+    fn door_1000(&self, installation: &Installation, items: u64) -> figures::Door {
+        phases::door(&self.servers, installation, items, 1_000, self.args.connections_1000)
     }
 
     /// The client alone with what the intake has left.
@@ -203,7 +204,7 @@ impl Bench<'_> {
     /// Drains a long backlog.
     async fn backlog(&self, items: u64) -> Drain {
         let installation = Installation::create(&self.servers, self.folder, "backlog").await;
-        self.door(&installation, items, 1_000);
+        self.door_1000(&installation, items);
         self.servers.settle().await;
         let (worker, drain) = phases::drain(&self.servers, &installation, items);
         worker.stop();
