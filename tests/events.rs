@@ -17,15 +17,15 @@ struct Record(ResultEvent);
 impl BinaryDeserializer for Record {
     fn deserialize_binary<R: Sized, V: BinarySerializer<R>>(self, mut visitor: V) -> Result<R> {
         let headers = self.0.kafka_headers();
-        let value = |name: &str| headers.iter().find(|(known, _)| *known == name).unwrap().1.clone();
+        let value = |name: &str| headers.iter().find(|(known, _)| *known == name).unwrap().1.to_string();
         let version = SpecVersion::try_from(value("ce_specversion").as_str())?;
         visitor = visitor.set_spec_version(version)?;
         let content_type = MessageAttributeValue::String(value("content-type"));
         visitor = visitor.set_attribute("datacontenttype", content_type)?;
         for (name, value) in &headers {
             if let Some(attribute) = name.strip_prefix("ce_").filter(|name| *name != "specversion") {
-                visitor =
-                    visitor.set_attribute(attribute, MessageAttributeValue::String(value.clone()))?;
+                visitor = visitor
+                    .set_attribute(attribute, MessageAttributeValue::String(value.to_string()))?;
             }
         }
         visitor.end_with_data(self.0.data_json()?.to_vec())

@@ -3,6 +3,8 @@
 //! An event is a function of the communication and its outcome; sending it twice sends the same id
 //! and the same data.
 
+use std::fmt;
+
 use bytes::Bytes;
 use serde::Serialize;
 
@@ -12,6 +14,9 @@ use crate::account::{Communication, EventId, Outcome, Timestamp, Verdict};
 pub const REQUEST_ACCEPTED: &str = "REQUEST_ACCEPTED";
 /// `resultType` of a rejected communication.
 pub const REQUEST_REJECTED: &str = "REQUEST_REJECTED";
+
+/// Of an event's data as JSON.
+const USUAL_DATA_BYTES: usize = 384;
 
 /// `type` of the event that tells `verdict`: `<type_prefix>.account.accepted` or `….rejected`.
 pub fn event_type(type_prefix: &str, verdict: Verdict) -> String {
@@ -76,20 +81,43 @@ impl ResultEvent {
 
     /// The data as JSON: the value of the event in binary mode.
     pub fn data_json(&self) -> Result<Bytes, serde_json::Error> {
-        serde_json::to_vec(&self.data()).map(Bytes::from)
+        let mut json = Vec::with_capacity(USUAL_DATA_BYTES);
+        serde_json::to_writer(&mut json, &self.data())?;
+        Ok(Bytes::from(json))
     }
 
     /// The attributes of Kafka's binary mode in their order: `content-type`, then `ce_…`.
-    pub fn kafka_headers(&self) -> [(&'static str, String); 7] {
+    pub fn kafka_headers(&self) -> [(&'static str, Attribute<'_>); 7] {
         [
-            ("content-type", "application/json".to_owned()),
-            ("ce_specversion", "1.0".to_owned()),
-            ("ce_id", self.id.to_string()),
-            ("ce_source", self.source().to_owned()),
-            ("ce_type", self.event_type.clone()),
-            ("ce_subject", self.subject().to_owned()),
-            ("ce_time", self.time.to_string()),
+            ("content-type", Attribute::Text("application/json")),
+            ("ce_specversion", Attribute::Text("1.0")),
+            ("ce_id", Attribute::Id(self.id)),
+            ("ce_source", Attribute::Text(self.source())),
+            ("ce_type", Attribute::Text(&self.event_type)),
+            ("ce_subject", Attribute::Text(self.subject())),
+            ("ce_time", Attribute::Time(self.time)),
         ]
+    }
+}
+
+/// The value of an attribute; [`fmt::Display`] writes it as CloudEvents has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attribute<'a> {
+    /// A text.
+    Text(&'a str),
+    /// An event's id.
+    Id(EventId),
+    /// An RFC 3339 date-time.
+    Time(Timestamp),
+}
+
+impl fmt::Display for Attribute<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => f.write_str(text),
+            Self::Id(id) => id.fmt(f),
+            Self::Time(time) => time.fmt(f),
+        }
     }
 }
 

@@ -12,6 +12,11 @@ const ITEM: &str = "penstock-item";
 const REPLY_TO: &str = "penstock-reply-to";
 const BUSINESS_UNIT: &str = "penstock-business-unit";
 
+/// With the trace that is told beside it.
+const MOST_HEADERS: usize = 6;
+/// Of the values of all that is always there, and of `traceparent`.
+const USUAL_BYTES: usize = 128;
+
 /// The headers of a submission, read or to be written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Envelope {
@@ -24,18 +29,21 @@ pub struct Envelope {
 }
 
 impl Envelope {
+    /// The names of all headers it may have.
+    pub(super) const NAMES: [&'static str; 4] = [BATCH, ITEM, REPLY_TO, BUSINESS_UNIT];
+
     /// The headers that carry it.
     pub fn to_headers(&self) -> Headers {
-        let mut headers = Headers::default();
+        let mut headers = Headers::with_capacity(MOST_HEADERS, USUAL_BYTES);
         if let Some((batch, item)) = self.item {
-            headers.push(BATCH, batch.to_string());
-            headers.push(ITEM, item.to_string());
+            headers.push(BATCH, batch.0.hyphenated().encode_lower(&mut Uuid::encode_buffer()));
+            headers.push_text(ITEM, item);
         }
         if let Some(ReplyAddress(address)) = self.reply_to {
-            headers.push(REPLY_TO, address.to_string());
+            headers.push_text(REPLY_TO, address);
         }
         if let Some(unit) = &self.default_business_unit {
-            headers.push(BUSINESS_UNIT, unit.as_str().to_owned());
+            headers.push(BUSINESS_UNIT, unit.as_str());
         }
         headers
     }

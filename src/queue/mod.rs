@@ -7,13 +7,13 @@
 
 mod envelope;
 mod error;
+mod headers;
 mod inbox;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 mod pending;
 pub mod sqlite;
 
-use std::borrow::Cow;
 use std::future::Future;
 use std::time::Duration;
 
@@ -21,11 +21,10 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use crate::account::{Offset, Outcome, Partition, Timestamp};
-use crate::telemetry::semantic::header::{TRACEPARENT, TRACESTATE};
-use crate::telemetry::{TraceContext, TraceHeaders};
 
 pub use envelope::Envelope;
 pub use error::{Cause, QueueError};
+pub use headers::Headers;
 pub use inbox::{ChannelInbox, InboxSender};
 
 /// The topics of the pipeline.
@@ -50,46 +49,6 @@ impl Topic {
             Self::Results => "accounts.results",
             Self::DeadLetter => "accounts.dead-letter",
         }
-    }
-}
-
-/// A record's headers in their order.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Headers(Vec<(Cow<'static, str>, Bytes)>);
-
-impl Headers {
-    /// Adds a header after those that are there.
-    pub fn push(&mut self, name: impl Into<Cow<'static, str>>, value: impl Into<Bytes>) {
-        self.0.push((name.into(), value.into()));
-    }
-
-    /// The first value of a name.
-    pub fn get(&self, name: &str) -> Option<&Bytes> {
-        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value)
-    }
-
-    /// The first value of a name, if it is UTF-8.
-    pub fn text(&self, name: &str) -> Option<&str> {
-        self.get(name).and_then(|value| std::str::from_utf8(value).ok())
-    }
-
-    /// The place in a trace that the record was published at, if it is told and valid.
-    pub fn trace_context(&self) -> Option<TraceContext> {
-        let state = self.get(TRACESTATE).map(|state| &state[..]);
-        TraceContext::parse(self.get(TRACEPARENT)?, state)
-    }
-
-    /// Tells the place in a trace that the record is published at.
-    pub fn push_trace(&mut self, trace: &TraceHeaders) {
-        self.push(TRACEPARENT, trace.traceparent.clone());
-        if let Some(state) = &trace.tracestate {
-            self.push(TRACESTATE, state.clone());
-        }
-    }
-
-    /// All headers in their order.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &Bytes)> {
-        self.0.iter().map(|(name, value)| (name.as_ref(), value))
     }
 }
 

@@ -1,9 +1,7 @@
 //! From a record to a submission, or to a dead letter when it is none.
 
-use crate::account::{
-    Account, Generation, LogPartition, Offset, Place, SchemaError, Submission, Timestamp,
-};
-use crate::queue::{Envelope, Headers, Received, Record, Topic};
+use crate::account::{Account, Generation, LogPartition, Offset, Place, SchemaError, Submission};
+use crate::queue::{Envelope, Received, Record, Topic};
 
 /// A record that was polled, with what it is.
 #[derive(Clone, Debug)]
@@ -82,17 +80,14 @@ impl DeadLetterClass {
 
 /// The record for the dead-letter topic: the original bytes, key and headers, and where they stood.
 pub(super) fn dead_letter(received: &Received, class: DeadLetterClass, reason: &str) -> Record {
-    let mut headers = Headers::default();
-    for (name, value) in received.record.headers.iter() {
-        headers.push(name.to_owned(), value.clone());
-    }
+    let mut headers = received.record.headers.clone();
     let Received { partition, offset, appended_at, record } = received;
     headers.push("penstock-dead-letter-class", class.as_str());
-    headers.push("penstock-dead-letter-reason", reason.to_owned());
+    headers.push("penstock-dead-letter-reason", reason);
     headers.push("penstock-origin-topic", Topic::Submitted.name());
-    headers.push("penstock-origin-partition", partition.0.to_string());
-    headers.push("penstock-origin-offset", offset.0.to_string());
-    headers.push("penstock-origin-timestamp", Timestamp::to_string(appended_at));
+    headers.push_text("penstock-origin-partition", partition.0);
+    headers.push_text("penstock-origin-offset", offset.0);
+    headers.push_text("penstock-origin-timestamp", appended_at);
     Record { key: record.key.clone(), value: record.value.clone(), headers }
 }
 
@@ -101,7 +96,8 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::account::Partition;
+    use crate::account::{Partition, Timestamp};
+    use crate::queue::Headers;
 
     fn received(value: &'static [u8]) -> Received {
         let mut headers = Headers::default();

@@ -80,15 +80,20 @@ impl Emission {
     }
 }
 
+/// Those of an event and of its traces.
+const MOST_HEADERS: usize = 11;
+/// Of the values of an event's headers, with its traces.
+const USUAL_HEADER_BYTES: usize = 384;
+
 /// A result event on the results topic, keyed like its submission so that order is kept.
 fn result_record<'a>(
     item: &'a Item,
     event: &ResultEvent,
     traces: &mut Continuations<'a>,
 ) -> Result<Record, serde_json::Error> {
-    let mut headers = Headers::default();
+    let mut headers = Headers::with_capacity(MOST_HEADERS, USUAL_HEADER_BYTES);
     for (name, value) in event.kafka_headers() {
-        headers.push(name, value);
+        headers.push_text(name, value);
     }
     traces.push(&item.received.record.headers, &mut headers);
     Ok(Record { key: item.received.record.key.clone(), value: event.data_json()?, headers })

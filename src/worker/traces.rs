@@ -4,15 +4,13 @@
 
 use std::collections::{HashMap, HashSet};
 
-use bytes::Bytes;
-
 use crate::queue::Headers;
 use crate::telemetry::semantic::header::{CE_TRACEPARENT, CE_TRACESTATE, TRACEPARENT};
 use crate::telemetry::{QueueUse, Span, TraceContext, TraceHeaders};
 
 /// The places in traces that records were published at, each once, in their order.
 pub(super) fn origins<'a>(records: impl Iterator<Item = &'a Headers>) -> Vec<TraceContext> {
-    let mut known: HashSet<&'a Bytes> = HashSet::new();
+    let mut known: HashSet<&'a [u8]> = HashSet::new();
     let mut new = |headers: &'a Headers| known.insert(headers.get(TRACEPARENT)?).then_some(headers);
     records.filter_map(|headers| new(headers)?.trace_context()).collect()
 }
@@ -20,7 +18,7 @@ pub(super) fn origins<'a>(records: impl Iterator<Item = &'a Headers>) -> Vec<Tra
 /// Where result events go on from their submissions.
 pub(super) struct Continuations<'a> {
     results: QueueUse,
-    known: HashMap<&'a Bytes, Option<Continuation>>,
+    known: HashMap<&'a [u8], Option<Continuation>>,
 }
 
 struct Continuation {
@@ -48,9 +46,9 @@ impl<'a> Continuations<'a> {
             Some(Continuation { origin: origin.to_headers(), next: next.to_headers(), _span: span })
         });
         let Some(Continuation { origin, next, .. }) = continued else { return };
-        event.push(CE_TRACEPARENT, origin.traceparent.clone());
+        event.push(CE_TRACEPARENT, &origin.traceparent);
         if let Some(state) = &origin.tracestate {
-            event.push(CE_TRACESTATE, state.clone());
+            event.push(CE_TRACESTATE, state);
         }
         event.push_trace(next);
     }
@@ -67,7 +65,7 @@ mod tests {
 
     fn headers(traceparent: &str) -> Headers {
         let mut headers = Headers::default();
-        headers.push(TRACEPARENT, traceparent.to_owned());
+        headers.push(TRACEPARENT, traceparent);
         headers.push("tracestate", "vendor=1");
         headers
     }

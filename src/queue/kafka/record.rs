@@ -12,17 +12,19 @@ use crate::queue::{Headers, Received, Record};
 /// What a record occupies beside its bytes while it waits.
 const ENTRY_BYTES: usize = 200;
 
+/// Of the values of a submission's headers.
+const USUAL_HEADER_BYTES: usize = 128;
+
 /// What a record occupies while it waits, in bytes.
 pub(super) fn weight(record: &Record) -> usize {
-    let headers: usize = record.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
-    record.key.len() + record.value.len() + headers + ENTRY_BYTES
+    record.key.len() + record.value.len() + record.headers.size_bytes() + ENTRY_BYTES
 }
 
 /// The headers in the client's form. A name with a NUL cannot be written.
 pub(super) fn to_kafka(headers: &Headers) -> OwnedHeaders {
     let writable = headers.iter().filter(|(name, _)| !name.contains('\0'));
     writable.fold(OwnedHeaders::new_with_capacity(headers.iter().len()), |all, (key, value)| {
-        all.insert(Header { key, value: Some(&value[..]) })
+        all.insert(Header { key, value: Some(value) })
     })
 }
 
@@ -45,9 +47,9 @@ pub(super) fn received(message: &BorrowedMessage<'_>) -> Option<Received> {
 /// record counts as one without headers.
 fn from_kafka(headers: &BorrowedHeaders) -> Headers {
     let read = || {
-        let mut known = Headers::default();
+        let mut known = Headers::with_capacity(headers.count(), USUAL_HEADER_BYTES);
         for header in headers.iter() {
-            known.push(header.key.to_owned(), Bytes::copy_from_slice(header.value.unwrap_or_default()));
+            known.push_read(header.key, header.value.unwrap_or_default());
         }
         known
     };

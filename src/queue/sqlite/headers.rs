@@ -24,8 +24,8 @@ pub(super) fn decode(mut form: Bytes) -> Option<Headers> {
         if form.len() < name.checked_add(value)? {
             return None;
         }
-        let name = String::from_utf8(form.split_to(name).into()).ok()?;
-        headers.push(name, form.split_to(value));
+        let name = form.split_to(name);
+        headers.push_read(std::str::from_utf8(&name).ok()?, &form.split_to(value));
     }
     Some(headers)
 }

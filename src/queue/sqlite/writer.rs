@@ -93,8 +93,7 @@ impl Batch {
 
 /// What a record counts for against the bounds of memory.
 pub(super) fn weight(record: &Record) -> usize {
-    let headers: usize = record.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
-    size_of::<Placed>() + record.key.len() + record.value.len() + headers
+    size_of::<Placed>() + record.key.len() + record.value.len() + record.headers.size_bytes()
 }
 
 /// The writing connection, and the end of every partition as the file has it.
