@@ -102,11 +102,10 @@ impl LaneProcess {
     }
 
     async fn has_said(&self, line: &str) -> anyhow::Result<()> {
-        wait_until(&format!("a lane says {line:?}"), PATIENCE, async || {
-            Ok(self.said.lock().unwrap().iter().any(|said| said == line))
-        })
-        .await
-        .map(drop)
+        let said = || self.said.lock().unwrap().clone();
+        let what = format!("a lane says {line:?}");
+        let waited = wait_until(&what, PATIENCE, async || Ok(said().iter().any(|said| said == line)));
+        waited.await.map(drop).with_context(|| format!("the lane has said {:?}", said()))
     }
 
     async fn signal(&self, signal: &str) -> anyhow::Result<()> {
