@@ -23,6 +23,8 @@ use crate::servers::{Servers, run};
 pub const PARTITIONS: u32 = 6;
 /// The workers' consumer group.
 pub const GROUP: &str = "penstock-worker";
+/// Lanes of a worker.
+const LANES: usize = 2;
 /// How long a silent worker keeps its partitions.
 pub const SESSION_TIMEOUT: Duration = Duration::from_secs(9);
 /// How long the client of a worker may go without polling.
@@ -195,7 +197,7 @@ impl<'a> Installation<'a> {
              lock_timeout = \"{lock_timeout}s\"\nidle_in_transaction_timeout = \"3s\"\n\
              [intake]\nlisten = \"{listen}\"\n\
              [admin]\nlisten = \"127.0.0.1:0\"\n\
-             [worker]\nretry_max_backoff = \"1s\"\n\
+             [worker]\nlanes = {LANES}\nretry_max_backoff = \"1s\"\n\
              [auth]\ntokens = [{{ name = \"faults\", sha256 = \"{digest}\" }}]\n\
              [telemetry]\nlog_format = \"json\"\n",
             prefix = self.prefix,
@@ -222,6 +224,16 @@ impl<'a> Installation<'a> {
             last = begun.elapsed();
         }
         Ok(last)
+    }
+
+    /// Waits until the running workers have shared the partitions among their lanes.
+    pub async fn balanced(&mut self, within: Duration) -> anyhow::Result<Duration> {
+        wait_until("the workers have shared the partitions", within, async || {
+            self.check()?;
+            let workers = self.workers.iter().filter(|worker| worker.is_running()).count();
+            self.log.is_balanced(GROUP, workers * LANES).await
+        })
+        .await
     }
 
     /// An error when a process has ended by itself.

@@ -84,6 +84,29 @@ impl Log {
         tokio::task::spawn_blocking(committed).await?
     }
 
+    /// Whether so many members are in a group, in peace, and every partition has one of its own or every
+    /// member has a partition.
+    pub async fn is_balanced(&self, group: &str, members: usize) -> anyhow::Result<bool> {
+        let (log, group) = (self.clone(), group.to_owned());
+        let topic = self.topic("accounts.submitted");
+        let is_balanced = move || {
+            let name = format!("{}{group}", log.prefix);
+            let client = log.client("checker")?;
+            let partitions = partitions(&client, &topic)?.len();
+            let groups = client.fetch_group_list(Some(&name), TIMEOUT)?;
+            let found = groups.groups().first().context("no such group")?;
+            // An assignment names the topics that it has partitions of.
+            let names_topic = |assignment: &[u8]| {
+                assignment.windows(topic.len()).any(|window| window == topic.as_bytes())
+            };
+            let assigned =
+                found.members().iter().filter(|m| m.assignment().is_some_and(names_topic)).count();
+            let is_complete = found.members().len() == members && assigned == members.min(partitions);
+            Ok(found.state() == "Stable" && is_complete)
+        };
+        tokio::task::spawn_blocking(is_balanced).await?
+    }
+
     /// The node, counted from 1, that leads a partition of the submitted topic.
     pub async fn leader(&self, wanted: Partition) -> anyhow::Result<u16> {
         let (log, topic) = (self.clone(), self.topic("accounts.submitted"));

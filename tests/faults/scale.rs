@@ -19,6 +19,8 @@ const SAMPLE_INTERVAL: Duration = Duration::from_millis(50);
 
 /// A worker dies; returns how long its partitions stood still.
 pub async fn killed_worker(installation: &mut Installation<'_>) -> anyhow::Result<Duration> {
+    // One that has no partitions yet would not be missed.
+    installation.balanced(PATIENCE).await?;
     installation.workers[0].kill().await?;
     let killed = Instant::now();
     // What is on the log from now on was not processed by the dead one.
@@ -43,6 +45,7 @@ pub async fn out_and_in(installation: &mut Installation<'_>) -> anyhow::Result<[
         for _ in 0..3 {
             installation.add_worker().await?;
         }
+        installation.balanced(PATIENCE).await?;
         installation.progressed(PATIENCE).await.map(drop)
     };
     let out = longest_standstill(&database, out).await?;
@@ -50,6 +53,7 @@ pub async fn out_and_in(installation: &mut Installation<'_>) -> anyhow::Result<[
         for worker in &mut installation.workers[..2] {
             worker.stop().await?;
         }
+        installation.balanced(PATIENCE).await?;
         installation.progressed(PATIENCE).await.map(drop)
     };
     let inwards = longest_standstill(&database, inwards).await?;

@@ -19,6 +19,8 @@ use super::replies::Replies;
 pub(super) const REPLIES: &str = "accounts.replies";
 /// How long brokers may take to answer what is asked before work begins.
 pub(super) const ADMIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a broker may take to hear of a new topic.
+const PROPAGATION: Duration = Duration::from_secs(5);
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
 
 /// What was found of the topics.
@@ -33,10 +35,11 @@ pub(super) fn check_topics(
     client: &Client<Asking>,
     options: &KafkaQueueOptions,
 ) -> Result<Found, KafkaOpenError> {
+    let deadline = Instant::now() + PROPAGATION;
     let mut durable = Vec::new();
     for topic in Topic::ALL {
         let name = options.topic(topic.name());
-        let (found, replicas) = shape_of(client, options, &name)?;
+        let (found, replicas) = settled_shape_of(client, options, &name, deadline)?;
         if topic == Topic::Submitted && found != options.partitions as usize {
             let expected = options.partitions;
             return Err(KafkaOpenError::PartitionCount { topic: name, found, expected });
@@ -44,9 +47,26 @@ pub(super) fn check_topics(
         durable.push((name, replicas));
     }
     let topic = options.topic(REPLIES);
-    let (partitions, _) = shape_of(client, options, &topic)?;
+    let (partitions, _) = settled_shape_of(client, options, &topic, deadline)?;
     let replies = Replies { topic, partitions: u32::try_from(partitions).unwrap_or(u32::MAX) };
     Ok(Found { replies, durable })
+}
+
+/// Asks again while a topic is missing: a broker hears of one that was just made a little later.
+fn settled_shape_of(
+    client: &Client<Asking>,
+    options: &KafkaQueueOptions,
+    topic: &str,
+    deadline: Instant,
+) -> Result<(usize, usize), KafkaOpenError> {
+    loop {
+        match shape_of(client, options, topic) {
+            Err(KafkaOpenError::TopicMissing { .. }) if Instant::now() < deadline => {
+                std::thread::sleep(RETRY_PAUSE);
+            }
+            result => return result,
+        }
+    }
 }
 
 /// Partitions, and replicas of the first of them.
