@@ -26,7 +26,7 @@ pub const GROUP: &str = "penstock-worker";
 /// Lanes of a worker.
 const LANES: usize = 2;
 /// How long a silent worker keeps its partitions.
-pub const SESSION_TIMEOUT: Duration = Duration::from_secs(9);
+pub const SESSION_TIMEOUT: Duration = Duration::from_secs(8);
 /// How long the client of a worker may go without polling.
 pub const POLL_TIMEOUT: Duration = Duration::from_secs(45);
 /// Longest a statement works or waits for a lock, as set below.
