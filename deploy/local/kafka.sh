@@ -137,8 +137,9 @@ make_certificate() {
 make_tls() {
     command -v openssl >/dev/null || die "openssl is missing: install it, it makes the certificates"
     mkdir -p "$dir/tls"
-    make_authority ca && make_authority stranger && make_certificate broker && make_certificate client ||
+    if ! { make_authority ca && make_authority stranger && make_certificate broker && make_certificate client; }; then
         die "the certificates cannot be made in $dir/tls"
+    fi
     cat "$dir/tls/broker.key" "$dir/tls/broker.pem" >"$dir/tls/broker-keystore.pem"
 }
 
