@@ -5,6 +5,7 @@
 //! two ports, the rest are the roles and what they need to run.
 
 pub mod account;
+pub mod callbacks;
 pub mod cli;
 pub mod events;
 pub mod intake;

@@ -35,12 +35,14 @@ const LAYERS: &[Layer] = &[
     layer("store::sqlite", &["account", "events", "store", "store::decode", "sqlite", "telemetry"]),
     layer("queue", &["account", "events", "telemetry"]),
     layer("store", &["account", "events", "telemetry"]),
+    layer("callbacks", ROLE),
     layer("intake", ROLE),
     layer("worker", ROLE),
     layer(
         "cli",
         &[
             "account",
+            "callbacks",
             "events",
             "intake",
             "queue",

@@ -3,12 +3,16 @@
 //! An event is a function of the communication and its outcome; sending it twice sends the same id
 //! and the same data.
 
+mod cloud_event;
+
 use std::fmt;
 
 use bytes::Bytes;
 use serde::Serialize;
 
 use crate::account::{Communication, EventId, Outcome, Timestamp, Verdict};
+
+pub use cloud_event::{BATCH_CONTENT_TYPE, CloudEvent, NotAnEvent, batch_json};
 
 /// `resultType` of an accepted communication.
 pub const REQUEST_ACCEPTED: &str = "REQUEST_ACCEPTED";

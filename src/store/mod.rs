@@ -4,6 +4,7 @@
 //! all, and only if everything its view showed still holds; what was applied survives the process.
 
 mod decode;
+mod deliveries;
 pub mod postgres;
 pub mod sqlite;
 mod stored;
@@ -13,6 +14,12 @@ use std::future::Future;
 use crate::account::{
     AccountKey, Communication, CommunicationNumber, Coordinates, LogPartition, Offset, Outcome, Plan,
     View,
+};
+
+pub use deliveries::{
+    Attempt, Availability, Backlog, Breaker, Claim, Deliveries, DeliveryKey, DeliveryRecord,
+    DeliveryState, Ending, EndpointName, EndpointState, KnownDeliveries, Leased, Line, NameError,
+    NewDelivery, Selection, Settled, Swept, WantedDeliveries,
 };
 
 /// An error's cause, kept for the log.

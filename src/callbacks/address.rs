@@ -1,0 +1,254 @@
+//! Where callbacks may go: no address of this machine or of the networks around it, unless an operator
+//! allows it. Names are checked by what they resolve to when a connection is made, never before.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::IpNet;
+use url::{Host, Url};
+
+/// What kind of address is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReservedRange {
+    /// `0.0.0.0/8`, `::`.
+    Unspecified,
+    /// `127.0.0.0/8`, `::1`.
+    Loopback,
+    /// RFC 1918.
+    Private,
+    /// RFC 6598: `100.64.0.0/10`, carriers' and some clouds' own.
+    Shared,
+    /// `169.254.0.0/16`, `fe80::/10`; clouds serve credentials there.
+    LinkLocal,
+    /// RFC 4193: `fc00::/7`.
+    UniqueLocal,
+    /// Many receivers at once, broadcast among them.
+    Multicast,
+    /// For documentation, benchmarks, protocols; nobody is there.
+    Reserved,
+    /// IPv6 that carries an IPv4 address through a gateway.
+    Tunnel,
+}
+
+impl fmt::Display for ReservedRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unspecified => "an unspecified address",
+            Self::Loopback => "a loopback address",
+            Self::Private => "a private address",
+            Self::Shared => "a shared (CGNAT) address",
+            Self::LinkLocal => "a link-local address",
+            Self::UniqueLocal => "a unique local address",
+            Self::Multicast => "a multicast or broadcast address",
+            Self::Reserved => "a reserved address",
+            Self::Tunnel => "an address behind a tunnel",
+        })
+    }
+}
+
+/// Why nothing is sent to an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{address} is {range}; add it to callbacks.allow_networks if that is meant")]
+pub struct RefusedAddress {
+    /// The address.
+    pub address: IpAddr,
+    /// What kind it is.
+    pub range: ReservedRange,
+}
+
+/// Sees whether something may be sent to `address`, given networks that an operator allows.
+pub fn check_address(address: IpAddr, allowed: &[IpNet]) -> Result<(), RefusedAddress> {
+    let canonical = address.to_canonical();
+    let range = match canonical {
+        IpAddr::V4(v4) => reserved_v4(v4),
+        IpAddr::V6(v6) => reserved_v6(v6),
+    };
+    match range {
+        Some(range) if !allowed.iter().any(|network| network.contains(&canonical)) => {
+            Err(RefusedAddress { address, range })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn reserved_v4(address: Ipv4Addr) -> Option<ReservedRange> {
+    match address.octets() {
+        [0, ..] => Some(ReservedRange::Unspecified),
+        [127, ..] => Some(ReservedRange::Loopback),
+        [10, ..] | [172, 16..=31, ..] | [192, 168, ..] => Some(ReservedRange::Private),
+        [100, 64..=127, ..] => Some(ReservedRange::Shared),
+        [169, 254, ..] => Some(ReservedRange::LinkLocal),
+        [224..=239, ..] | [255, 255, 255, 255] => Some(ReservedRange::Multicast),
+        // Protocols, documentation, 6to4 relays, benchmarks, and what was never given out.
+        [192, 0, 0 | 2, _]
+        | [192, 88, 99, _]
+        | [198, 18 | 19, ..]
+        | [198, 51, 100, _]
+        | [203, 0, 113, _]
+        | [240..=255, ..] => Some(ReservedRange::Reserved),
+        _ => None,
+    }
+}
+
+fn reserved_v6(address: Ipv6Addr) -> Option<ReservedRange> {
+    match address.segments() {
+        [0, 0, 0, 0, 0, 0, 0, 0] => Some(ReservedRange::Unspecified),
+        [0, 0, 0, 0, 0, 0, 0, 1] => Some(ReservedRange::Loopback),
+        // IPv4-compatible, translated (RFC 2765), NAT64, Teredo, 6to4.
+        [0, 0, 0, 0, 0 | 0xffff, 0, ..] | [0x64, 0xff9b, ..] | [0x2001, 0, ..] | [0x2002, ..] => {
+            Some(ReservedRange::Tunnel)
+        }
+        [0xfc00..=0xfdff, ..] => Some(ReservedRange::UniqueLocal),
+        [0xfe80..=0xfebf, ..] => Some(ReservedRange::LinkLocal),
+        [0xff00..=0xffff, ..] => Some(ReservedRange::Multicast),
+        // Only 2000::/3 is given out; within it protocols and documentation are not.
+        [0x2001, 0x0001..=0x01ff | 0x0db8, ..] | [0x3fff, 0..=0x0fff, ..] => {
+            Some(ReservedRange::Reserved)
+        }
+        [0x2000..=0x3fff, ..] => None,
+        _ => Some(ReservedRange::Reserved),
+    }
+}
+
+/// Why a text is no URL of an endpoint.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UrlError {
+    /// It does not parse, or names no host.
+    #[error("is no URL such as https://risk.bank.example/events")]
+    Malformed,
+    /// It is not encrypted.
+    #[error("is not https; set allow_http on the endpoint if its network is trusted")]
+    NotHttps,
+    /// It speaks another protocol altogether.
+    #[error("is neither https nor http")]
+    Scheme,
+    /// It has a user or a password in it, which logs would show.
+    #[error("has a user or password in it; put a header with the credential into the endpoint instead")]
+    Credentials,
+    /// It has a fragment, which is never sent.
+    #[error("has a #fragment, which no server gets to see")]
+    Fragment,
+}
+
+/// The URL of an endpoint: HTTPS unless HTTP is allowed, with a host, without credentials or fragment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointUrl(Url);
+
+impl EndpointUrl {
+    /// Takes an absolute URL.
+    pub fn parse(text: &str, allow_http: bool) -> Result<Self, UrlError> {
+        let url = Url::parse(text).map_err(|_| UrlError::Malformed)?;
+        match url.scheme() {
+            "https" => {}
+            "http" if allow_http => {}
+            "http" => return Err(UrlError::NotHttps),
+            _ => return Err(UrlError::Scheme),
+        }
+        if url.host().is_none() {
+            return Err(UrlError::Malformed);
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(UrlError::Credentials);
+        }
+        if url.fragment().is_some() {
+            return Err(UrlError::Fragment);
+        }
+        Ok(Self(url))
+    }
+
+    /// The URL.
+    pub fn url(&self) -> &Url {
+        &self.0
+    }
+
+    /// The host, when it is an address. No resolver is asked about it.
+    pub fn address(&self) -> Option<IpAddr> {
+        match self.0.host()? {
+            Host::Ipv4(address) => Some(address.into()),
+            Host::Ipv6(address) => Some(address.into()),
+            Host::Domain(_) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(text: &str) -> Option<String> {
+        let url = match EndpointUrl::parse(text, false) {
+            Ok(url) => url,
+            Err(error) => return Some(error.to_string()),
+        };
+        check_address(url.address()?, &[]).err().map(|refused| refused.range.to_string())
+    }
+
+    #[test]
+    fn hostile_urls_are_refused_with_a_reason() {
+        for (url, reason) in [
+            ("https://127.0.0.1/", "a loopback address"),
+            ("https://127.1/", "a loopback address"),
+            ("https://2130706433/", "a loopback address"),
+            ("https://0x7f.0.0.1/", "a loopback address"),
+            ("https://0177.0.0.1/", "a loopback address"),
+            ("https://[::1]/", "a loopback address"),
+            ("https://[::ffff:127.0.0.1]/", "a loopback address"),
+            ("https://[::ffff:7f00:1]/", "a loopback address"),
+            ("https://[::127.0.0.1]/", "an address behind a tunnel"),
+            ("https://0.0.0.0/", "an unspecified address"),
+            ("https://0/", "an unspecified address"),
+            ("https://[::]/", "an unspecified address"),
+            ("https://10.1.2.3/", "a private address"),
+            ("https://172.16.0.1/", "a private address"),
+            ("https://172.31.255.255/", "a private address"),
+            ("https://192.168.1.1/", "a private address"),
+            ("https://[::ffff:192.168.1.1]/", "a private address"),
+            ("https://169.254.169.254/latest/meta-data/", "a link-local address"),
+            ("https://[::ffff:a9fe:a9fe]/", "a link-local address"),
+            ("https://[fe80::1]/", "a link-local address"),
+            ("https://[fd00:ec2::254]/", "a unique local address"),
+            ("https://100.100.100.200/", "a shared (CGNAT) address"),
+            ("https://[64:ff9b::a9fe:a9fe]/", "an address behind a tunnel"),
+            ("https://[2002:7f00:1::]/", "an address behind a tunnel"),
+            ("https://[2001:0:53aa:64c::1]/", "an address behind a tunnel"),
+            ("https://224.0.0.1/", "a multicast or broadcast address"),
+            ("https://255.255.255.255/", "a multicast or broadcast address"),
+            ("https://[ff02::1]/", "a multicast or broadcast address"),
+            ("https://198.18.0.1/", "a reserved address"),
+            ("https://[2001:db8::1]/", "a reserved address"),
+            ("https://[4000::1]/", "a reserved address"),
+            ("http://bank.example/", "is not https"),
+            ("gopher://bank.example/", "is neither https nor http"),
+            ("file:///etc/passwd", "is neither https nor http"),
+            ("https://user:secret@bank.example/", "has a user or password"),
+            ("https://bank.example/#x", "has a #fragment"),
+            ("https://", "is no URL"),
+            ("bank.example", "is no URL"),
+        ] {
+            let found = refusal(url).unwrap_or_else(|| panic!("{url} was not refused"));
+            assert!(found.starts_with(reason), "{url}: {found}");
+        }
+    }
+
+    #[test]
+    fn public_addresses_and_names_pass() {
+        for url in [
+            "https://risk.bank.example/events?tenant=1",
+            "https://8.8.8.8:8443/",
+            "https://172.15.0.1/",
+            "https://172.32.0.1/",
+            "https://100.128.0.1/",
+            "https://[2606:4700::1111]/",
+        ] {
+            assert_eq!(refusal(url), None, "{url}");
+        }
+    }
+
+    #[test]
+    fn a_network_is_allowed_by_an_operator_in_all_its_spellings() {
+        let allowed = ["10.1.0.0/16".parse().unwrap(), "fd00::/16".parse().unwrap()];
+        let is_allowed = |text: &str| check_address(text.parse().unwrap(), &allowed).is_ok();
+        assert!(is_allowed("10.1.2.3") && is_allowed("::ffff:10.1.2.3") && is_allowed("fd00::7"));
+        assert!(!is_allowed("10.2.0.1") && !is_allowed("fd01::7"));
+    }
+}

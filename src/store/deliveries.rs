@@ -1,0 +1,450 @@
+//! The deliveries port: which event was brought to which endpoint, what is to be tried again, and what
+//! is known of the endpoints.
+//!
+//! An implementation promises, and the conformance suite checks: there is at most one delivery for an
+//! event and an endpoint; one that is due is leased to at most one holder at a time, and a holder whose
+//! lease has passed to another changes nothing; of the deliveries of an account to an ordered endpoint
+//! one is due at a time, in the order in which they were recorded; each operation takes place whole or
+//! not at all.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use smol_str::SmolStr;
+
+use crate::account::{EventId, Timestamp};
+use crate::events::CloudEvent;
+
+use super::{Applied, StoreError};
+
+/// Name of an endpoint: what the configuration, tables and metrics call it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EndpointName(SmolStr);
+
+/// Why a text is no name of an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("must be 1 to 63 of a-z, 0-9, - and _")]
+pub struct NameError;
+
+impl EndpointName {
+    /// Takes 1 to 63 of `a-z`, `0-9`, `-` and `_`.
+    pub fn parse(text: &str) -> Result<Self, NameError> {
+        let is_allowed = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_');
+        if (1..=63).contains(&text.len()) && text.bytes().all(is_allowed) {
+            Ok(Self(SmolStr::new(text)))
+        } else {
+            Err(NameError)
+        }
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for EndpointName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// One event to one endpoint.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DeliveryKey {
+    /// The endpoint.
+    pub endpoint: EndpointName,
+    /// The event.
+    pub event: EventId,
+}
+
+/// The events of one account to one endpoint: what an ordered endpoint gets one after the other.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Line {
+    /// The endpoint.
+    pub endpoint: EndpointName,
+    /// The key of the event's record, which names the account.
+    pub account: Arc<str>,
+}
+
+/// Where a delivery stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum DeliveryState {
+    /// It is tried when it is due.
+    Parked,
+    /// It waits behind a parked one of its account.
+    Waiting,
+    /// The receiver has acknowledged it.
+    Delivered,
+    /// It failed as often as the schedule allows; `penstock callbacks redeliver` tries it again.
+    Exhausted,
+}
+
+impl DeliveryState {
+    /// Every state there is.
+    pub const ALL: [Self; 4] = [Self::Parked, Self::Waiting, Self::Delivered, Self::Exhausted];
+
+    /// The state as tables, output and metrics spell it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Parked => "parked",
+            Self::Waiting => "waiting",
+            Self::Delivered => "delivered",
+            Self::Exhausted => "exhausted",
+        }
+    }
+
+    /// Finds a state by its spelling.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == text)
+    }
+}
+
+/// What became of one attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// When it began.
+    pub at: Timestamp,
+    /// How long it took.
+    pub duration: Duration,
+    /// The answer's HTTP status, if there was an answer.
+    pub status: Option<u16>,
+    /// The first bytes of the answer's body as text, or why there was no answer.
+    pub answer: String,
+}
+
+/// How a delivery goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// The receiver has acknowledged it.
+    Delivered,
+    /// It is due again then.
+    Parked {
+        /// When.
+        due_at: Timestamp,
+    },
+    /// It is given up.
+    Exhausted,
+}
+
+/// A delivery that came from the topic.
+#[derive(Clone, Debug)]
+pub struct NewDelivery {
+    /// What it is.
+    pub key: DeliveryKey,
+    /// The key of the event's record.
+    pub account: Arc<str>,
+    /// The event.
+    pub event: Arc<CloudEvent>,
+    /// Whether the endpoint gets the events of an account one after the other.
+    pub is_ordered: bool,
+    /// How it goes on.
+    pub ending: Ending,
+    /// Failures that count towards the schedule's end.
+    pub failures: u32,
+    /// The attempt, unless it was parked without one.
+    pub attempt: Option<Attempt>,
+}
+
+/// How many deliveries to take over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// The endpoint.
+    pub endpoint: EndpointName,
+    /// At most so many.
+    pub limit: usize,
+}
+
+/// A delivery that is the caller's alone until the lease ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leased {
+    /// What it is.
+    pub key: DeliveryKey,
+    /// The key of the event's record.
+    pub account: Arc<str>,
+    /// The event.
+    pub event: Arc<CloudEvent>,
+    /// Number of the lease: whoever has a later one takes this holder's say away.
+    pub lease: u32,
+    /// Failures that count towards the schedule's end.
+    pub failures: u32,
+    /// When it was recorded first.
+    pub recorded_at: Timestamp,
+}
+
+/// What a holder has to say at the end of its lease.
+#[derive(Clone, Debug)]
+pub struct Settled {
+    /// What it is.
+    pub key: DeliveryKey,
+    /// The key of the event's record.
+    pub account: Arc<str>,
+    /// Number of the lease.
+    pub lease: u32,
+    /// How it goes on.
+    pub ending: Ending,
+    /// Failures that count towards the schedule's end.
+    pub failures: u32,
+    /// The attempt, unless it is given back without one.
+    pub attempt: Option<Attempt>,
+}
+
+/// What is asked before events are sent. Lists may repeat themselves.
+#[derive(Clone, Debug, Default)]
+pub struct WantedDeliveries {
+    /// Deliveries that may have been recorded.
+    pub keys: Vec<DeliveryKey>,
+    /// Lines in which something may be parked.
+    pub lines: Vec<Line>,
+}
+
+/// What of the wanted is there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KnownDeliveries {
+    /// Deliveries that are recorded, whatever their state.
+    pub recorded: HashSet<DeliveryKey>,
+    /// Lines with a delivery that is parked or waits.
+    pub held: HashSet<Line>,
+}
+
+/// What a sweep did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Deliveries past their retention that are gone now.
+    pub removed: u64,
+    /// Deliveries that waited behind nothing and are due now.
+    pub released: u64,
+}
+
+/// Whether an endpoint is to be used at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Availability {
+    /// It is.
+    Active,
+    /// An operator has paused it: events are parked.
+    Paused,
+    /// An operator or its own 410 has disabled it: events are parked.
+    Disabled,
+}
+
+impl Availability {
+    /// Every value there is.
+    pub const ALL: [Self; 3] = [Self::Active, Self::Paused, Self::Disabled];
+
+    /// The value as tables and output spell it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Paused => "paused",
+            Self::Disabled => "disabled",
+        }
+    }
+
+    /// Finds a value by its spelling.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|known| known.as_str() == text)
+    }
+}
+
+/// Whether an endpoint seems to work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Breaker {
+    /// It does, or nothing else is known.
+    Closed,
+    /// It does not: only probes are sent.
+    Open {
+        /// Since when.
+        since: Timestamp,
+        /// When the next probe may be sent.
+        probe_at: Timestamp,
+        /// Probes so far.
+        probes: u32,
+    },
+}
+
+/// What all replicas know of an endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointState {
+    /// The endpoint.
+    pub name: EndpointName,
+    /// Whether it is to be used.
+    pub availability: Availability,
+    /// Why, in words for operators; empty when there is nothing to say.
+    pub reason: String,
+    /// Whether it seems to work.
+    pub breaker: Breaker,
+    /// Since when it is so.
+    pub changed_at: Timestamp,
+    /// Number of the change, 0 before the first. A change is taken only over the version it was made of.
+    pub version: u64,
+}
+
+impl EndpointState {
+    /// The state of an endpoint that nothing is known of.
+    pub fn unknown(name: EndpointName) -> Self {
+        Self {
+            name,
+            availability: Availability::Active,
+            reason: String::new(),
+            breaker: Breaker::Closed,
+            changed_at: Timestamp::from_unix_millis(0),
+            version: 0,
+        }
+    }
+}
+
+/// Which deliveries an operator means: those for which all that is set holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Selection {
+    /// The endpoint.
+    pub endpoint: Option<EndpointName>,
+    /// The state.
+    pub state: Option<DeliveryState>,
+    /// The communication's number.
+    pub number: Option<String>,
+    /// The event.
+    pub event: Option<EventId>,
+    /// Recorded at or after.
+    pub from: Option<Timestamp>,
+    /// Recorded before.
+    pub to: Option<Timestamp>,
+}
+
+/// A delivery as operators see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeliveryRecord {
+    /// What it is.
+    pub key: DeliveryKey,
+    /// The communication's number.
+    pub number: String,
+    /// Where it stands.
+    pub state: DeliveryState,
+    /// When it was recorded first.
+    pub recorded_at: Timestamp,
+    /// When it is due, if it is parked; when a lease is on it, the lease's end.
+    pub due_at: Option<Timestamp>,
+    /// Attempts so far.
+    pub attempts: u32,
+    /// The last attempt.
+    pub last_attempt: Option<Attempt>,
+}
+
+/// What is parked for an endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backlog {
+    /// The endpoint.
+    pub endpoint: EndpointName,
+    /// Deliveries that are parked or wait.
+    pub count: u64,
+    /// When the oldest of them was recorded.
+    pub oldest_at: Timestamp,
+}
+
+/// A handle to what is known of deliveries; cheap to clone.
+pub trait Deliveries: Clone + Send + Sync + 'static {
+    /// What is known, at one moment.
+    fn look(
+        &self,
+        wanted: &WantedDeliveries,
+    ) -> impl Future<Output = Result<KnownDeliveries, StoreError>> + Send;
+
+    /// Records deliveries from the topic, in the order of the log; their keys are distinct. One that is
+    /// recorded already changes only if it is delivered now. A parked one of an ordered endpoint waits
+    /// if something before it in its line does not.
+    fn record(
+        &self,
+        new: &[NewDelivery],
+        now: Timestamp,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Leases parked deliveries that are due, the ones due longest first.
+    fn claim(
+        &self,
+        claims: &[Claim],
+        now: Timestamp,
+        until: Timestamp,
+    ) -> impl Future<Output = Result<Vec<Leased>, StoreError>> + Send;
+
+    /// Ends leases. One that has passed to another holder changes nothing but the list of attempts.
+    /// What waits behind a delivery that ends is due.
+    fn settle(
+        &self,
+        settled: &[Settled],
+        now: Timestamp,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Removes at most `limit` ended deliveries that were recorded before `keep_from`, and releases at
+    /// most as many that wait behind nothing.
+    fn sweep(
+        &self,
+        now: Timestamp,
+        keep_from: Timestamp,
+        limit: usize,
+    ) -> impl Future<Output = Result<Swept, StoreError>> + Send;
+
+    /// The states of all endpoints that anything is known of.
+    fn endpoint_states(&self) -> impl Future<Output = Result<Vec<EndpointState>, StoreError>> + Send;
+
+    /// Changes an endpoint's state, if it is still at the version the change was made of.
+    fn change_endpoint(
+        &self,
+        state: &EndpointState,
+    ) -> impl Future<Output = Result<Applied, StoreError>> + Send;
+
+    /// Selected deliveries, the newest first, at most `limit`.
+    fn list(
+        &self,
+        selection: &Selection,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<DeliveryRecord>, StoreError>> + Send;
+
+    /// How many deliveries are selected.
+    fn count(&self, selection: &Selection) -> impl Future<Output = Result<u64, StoreError>> + Send;
+
+    /// The attempts of a delivery that failed, in their order.
+    fn failed_attempts(
+        &self,
+        key: &DeliveryKey,
+    ) -> impl Future<Output = Result<Vec<Attempt>, StoreError>> + Send;
+
+    /// Makes at most `limit` selected deliveries that have ended due anew, the oldest first, with no
+    /// failures counted; tells how many.
+    fn redeliver(
+        &self,
+        selection: &Selection,
+        limit: usize,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<u64, StoreError>> + Send;
+
+    /// What is parked, by endpoint.
+    fn backlog(&self) -> impl Future<Output = Result<Vec<Backlog>, StoreError>> + Send;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_fit_for_tables_and_metrics() {
+        for good in ["risk", "risk-assessment_2", &"a".repeat(63)] {
+            assert_eq!(EndpointName::parse(good).unwrap().as_str(), good);
+        }
+        for bad in ["", "Risk", "a b", "ž", "a/b", &"a".repeat(64)] {
+            assert_eq!(EndpointName::parse(bad), Err(NameError), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn states_are_found_by_their_spelling() {
+        for state in DeliveryState::ALL {
+            assert_eq!(DeliveryState::parse(state.as_str()), Some(state));
+        }
+        for availability in Availability::ALL {
+            assert_eq!(Availability::parse(availability.as_str()), Some(availability));
+        }
+        assert_eq!(DeliveryState::parse("lost"), None);
+    }
+}
