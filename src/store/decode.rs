@@ -6,22 +6,26 @@ use uuid::Uuid;
 use crate::account::{
     AccountKey, AccountState, BusinessEntityExtId, Communication, CommunicationNumber, Coordinates,
     EventId, Fingerprint, Generation, LedgerEntry, LogPartition, Offset, Partition, Problem, Rejection,
-    Requester,
+    Requester, Timestamp,
 };
 
 use super::PersistedOutcome;
 use super::stored::{outcome_of, parse_key, rejection_of};
 
-type Decoded<T> = Result<T, sqlx::Error>;
+pub(super) type Decoded<T> = Result<T, sqlx::Error>;
 
 /// A row, by the types that every implementation's columns have in common.
 pub(super) trait StoredRow {
     fn text(&self, column: &'static str) -> Decoded<&str>;
     fn bytes(&self, column: &'static str) -> Decoded<&[u8]>;
     fn uuid(&self, column: &'static str) -> Decoded<Option<Uuid>>;
-    /// A generation or a partition.
+    /// A generation, a partition, or another small count.
     fn number(&self, column: &'static str) -> Decoded<u32>;
+    fn optional_number(&self, column: &'static str) -> Decoded<Option<u32>>;
+    /// An offset, or another large count.
     fn offset(&self, column: &'static str) -> Decoded<i64>;
+    /// To the millisecond.
+    fn optional_time(&self, column: &'static str) -> Decoded<Option<Timestamp>>;
 }
 
 pub(super) fn ledger_row(row: &impl StoredRow) -> Decoded<(CommunicationNumber, LedgerEntry)> {
@@ -73,7 +77,7 @@ fn rejection(row: &impl StoredRow) -> Decoded<Rejection> {
     rejection_of(row.text("verdict")?, event_id(row)?).ok_or_else(|| unreadable("verdict"))
 }
 
-fn event_id(row: &impl StoredRow) -> Decoded<Option<EventId>> {
+pub(super) fn event_id(row: &impl StoredRow) -> Decoded<Option<EventId>> {
     Ok(row.uuid("event_id")?.map(EventId))
 }
 

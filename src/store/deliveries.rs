@@ -149,6 +149,13 @@ pub struct NewDelivery {
     pub attempt: Option<Attempt>,
 }
 
+impl NewDelivery {
+    /// The line it is in.
+    pub fn line(&self) -> Line {
+        Line { endpoint: self.key.endpoint.clone(), account: Arc::clone(&self.account) }
+    }
+}
+
 /// How many deliveries to take over.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
@@ -175,6 +182,13 @@ pub struct Leased {
     pub recorded_at: Timestamp,
 }
 
+impl Leased {
+    /// The line it is in.
+    pub fn line(&self) -> Line {
+        Line { endpoint: self.key.endpoint.clone(), account: Arc::clone(&self.account) }
+    }
+}
+
 /// What a holder has to say at the end of its lease.
 #[derive(Clone, Debug)]
 pub struct Settled {
@@ -190,6 +204,13 @@ pub struct Settled {
     pub failures: u32,
     /// The attempt, unless it is given back without one.
     pub attempt: Option<Attempt>,
+}
+
+impl Settled {
+    /// The line it is in.
+    pub fn line(&self) -> Line {
+        Line { endpoint: self.key.endpoint.clone(), account: Arc::clone(&self.account) }
+    }
 }
 
 /// What is asked before events are sent. Lists may repeat themselves.

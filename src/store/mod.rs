@@ -4,6 +4,7 @@
 //! all, and only if everything its view showed still holds; what was applied survives the process.
 
 mod decode;
+mod decode_delivery;
 mod deliveries;
 pub mod postgres;
 pub mod sqlite;

@@ -1,8 +1,14 @@
 //! How implementations spell in a row what the port's types say, so that all of them spell it alike.
 
+use bytes::Bytes;
+
 use crate::account::{
-    AccountExtId, AccountKey, BusinessUnit, EventId, Outcome, Problem, Rejection, RejectionCode, Verdict,
+    AccountExtId, AccountKey, BusinessUnit, EventId, Outcome, Problem, Rejection, RejectionCode,
+    Timestamp, Verdict,
 };
+use crate::events::CloudEvent;
+
+use super::{Attempt, DeliveryState, Ending, Line, Settled};
 
 /// Stands where a verdict is accepted.
 const ACCEPTED: &str = "ACCEPTED";
@@ -56,4 +62,41 @@ pub(super) fn parse_key(business_unit: &str, account_ext_id: &str) -> Result<Acc
 /// An offset, or another count, as a signed column holds it. No log reaches the end of that range.
 pub(super) fn storable(offset: u64) -> i64 {
     i64::try_from(offset).unwrap_or(i64::MAX)
+}
+
+/// An event's attributes, and what travels beside it, as one text; its data is a text already.
+pub(super) fn attributes_of(event: &CloudEvent) -> Result<String, serde_json::Error> {
+    let attributes: Vec<_> = event.attributes().collect();
+    serde_json::to_string(&(attributes, &event.trace))
+}
+
+/// The event that [`attributes_of`] was made of; none when it was made of none.
+pub(super) fn event_of(attributes: &str, data: String) -> Option<CloudEvent> {
+    let (attributes, trace) = serde_json::from_str(attributes).ok()?;
+    CloudEvent::from_attributes(attributes, trace, Bytes::from(data)).ok()
+}
+
+/// State and due time of a delivery that goes on so.
+pub(super) fn state_of(ending: Ending) -> (DeliveryState, Option<Timestamp>) {
+    match ending {
+        Ending::Delivered => (DeliveryState::Delivered, None),
+        Ending::Parked { due_at } => (DeliveryState::Parked, Some(due_at)),
+        Ending::Exhausted => (DeliveryState::Exhausted, None),
+    }
+}
+
+/// The attempt, if it is to be listed among those that failed.
+pub(super) fn failed_attempt(ending: Ending, attempt: Option<&Attempt>) -> Option<&Attempt> {
+    attempt.filter(|_| ending != Ending::Delivered)
+}
+
+/// Milliseconds of an attempt, as a signed column holds them.
+pub(super) fn duration_ms(attempt: &Attempt) -> i64 {
+    i64::try_from(attempt.duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Lines in which something has ended, so that what waits is next.
+pub(super) fn freed_lines(settled: &[Settled]) -> Vec<Line> {
+    let has_ended = |settled: &&Settled| !matches!(settled.ending, Ending::Parked { .. });
+    settled.iter().filter(has_ended).map(Settled::line).collect()
 }

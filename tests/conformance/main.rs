@@ -5,6 +5,7 @@
 
 mod accounts;
 mod consuming;
+mod deliveries;
 mod groups;
 #[cfg(feature = "production-tests")]
 mod kafka;
@@ -51,4 +52,16 @@ mod memory_store {
     use super::rig_memory::MemoryStoreRig;
 
     crate::store_conformance!(MemoryStoreRig);
+}
+
+mod sqlite_deliveries {
+    use super::rig::SqliteStoreRig;
+
+    crate::deliveries_conformance!(SqliteStoreRig);
+}
+
+mod memory_deliveries {
+    use super::rig_memory::MemoryDeliveriesRig;
+
+    crate::deliveries_conformance!(MemoryDeliveriesRig);
 }

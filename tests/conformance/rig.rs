@@ -5,6 +5,7 @@ use penstock::queue::sqlite::{SqliteQueue, SqliteQueueOptions};
 use penstock::store::sqlite::SqliteStore;
 use tempfile::TempDir;
 
+use super::deliveries::DeliveriesRig;
 use super::store::StoreRig;
 
 /// Partitions every queue under test has.
@@ -62,5 +63,17 @@ impl StoreRig for SqliteStoreRig {
 
     async fn close(&self, store: SqliteStore) {
         store.close().await;
+    }
+}
+
+impl DeliveriesRig for SqliteStoreRig {
+    type Deliveries = SqliteStore;
+
+    async fn open_deliveries(&self) -> SqliteStore {
+        self.open().await
+    }
+
+    async fn close_deliveries(&self, store: SqliteStore) {
+        self.close(store).await;
     }
 }

@@ -1,8 +1,10 @@
 //! The ports the lane's tests run over: what they prove counts only if these keep the promises too.
 
+use crate::memory::deliveries::MemoryDeliveries;
 use crate::memory::queue::MemoryQueue;
 use crate::memory::store::MemoryStore;
 
+use super::deliveries::DeliveriesRig;
 use super::rig::{PARTITIONS, QueueRig};
 use super::store::StoreRig;
 
@@ -40,5 +42,21 @@ impl StoreRig for MemoryStoreRig {
 
     async fn close(&self, store: MemoryStore) {
         drop(store);
+    }
+}
+
+/// Deliveries that outlive their handles.
+#[derive(Default)]
+pub(crate) struct MemoryDeliveriesRig(MemoryDeliveries);
+
+impl DeliveriesRig for MemoryDeliveriesRig {
+    type Deliveries = MemoryDeliveries;
+
+    async fn open_deliveries(&self) -> MemoryDeliveries {
+        self.0.clone()
+    }
+
+    async fn close_deliveries(&self, deliveries: MemoryDeliveries) {
+        drop(deliveries);
     }
 }

@@ -7,6 +7,8 @@
 
 #[path = "../conformance/accounts.rs"]
 mod accounts;
+#[path = "../conformance/deliveries.rs"]
+mod deliveries;
 mod failures;
 mod meetings;
 mod rig;
@@ -20,4 +22,10 @@ mod postgres_store {
     use super::rig::PostgresStoreRig;
 
     crate::store_conformance!(PostgresStoreRig);
+}
+
+mod postgres_deliveries {
+    use super::rig::PostgresStoreRig;
+
+    crate::deliveries_conformance!(PostgresStoreRig);
 }

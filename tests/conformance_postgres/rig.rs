@@ -4,6 +4,7 @@ use penstock::store::postgres::{PostgresStore, PostgresStoreOptions, migrate};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use tokio::sync::OnceCell;
 
+use super::deliveries::DeliveriesRig;
 use super::servers::postgres::Database;
 use super::store::StoreRig;
 
@@ -48,5 +49,17 @@ impl StoreRig for PostgresStoreRig {
 
     async fn close(&self, store: PostgresStore) {
         store.close().await;
+    }
+}
+
+impl DeliveriesRig for PostgresStoreRig {
+    type Deliveries = PostgresStore;
+
+    async fn open_deliveries(&self) -> PostgresStore {
+        self.open().await
+    }
+
+    async fn close_deliveries(&self, store: PostgresStore) {
+        self.close(store).await;
     }
 }

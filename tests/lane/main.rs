@@ -10,6 +10,7 @@ mod schedule;
 #[path = "../support/checker/mod.rs"]
 mod checker;
 #[path = "../support/memory/mod.rs"]
+#[allow(dead_code, reason = "other tests use the rest")]
 mod memory;
 #[path = "../support/random.rs"]
 mod random;

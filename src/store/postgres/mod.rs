@@ -6,6 +6,7 @@
 //! bounds them is the server's own timeouts, and a time after which the session is closed.
 
 mod connections;
+mod deliveries;
 mod error;
 mod examine;
 mod options;

@@ -2,8 +2,10 @@
 
 use sqlx::Row;
 use sqlx::postgres::PgRow;
+use sqlx::types::chrono::{DateTime, Utc};
 use uuid::Uuid;
 
+use crate::account::Timestamp;
 use crate::store::decode::{StoredRow, unreadable};
 
 impl StoredRow for PgRow {
@@ -24,7 +26,17 @@ impl StoredRow for PgRow {
         u32::try_from(stored).map_err(|_| unreadable(column))
     }
 
+    fn optional_number(&self, column: &'static str) -> Result<Option<u32>, sqlx::Error> {
+        let stored: Option<i32> = self.try_get(column)?;
+        stored.map(u32::try_from).transpose().map_err(|_| unreadable(column))
+    }
+
     fn offset(&self, column: &'static str) -> Result<i64, sqlx::Error> {
         self.try_get(column)
+    }
+
+    fn optional_time(&self, column: &'static str) -> Result<Option<Timestamp>, sqlx::Error> {
+        let stored: Option<DateTime<Utc>> = self.try_get(column)?;
+        Ok(stored.map(|time| Timestamp::from_unix_millis(time.timestamp_millis())))
     }
 }

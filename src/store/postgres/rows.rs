@@ -74,7 +74,7 @@ pub(super) fn steps(plan: &Plan) -> Result<Vec<Step>, Cause> {
 }
 
 /// The columns of rows; none when there are no rows.
-fn columns<T>(
+pub(super) fn columns<T>(
     rows: &[T],
     add: impl FnOnce(&[T], &mut Columns) -> Result<(), Cause>,
 ) -> Result<Option<PgArguments>, Cause> {
@@ -114,7 +114,6 @@ fn rejection_columns(rows: &[RejectionNote], columns: &mut Columns) -> Result<()
 
 fn account_columns(rows: &[&AccountWrite], columns: &mut Columns) -> Result<(), Cause> {
     let accounts = || rows.iter().map(|row| &row.account);
-    let time = |time: Timestamp| DateTime::<Utc>::from_timestamp_micros(time.unix_micros());
     columns.account_keys(rows.iter().map(|row| &row.key))?;
     columns.add(accounts().map(|account| account.business_entity_ext_id.as_str()))?;
     columns.coordinates(rows.iter().map(|row| row.version))?;
@@ -139,11 +138,16 @@ fn changed_account_columns(rows: &[&AccountWrite], columns: &mut Columns) -> Res
     columns.coordinates(rows.iter().filter_map(|row| row.expected))
 }
 
+/// A time as a parameter.
+pub(super) fn time(time: Timestamp) -> Option<DateTime<Utc>> {
+    DateTime::from_timestamp_micros(time.unix_micros())
+}
+
 /// Arrays, one a parameter.
-struct Columns(PgArguments);
+pub(super) struct Columns(PgArguments);
 
 impl Columns {
-    fn add<'q, I>(&mut self, column: I) -> Result<(), Cause>
+    pub(super) fn add<'q, I>(&mut self, column: I) -> Result<(), Cause>
     where
         I: Iterator + 'q,
         I::Item: Encode<'q, Postgres> + Type<Postgres> + PgHasArrayType,

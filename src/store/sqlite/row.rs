@@ -4,6 +4,7 @@ use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 use uuid::Uuid;
 
+use crate::account::Timestamp;
 use crate::store::decode::{StoredRow, unreadable};
 
 impl StoredRow for SqliteRow {
@@ -24,7 +25,16 @@ impl StoredRow for SqliteRow {
         self.try_get(column)
     }
 
+    fn optional_number(&self, column: &'static str) -> Result<Option<u32>, sqlx::Error> {
+        self.try_get(column)
+    }
+
     fn offset(&self, column: &'static str) -> Result<i64, sqlx::Error> {
         self.try_get(column)
+    }
+
+    fn optional_time(&self, column: &'static str) -> Result<Option<Timestamp>, sqlx::Error> {
+        let stored: Option<i64> = self.try_get(column)?;
+        Ok(stored.map(Timestamp::from_unix_millis))
     }
 }

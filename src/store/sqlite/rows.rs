@@ -21,7 +21,7 @@ pub(super) struct Rows {
 }
 
 impl Rows {
-    fn of<T: Serialize>(rows: &[T]) -> Result<Self, serde_json::Error> {
+    pub(super) fn of<T: Serialize>(rows: &[T]) -> Result<Self, serde_json::Error> {
         if rows.is_empty() {
             return Ok(Self::default());
         }

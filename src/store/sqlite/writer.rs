@@ -1,6 +1,7 @@
 //! The one task that writes to the store's file. It is never cancelled, so a transaction it has begun
 //! always ends.
 
+use futures_util::future::BoxFuture;
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{Connection, SqlitePool};
 use tokio::sync::{mpsc, oneshot};
@@ -11,7 +12,7 @@ use crate::store::Applied;
 use super::rows::{PlanRows, Rows};
 use super::statements;
 
-type Done<T> = oneshot::Sender<Result<T, sqlx::Error>>;
+pub(super) type Done<T> = oneshot::Sender<Result<T, sqlx::Error>>;
 
 /// What the writer is asked for.
 pub(super) enum Request {
@@ -22,6 +23,8 @@ pub(super) enum Request {
         /// Takes the result; may be gone.
         done: Done<Applied>,
     },
+    /// Do something else within one transaction.
+    Run(Box<dyn Queued>),
     /// Tell whether writing works.
     Probe {
         /// Takes the result.
@@ -32,6 +35,36 @@ pub(super) enum Request {
         /// Told once it is closed.
         done: oneshot::Sender<()>,
     },
+}
+
+/// What is done within one transaction. What it wrote stays, unless it fails.
+pub(super) trait Write: Send + 'static {
+    /// What comes of it.
+    type Output: Send;
+
+    /// Does it.
+    fn run(
+        self,
+        transaction: &mut SqliteConnection,
+    ) -> impl Future<Output = Result<Self::Output, sqlx::Error>> + Send;
+}
+
+/// A [`Write`] of any kind that waits for the writer.
+pub(super) trait Queued: Send {
+    fn run(self: Box<Self>, writer: &mut Writer) -> BoxFuture<'_, ()>;
+}
+
+/// A [`Write`] and who is told how it ended.
+pub(super) struct Job<W: Write> {
+    pub(super) write: W,
+    pub(super) done: Done<W::Output>,
+}
+
+impl<W: Write> Queued for Job<W> {
+    fn run(self: Box<Self>, writer: &mut Writer) -> BoxFuture<'_, ()> {
+        let Self { write, done } = *self;
+        Box::pin(async move { drop(done.send(writer.transaction(write).await)) })
+    }
 }
 
 /// Writes what it is asked for, one request after the other.
@@ -54,6 +87,7 @@ impl Writer {
             match request {
                 // The receiver of a result may be gone: what was asked for is done all the same.
                 Request::Apply { rows, done } => drop(done.send(self.apply(&rows).await)),
+                Request::Run(queued) => queued.run(&mut self).await,
                 Request::Probe { done } => drop(done.send(self.probe().await)),
                 Request::Close { done } => {
                     requests.close();
@@ -72,6 +106,15 @@ impl Writer {
         let applied = apply(&mut connection, rows).await?;
         self.0.put_back(connection).await;
         Ok(applied)
+    }
+
+    async fn transaction<W: Write>(&mut self, write: W) -> Result<W::Output, sqlx::Error> {
+        let mut connection = self.connection().await?;
+        let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+        let output = write.run(&mut transaction).await?;
+        transaction.commit().await?;
+        self.0.put_back(connection).await;
+        Ok(output)
     }
 
     async fn probe(&mut self) -> Result<(), sqlx::Error> {

@@ -1,6 +1,7 @@
 //! Both ports in memory, for tests only: every effect has a point before and after it at which a
 //! scheduler may let another lane go on, or let this one crash by dropping its future.
 
+pub mod deliveries;
 pub mod queue;
 pub mod store;
 

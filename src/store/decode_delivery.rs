@@ -1,0 +1,105 @@
+//! Stored deliveries as typed data.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::account::Timestamp;
+
+use super::decode::{Decoded, StoredRow, event_id, unreadable};
+use super::stored::event_of;
+use super::{
+    Attempt, Availability, Backlog, Breaker, DeliveryKey, DeliveryRecord, DeliveryState, EndpointName,
+    EndpointState, Leased, Line,
+};
+
+pub(super) fn key(row: &impl StoredRow) -> Decoded<DeliveryKey> {
+    let event = event_id(row)?.ok_or_else(|| unreadable("event_id"))?;
+    Ok(DeliveryKey { endpoint: name(row, "endpoint")?, event })
+}
+
+pub(super) fn line(row: &impl StoredRow) -> Decoded<Line> {
+    Ok(Line { endpoint: name(row, "endpoint")?, account: row.text("account")?.into() })
+}
+
+pub(super) fn leased(row: &impl StoredRow) -> Decoded<Leased> {
+    let event = event_of(row.text("attributes")?, row.text("data")?.to_owned());
+    Ok(Leased {
+        key: key(row)?,
+        account: row.text("account")?.into(),
+        event: Arc::new(event.ok_or_else(|| unreadable("attributes"))?),
+        lease: row.number("lease")?,
+        failures: row.number("failures")?,
+        recorded_at: time(row, "recorded_at")?,
+    })
+}
+
+pub(super) fn endpoint_state(row: &impl StoredRow) -> Decoded<EndpointState> {
+    let breaker = match (row.optional_time("open_since")?, row.optional_time("probe_at")?) {
+        (Some(since), Some(probe_at)) => {
+            Breaker::Open { since, probe_at, probes: row.number("probes")? }
+        }
+        _ => Breaker::Closed,
+    };
+    let availability = Availability::parse(row.text("availability")?);
+    Ok(EndpointState {
+        name: name(row, "name")?,
+        availability: availability.ok_or_else(|| unreadable("availability"))?,
+        reason: row.text("reason")?.to_owned(),
+        breaker,
+        changed_at: time(row, "changed_at")?,
+        version: unsigned(row, "version")?,
+    })
+}
+
+pub(super) fn record(row: &impl StoredRow) -> Decoded<DeliveryRecord> {
+    let state = DeliveryState::parse(row.text("state")?).ok_or_else(|| unreadable("state"))?;
+    let due_at = row.optional_time("due_at")?.filter(|_| state == DeliveryState::Parked);
+    Ok(DeliveryRecord {
+        key: key(row)?,
+        number: row.text("number")?.to_owned(),
+        state,
+        recorded_at: time(row, "recorded_at")?,
+        due_at,
+        attempts: row.number("attempts")?,
+        last_attempt: attempt(row)?,
+    })
+}
+
+pub(super) fn failed_attempt(row: &impl StoredRow) -> Decoded<Attempt> {
+    attempt(row)?.ok_or_else(|| unreadable("attempted_at"))
+}
+
+pub(super) fn count(row: &impl StoredRow) -> Decoded<u64> {
+    unsigned(row, "count")
+}
+
+pub(super) fn backlog(row: &impl StoredRow) -> Decoded<Backlog> {
+    Ok(Backlog {
+        endpoint: name(row, "endpoint")?,
+        count: count(row)?,
+        oldest_at: time(row, "oldest_at")?,
+    })
+}
+
+fn attempt(row: &impl StoredRow) -> Decoded<Option<Attempt>> {
+    let Some(at) = row.optional_time("attempted_at")? else { return Ok(None) };
+    let status = row.optional_number("status")?.map(u16::try_from).transpose();
+    Ok(Some(Attempt {
+        at,
+        duration: Duration::from_millis(unsigned(row, "duration_ms")?),
+        status: status.map_err(|_| unreadable("status"))?,
+        answer: row.text("answer")?.to_owned(),
+    }))
+}
+
+fn name(row: &impl StoredRow, column: &'static str) -> Decoded<EndpointName> {
+    EndpointName::parse(row.text(column)?).map_err(|_| unreadable(column))
+}
+
+pub(super) fn time(row: &impl StoredRow, column: &'static str) -> Decoded<Timestamp> {
+    row.optional_time(column)?.ok_or_else(|| unreadable(column))
+}
+
+fn unsigned(row: &impl StoredRow, column: &'static str) -> Decoded<u64> {
+    u64::try_from(row.offset(column)?).map_err(|_| unreadable(column))
+}

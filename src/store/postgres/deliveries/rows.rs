@@ -1,0 +1,187 @@
+//! What statements about deliveries take, in the order in which they name it.
+
+use std::collections::BTreeSet;
+
+use sqlx::Arguments;
+use sqlx::postgres::PgArguments;
+
+use crate::account::Timestamp;
+use crate::store::stored::{attributes_of, duration_ms, failed_attempt, state_of, storable};
+use crate::store::{
+    Attempt, Breaker, Cause, Claim, DeliveryKey, Ending, EndpointState, Line, NewDelivery, Selection,
+    Settled,
+};
+
+use super::super::rows::{Columns, columns, time};
+
+pub(super) fn keys(keys: &[DeliveryKey]) -> Result<Option<PgArguments>, Cause> {
+    columns(keys, |keys, columns| key_columns(keys.iter(), columns))
+}
+
+pub(super) fn key(key: &DeliveryKey) -> Result<PgArguments, Cause> {
+    let mut arguments = PgArguments::default();
+    arguments.add(key.endpoint.as_str())?;
+    arguments.add(key.event.0)?;
+    Ok(arguments)
+}
+
+pub(super) fn lines(lines: &[Line]) -> Result<Option<PgArguments>, Cause> {
+    let distinct: Vec<&Line> = lines.iter().collect::<BTreeSet<_>>().into_iter().collect();
+    columns(&distinct, |lines, columns| {
+        columns.add(lines.iter().map(|line| line.endpoint.as_str()))?;
+        columns.add(lines.iter().map(|line| &*line.account))
+    })
+}
+
+pub(super) fn claims(
+    claims: &[Claim],
+    now: Timestamp,
+    until: Timestamp,
+) -> Result<Option<PgArguments>, Cause> {
+    let arguments = columns(claims, |claims, columns| {
+        columns.add(claims.iter().map(|claim| claim.endpoint.as_str()))?;
+        columns.add(claims.iter().map(|claim| storable(claim.limit as u64)))
+    })?;
+    arguments.map(|arguments| with_times(arguments, [now, until])).transpose()
+}
+
+pub(super) fn record(new: &[NewDelivery], now: Timestamp) -> Result<Option<PgArguments>, Cause> {
+    let attributes: Vec<String> =
+        new.iter().map(|new| attributes_of(&new.event)).collect::<Result<_, _>>()?;
+    let data: Vec<&str> =
+        new.iter().map(|new| std::str::from_utf8(&new.event.data)).collect::<Result<_, _>>()?;
+    let arguments = columns(new, |new, columns| {
+        key_columns(new.iter().map(|new| &new.key), columns)?;
+        columns.add(new.iter().map(|new| &*new.account))?;
+        columns.add(new.iter().map(|new| new.event.source.as_str()))?;
+        columns.add(new.iter().map(|new| new.is_ordered))?;
+        state_columns(new.iter().map(|new| new.ending), columns)?;
+        columns.add(new.iter().map(|new| integer(new.failures)))?;
+        attempt_columns(new.iter().map(|new| new.attempt.as_ref()), columns)?;
+        columns.add(attributes.iter().map(String::as_str))?;
+        columns.add(data.iter().copied())
+    })?;
+    arguments.map(|arguments| with_times(arguments, [now])).transpose()
+}
+
+pub(super) fn settle(settled: &[Settled]) -> Result<Option<PgArguments>, Cause> {
+    columns(settled, |settled, columns| {
+        key_columns(settled.iter().map(|settled| &settled.key), columns)?;
+        columns.add(settled.iter().map(|settled| integer(settled.lease)))?;
+        state_columns(settled.iter().map(|settled| settled.ending), columns)?;
+        columns.add(settled.iter().map(|settled| integer(settled.failures)))?;
+        attempt_columns(settled.iter().map(|settled| settled.attempt.as_ref()), columns)
+    })
+}
+
+/// The attempts among them that failed.
+pub(super) fn failed_attempts<'a>(
+    ended: impl Iterator<Item = (&'a DeliveryKey, Ending, Option<&'a Attempt>)>,
+) -> Result<Option<PgArguments>, Cause> {
+    let failed: Vec<(&DeliveryKey, &Attempt)> = ended
+        .filter_map(|(key, ending, attempt)| Some((key, failed_attempt(ending, attempt)?)))
+        .collect();
+    columns(&failed, |failed, columns| {
+        key_columns(failed.iter().map(|(key, _)| *key), columns)?;
+        attempt_columns(failed.iter().map(|(_, attempt)| Some(*attempt)), columns)
+    })
+}
+
+/// Lines and when what is next in them is due.
+pub(super) fn release(lines: &[Line], now: Timestamp) -> Result<Option<PgArguments>, Cause> {
+    self::lines(lines)?.map(|arguments| with_times(arguments, [now])).transpose()
+}
+
+pub(super) fn bounded(at: Timestamp, limit: usize) -> Result<PgArguments, Cause> {
+    let mut arguments = with_times(PgArguments::default(), [at])?;
+    arguments.add(storable(limit as u64))?;
+    Ok(arguments)
+}
+
+pub(super) fn endpoint(state: &EndpointState) -> Result<PgArguments, Cause> {
+    let (since, probe_at, probes) = match state.breaker {
+        Breaker::Closed => (None, None, 0),
+        Breaker::Open { since, probe_at, probes } => (time(since), time(probe_at), probes),
+    };
+    let mut arguments = PgArguments::default();
+    arguments.add(state.name.as_str())?;
+    arguments.add(state.availability.as_str())?;
+    arguments.add(state.reason.as_str())?;
+    arguments.add(since)?;
+    arguments.add(probe_at)?;
+    arguments.add(integer(probes))?;
+    arguments.add(time(state.changed_at))?;
+    arguments.add(storable(state.version))?;
+    Ok(arguments)
+}
+
+pub(super) fn selection(selection: &Selection) -> Result<PgArguments, Cause> {
+    let mut arguments = PgArguments::default();
+    arguments.add(selection.endpoint.as_ref().map(|name| name.as_str()))?;
+    arguments.add(selection.state.map(|state| state.as_str()))?;
+    arguments.add(selection.number.as_deref())?;
+    arguments.add(selection.event.map(|event| event.0))?;
+    arguments.add(selection.from.and_then(time))?;
+    arguments.add(selection.to.and_then(time))?;
+    Ok(arguments)
+}
+
+pub(super) fn selection_of(selection: &Selection, limit: usize) -> Result<PgArguments, Cause> {
+    let mut arguments = self::selection(selection)?;
+    arguments.add(storable(limit as u64))?;
+    Ok(arguments)
+}
+
+pub(super) fn redeliver(
+    selection: &Selection,
+    limit: usize,
+    now: Timestamp,
+) -> Result<PgArguments, Cause> {
+    with_times(selection_of(selection, limit)?, [now])
+}
+
+fn with_times<const N: usize>(
+    mut arguments: PgArguments,
+    times: [Timestamp; N],
+) -> Result<PgArguments, Cause> {
+    for at in times {
+        arguments.add(time(at))?;
+    }
+    Ok(arguments)
+}
+
+/// Endpoints and events.
+fn key_columns<'a>(
+    keys: impl Iterator<Item = &'a DeliveryKey> + Clone,
+    columns: &mut Columns,
+) -> Result<(), Cause> {
+    columns.add(keys.clone().map(|key| key.endpoint.as_str()))?;
+    columns.add(keys.map(|key| key.event.0))
+}
+
+/// States and due times.
+fn state_columns(
+    endings: impl Iterator<Item = Ending> + Clone,
+    columns: &mut Columns,
+) -> Result<(), Cause> {
+    columns.add(endings.clone().map(|ending| state_of(ending).0.as_str()))?;
+    columns.add(endings.map(|ending| state_of(ending).1.and_then(time)))
+}
+
+/// Times, durations, statuses, answers.
+fn attempt_columns<'a>(
+    attempts: impl Iterator<Item = Option<&'a Attempt>> + Clone,
+    columns: &mut Columns,
+) -> Result<(), Cause> {
+    columns.add(attempts.clone().map(|attempt| attempt.and_then(|attempt| time(attempt.at))))?;
+    columns.add(attempts.clone().map(|attempt| attempt.map(duration_ms)))?;
+    columns.add(
+        attempts.clone().map(|attempt| attempt.and_then(|attempt| attempt.status).map(i32::from)),
+    )?;
+    columns.add(attempts.map(|attempt| attempt.map(|attempt| attempt.answer.as_str())))
+}
+
+/// A count as a signed column holds it. None of ours reaches the end of that range.
+fn integer(count: u32) -> i32 {
+    i32::try_from(count).unwrap_or(i32::MAX)
+}

@@ -1,0 +1,214 @@
+//! Every statement about deliveries. Like those of plans they are set-based, and take rows in the
+//! order of their keys or of the log.
+
+/// Which of the endpoints `$1` and events `$2` are recorded.
+pub const LOOK_KEYS: &str = "
+SELECT d.endpoint, d.event_id
+FROM unnest($1::text[], $2::uuid[]) AS wanted (endpoint, event_id)
+JOIN deliveries AS d USING (endpoint, event_id)";
+
+/// In which of the lines of endpoints `$1` and accounts `$2` something is parked.
+pub const LOOK_LINES: &str = "
+SELECT wanted.endpoint, wanted.account
+FROM unnest($1::text[], $2::text[]) AS wanted (endpoint, account)
+WHERE EXISTS (
+    SELECT FROM deliveries AS u
+    WHERE u.endpoint = wanted.endpoint AND u.account = wanted.account
+      AND u.state IN ('parked', 'waiting'))";
+
+/// Holds the heads of the lines of endpoints `$1` and accounts `$2`, so that none ends while something
+/// is put behind it: whoever ends it afterwards sees what waits.
+pub const HOLD_HEADS: &str = "
+SELECT FROM unnest($1::text[], $2::text[]) AS wanted (endpoint, account)
+JOIN deliveries AS d USING (endpoint, account)
+WHERE d.state = 'parked'
+ORDER BY d.endpoint, d.account
+FOR UPDATE OF d";
+
+/// New deliveries, recorded at `$15`. One of an ordered endpoint that is parked waits if something of
+/// its line is parked, or comes before it here. One that is recorded already only becomes delivered.
+pub const RECORD: &str = "
+INSERT INTO deliveries (
+    endpoint, event_id, account, number, is_ordered, state, due_at, failures, attempts,
+    attempted_at, duration_ms, status, answer, attributes, data, recorded_at)
+SELECT new.endpoint, new.event_id, new.account, new.number, new.is_ordered,
+       CASE WHEN new.state = 'parked' AND new.is_ordered AND (
+                row_number() OVER (
+                    PARTITION BY new.endpoint, new.account, new.state ORDER BY new.place) > 1
+                OR EXISTS (
+                    SELECT FROM deliveries AS u
+                    WHERE u.endpoint = new.endpoint AND u.account = new.account
+                      AND u.state IN ('parked', 'waiting')))
+            THEN 'waiting' ELSE new.state END,
+       new.due_at, new.failures, (new.attempted_at IS NOT NULL)::int,
+       new.attempted_at, new.duration_ms, new.status, new.answer, new.attributes, new.data, $15
+FROM unnest(
+    $1::text[], $2::uuid[], $3::text[], $4::text[], $5::bool[], $6::text[], $7::timestamptz[],
+    $8::int[], $9::timestamptz[], $10::bigint[], $11::int[], $12::text[], $13::text[], $14::text[])
+    WITH ORDINALITY AS new (
+        endpoint, event_id, account, number, is_ordered, state, due_at,
+        failures, attempted_at, duration_ms, status, answer, attributes, data, place)
+ORDER BY new.place
+ON CONFLICT (endpoint, event_id) DO UPDATE SET
+    state = 'delivered', due_at = NULL, lease = deliveries.lease + 1,
+    attempts = deliveries.attempts + 1, attempted_at = excluded.attempted_at,
+    duration_ms = excluded.duration_ms, status = excluded.status, answer = excluded.answer
+WHERE excluded.state = 'delivered' AND deliveries.state <> 'delivered'";
+
+/// Attempts that failed.
+pub const INSERT_ATTEMPTS: &str = "
+INSERT INTO delivery_attempts (endpoint, event_id, attempted_at, duration_ms, status, answer)
+SELECT * FROM unnest(
+    $1::text[], $2::uuid[], $3::timestamptz[], $4::bigint[], $5::int[], $6::text[])";
+
+/// Leases for the endpoints `$1`, at most `$2` each, of what is due at `$3`; they end at `$4`.
+pub const CLAIM: &str = "
+WITH due AS MATERIALIZED (
+    SELECT d.*
+    FROM unnest($1::text[], $2::bigint[]) AS wanted (endpoint, take)
+    CROSS JOIN LATERAL (
+        SELECT p.endpoint, p.event_id, p.due_at
+        FROM deliveries AS p
+        WHERE p.endpoint = wanted.endpoint AND p.state = 'parked' AND p.due_at <= $3
+        ORDER BY p.due_at, p.id
+        LIMIT wanted.take
+        FOR UPDATE SKIP LOCKED
+    ) AS d
+)
+UPDATE deliveries AS d SET due_at = $4, lease = d.lease + 1
+FROM due
+WHERE d.endpoint = due.endpoint AND d.event_id = due.event_id
+RETURNING due.due_at AS was_due_at, d.id, d.endpoint, d.event_id, d.account, d.lease, d.failures,
+          d.recorded_at, d.attributes, d.data";
+
+/// Ends of leases: endpoints, events, leases, states, due times, failures, attempts.
+pub const SETTLE: &str = "
+UPDATE deliveries AS d SET
+    state = s.state, due_at = s.due_at, failures = s.failures,
+    attempts = d.attempts + (s.attempted_at IS NOT NULL)::int,
+    attempted_at = coalesce(s.attempted_at, d.attempted_at),
+    duration_ms = CASE WHEN s.attempted_at IS NULL THEN d.duration_ms ELSE s.duration_ms END,
+    status = CASE WHEN s.attempted_at IS NULL THEN d.status ELSE s.status END,
+    answer = CASE WHEN s.attempted_at IS NULL THEN d.answer ELSE s.answer END
+FROM unnest(
+    $1::text[], $2::uuid[], $3::int[], $4::text[], $5::timestamptz[], $6::int[],
+    $7::timestamptz[], $8::bigint[], $9::int[], $10::text[])
+    AS s (endpoint, event_id, lease, state, due_at, failures,
+          attempted_at, duration_ms, status, answer)
+WHERE d.endpoint = s.endpoint AND d.event_id = s.event_id
+  AND d.lease = s.lease AND d.state = 'parked'";
+
+/// Makes the next of the lines of endpoints `$1` and accounts `$2` due at `$3` where nothing is parked.
+pub const RELEASE: &str = "
+WITH next AS MATERIALIZED (
+    SELECT n.endpoint, n.event_id
+    FROM (SELECT DISTINCT * FROM unnest($1::text[], $2::text[]) AS f (endpoint, account)) AS freed
+    CROSS JOIN LATERAL (
+        SELECT w.endpoint, w.event_id FROM deliveries AS w
+        WHERE w.endpoint = freed.endpoint AND w.account = freed.account AND w.state = 'waiting'
+        ORDER BY w.id LIMIT 1
+        FOR UPDATE
+    ) AS n
+    WHERE NOT EXISTS (
+        SELECT FROM deliveries AS p
+        WHERE p.endpoint = freed.endpoint AND p.account = freed.account AND p.state = 'parked')
+)
+UPDATE deliveries AS d SET state = 'parked', due_at = $3
+FROM next
+WHERE d.endpoint = next.endpoint AND d.event_id = next.event_id";
+
+/// Makes at most `$2` deliveries due at `$1` that are the first of their line although they wait.
+pub const RELEASE_STRANDED: &str = "
+WITH stranded AS MATERIALIZED (
+    SELECT DISTINCT ON (w.endpoint, w.account) w.endpoint, w.event_id
+    FROM deliveries AS w
+    WHERE w.state = 'waiting' AND NOT EXISTS (
+        SELECT FROM deliveries AS p
+        WHERE p.endpoint = w.endpoint AND p.account = w.account AND p.state = 'parked')
+    ORDER BY w.endpoint, w.account, w.id
+    LIMIT $2
+)
+UPDATE deliveries AS d SET state = 'parked', due_at = $1
+FROM stranded
+WHERE d.endpoint = stranded.endpoint AND d.event_id = stranded.event_id AND d.state = 'waiting'";
+
+/// Removes at most `$2` deliveries that have ended and were recorded before `$1`.
+pub const REMOVE: &str = "
+WITH old AS MATERIALIZED (
+    SELECT endpoint, event_id FROM deliveries
+    WHERE state IN ('delivered', 'exhausted') AND recorded_at < $1
+    ORDER BY recorded_at LIMIT $2
+    FOR UPDATE SKIP LOCKED
+), attempts AS (
+    DELETE FROM delivery_attempts AS a USING old
+    WHERE a.endpoint = old.endpoint AND a.event_id = old.event_id
+)
+DELETE FROM deliveries AS d USING old
+WHERE d.endpoint = old.endpoint AND d.event_id = old.event_id";
+
+/// States of all endpoints.
+pub const ENDPOINTS: &str = "
+SELECT name, availability, reason, open_since, probe_at, probes, changed_at, version
+FROM endpoints ORDER BY name";
+
+/// Changes an endpoint's state, if its version is `$8`; writes no row otherwise.
+pub const CHANGE_ENDPOINT: &str = "
+INSERT INTO endpoints AS e (
+    name, availability, reason, open_since, probe_at, probes, changed_at, version)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8 + 1)
+ON CONFLICT (name) DO UPDATE SET
+    availability = excluded.availability, reason = excluded.reason,
+    open_since = excluded.open_since, probe_at = excluded.probe_at, probes = excluded.probes,
+    changed_at = excluded.changed_at, version = excluded.version
+WHERE e.version = $8";
+
+/// Selected deliveries, the newest first, at most `$7`.
+pub const LIST: &str = "
+SELECT endpoint, event_id, number, state, recorded_at, due_at, attempts,
+       attempted_at, duration_ms, status, answer
+FROM deliveries
+WHERE ($1::text IS NULL OR endpoint = $1) AND ($2::text IS NULL OR state = $2)
+  AND ($3::text IS NULL OR number = $3) AND ($4::uuid IS NULL OR event_id = $4)
+  AND ($5::timestamptz IS NULL OR recorded_at >= $5)
+  AND ($6::timestamptz IS NULL OR recorded_at < $6)
+ORDER BY recorded_at DESC, id DESC LIMIT $7";
+
+/// How many are selected.
+pub const COUNT: &str = "
+SELECT count(*) AS count
+FROM deliveries
+WHERE ($1::text IS NULL OR endpoint = $1) AND ($2::text IS NULL OR state = $2)
+  AND ($3::text IS NULL OR number = $3) AND ($4::uuid IS NULL OR event_id = $4)
+  AND ($5::timestamptz IS NULL OR recorded_at >= $5)
+  AND ($6::timestamptz IS NULL OR recorded_at < $6)";
+
+/// Attempts of the delivery `$1`, `$2` that failed.
+pub const FAILED_ATTEMPTS: &str = "
+SELECT attempted_at, duration_ms, status, answer
+FROM delivery_attempts WHERE endpoint = $1 AND event_id = $2
+ORDER BY attempted_at";
+
+/// Makes at most `$7` selected deliveries that have ended due at `$8`, the oldest first.
+pub const REDELIVER: &str = "
+WITH chosen AS MATERIALIZED (
+    SELECT endpoint, event_id FROM deliveries
+    WHERE state IN ('delivered', 'exhausted')
+      AND ($1::text IS NULL OR endpoint = $1) AND ($2::text IS NULL OR state = $2)
+      AND ($3::text IS NULL OR number = $3) AND ($4::uuid IS NULL OR event_id = $4)
+      AND ($5::timestamptz IS NULL OR recorded_at >= $5)
+      AND ($6::timestamptz IS NULL OR recorded_at < $6)
+    ORDER BY recorded_at, id LIMIT $7
+    FOR UPDATE
+)
+UPDATE deliveries AS d SET
+    state = CASE WHEN d.is_ordered THEN 'waiting' ELSE 'parked' END,
+    due_at = $8, failures = 0, lease = d.lease + 1
+FROM chosen
+WHERE d.endpoint = chosen.endpoint AND d.event_id = chosen.event_id
+RETURNING d.endpoint, d.account";
+
+/// What is parked or waits, by endpoint.
+pub const BACKLOG: &str = "
+SELECT endpoint, count(*) AS count, min(recorded_at) AS oldest_at
+FROM deliveries WHERE state IN ('parked', 'waiting')
+GROUP BY endpoint ORDER BY endpoint";

@@ -1,0 +1,223 @@
+//! What is done with deliveries within one transaction.
+
+use sqlx::Row;
+use sqlx::postgres::{PgArguments, PgRow};
+
+use crate::account::Timestamp;
+use crate::store::decode_delivery as decode;
+use crate::store::stored::freed_lines;
+use crate::store::{Applied, Cause, Ending, KnownDeliveries, Leased, Line, NewDelivery, Settled, Swept};
+
+use super::super::connections::{End, Running, Work};
+use super::super::statements::{BEGIN, BEGIN_SNAPSHOT};
+use super::{rows, statements};
+
+/// Reads what is known.
+pub(super) struct Look {
+    pub(super) keys: Option<PgArguments>,
+    pub(super) lines: Option<PgArguments>,
+}
+
+impl Work for Look {
+    type Output = KnownDeliveries;
+    const ACTION: &'static str = "looking up deliveries";
+    const BEGIN: &'static str = BEGIN_SNAPSHOT;
+
+    async fn run(self, snapshot: &mut Running<'_>) -> Result<End<KnownDeliveries>, sqlx::Error> {
+        let mut known = KnownDeliveries::default();
+        if let Some(keys) = self.keys {
+            let rows = snapshot.read(statements::LOOK_KEYS, keys).await?;
+            known.recorded = rows.iter().map(decode::key).collect::<Result<_, _>>()?;
+        }
+        if let Some(lines) = self.lines {
+            let rows = snapshot.read(statements::LOOK_LINES, lines).await?;
+            known.held = rows.iter().map(decode::line).collect::<Result<_, _>>()?;
+        }
+        Ok(End::Commit(known))
+    }
+}
+
+/// Records what came from the topic.
+pub(super) struct Record {
+    heads: Option<PgArguments>,
+    deliveries: PgArguments,
+    attempts: Option<PgArguments>,
+}
+
+impl Record {
+    /// None when there is nothing to record.
+    pub(super) fn of(new: &[NewDelivery], now: Timestamp) -> Result<Option<Self>, Cause> {
+        let Some(deliveries) = rows::record(new, now)? else { return Ok(None) };
+        let is_parked = |new: &&NewDelivery| matches!(new.ending, Ending::Parked { .. });
+        let lines: Vec<Line> =
+            new.iter().filter(|new| new.is_ordered).filter(is_parked).map(NewDelivery::line).collect();
+        let attempted = new.iter().map(|new| (&new.key, new.ending, new.attempt.as_ref()));
+        let attempts = rows::failed_attempts(attempted)?;
+        Ok(Some(Self { heads: rows::lines(&lines)?, deliveries, attempts }))
+    }
+}
+
+impl Work for Record {
+    type Output = ();
+    const ACTION: &'static str = "recording deliveries";
+    const BEGIN: &'static str = BEGIN;
+
+    async fn run(self, transaction: &mut Running<'_>) -> Result<End<()>, sqlx::Error> {
+        if let Some(heads) = self.heads {
+            transaction.read(statements::HOLD_HEADS, heads).await?;
+        }
+        transaction.write(statements::RECORD, self.deliveries).await?;
+        if let Some(attempts) = self.attempts {
+            transaction.write(statements::INSERT_ATTEMPTS, attempts).await?;
+        }
+        Ok(End::Commit(()))
+    }
+}
+
+/// Leases what is due.
+pub(super) struct ClaimDue(pub(super) PgArguments);
+
+impl Work for ClaimDue {
+    type Output = Vec<Leased>;
+    const ACTION: &'static str = "claiming deliveries";
+    const BEGIN: &'static str = BEGIN;
+
+    async fn run(self, transaction: &mut Running<'_>) -> Result<End<Vec<Leased>>, sqlx::Error> {
+        let rows = transaction.read(statements::CLAIM, self.0).await?;
+        let mut leased: Vec<_> = rows.iter().map(leased).collect::<Result<_, _>>()?;
+        leased.sort_by_key(|(place, _)| *place);
+        Ok(End::Commit(leased.into_iter().map(|(_, leased)| leased).collect()))
+    }
+}
+
+/// A delivery, and what sorts it: when it was due, and its id.
+fn leased(row: &PgRow) -> Result<((Timestamp, i64), Leased), sqlx::Error> {
+    let place = (decode::time(row, "was_due_at")?, row.try_get("id")?);
+    Ok((place, decode::leased(row)?))
+}
+
+/// Ends leases.
+pub(super) struct Settle {
+    settled: PgArguments,
+    attempts: Option<PgArguments>,
+    freed: Option<PgArguments>,
+}
+
+impl Settle {
+    /// None when there is nothing to settle.
+    pub(super) fn of(settled: &[Settled], now: Timestamp) -> Result<Option<Self>, Cause> {
+        let Some(arguments) = rows::settle(settled)? else { return Ok(None) };
+        let attempted =
+            settled.iter().map(|settled| (&settled.key, settled.ending, settled.attempt.as_ref()));
+        Ok(Some(Self {
+            settled: arguments,
+            attempts: rows::failed_attempts(attempted)?,
+            freed: rows::release(&freed_lines(settled), now)?,
+        }))
+    }
+}
+
+impl Work for Settle {
+    type Output = ();
+    const ACTION: &'static str = "settling deliveries";
+    const BEGIN: &'static str = BEGIN;
+
+    async fn run(self, transaction: &mut Running<'_>) -> Result<End<()>, sqlx::Error> {
+        transaction.write(statements::SETTLE, self.settled).await?;
+        if let Some(attempts) = self.attempts {
+            transaction.write(statements::INSERT_ATTEMPTS, attempts).await?;
+        }
+        if let Some(freed) = self.freed {
+            transaction.write(statements::RELEASE, freed).await?;
+        }
+        Ok(End::Commit(()))
+    }
+}
+
+/// Removes what is old and releases what waits for nothing.
+pub(super) struct Sweep {
+    pub(super) remove: PgArguments,
+    pub(super) release: PgArguments,
+}
+
+impl Work for Sweep {
+    type Output = Swept;
+    const ACTION: &'static str = "sweeping deliveries";
+    const BEGIN: &'static str = BEGIN;
+
+    async fn run(self, transaction: &mut Running<'_>) -> Result<End<Swept>, sqlx::Error> {
+        let removed = transaction.write(statements::REMOVE, self.remove).await?;
+        let released = transaction.write(statements::RELEASE_STRANDED, self.release).await?;
+        Ok(End::Commit(Swept { removed, released }))
+    }
+}
+
+/// Changes an endpoint's state.
+pub(super) struct Change(pub(super) PgArguments);
+
+impl Work for Change {
+    type Output = Applied;
+    const ACTION: &'static str = "changing an endpoint's state";
+    const BEGIN: &'static str = BEGIN;
+
+    async fn run(self, transaction: &mut Running<'_>) -> Result<End<Applied>, sqlx::Error> {
+        let rows = transaction.write(statements::CHANGE_ENDPOINT, self.0).await?;
+        Ok(if rows == 0 { End::Rollback(Applied::Stale) } else { End::Commit(Applied::Done) })
+    }
+}
+
+/// Makes ended deliveries due.
+pub(super) struct Redeliver {
+    pub(super) arguments: PgArguments,
+    pub(super) now: Timestamp,
+}
+
+impl Work for Redeliver {
+    type Output = u64;
+    const ACTION: &'static str = "making deliveries due again";
+    const BEGIN: &'static str = BEGIN;
+
+    async fn run(self, transaction: &mut Running<'_>) -> Result<End<u64>, sqlx::Error> {
+        let rows = transaction.read(statements::REDELIVER, self.arguments).await?;
+        let lines: Vec<Line> = rows.iter().map(decode::line).collect::<Result<_, _>>()?;
+        let freed = rows::release(&lines, self.now).map_err(sqlx::Error::Encode)?;
+        if let Some(freed) = freed {
+            transaction.write(statements::RELEASE, freed).await?;
+        }
+        Ok(End::Commit(lines.len() as u64))
+    }
+}
+
+/// Reads rows by one statement.
+pub(super) struct Read<T> {
+    statement: &'static str,
+    arguments: PgArguments,
+    decode: fn(&PgRow) -> Result<T, sqlx::Error>,
+}
+
+impl<T> Read<T> {
+    /// Rows of a statement without parameters.
+    pub(super) fn all(statement: &'static str, decode: fn(&PgRow) -> Result<T, sqlx::Error>) -> Self {
+        Self { statement, arguments: PgArguments::default(), decode }
+    }
+
+    /// Rows of a statement with parameters.
+    pub(super) fn some(
+        statement: &'static str,
+        arguments: PgArguments,
+        decode: fn(&PgRow) -> Result<T, sqlx::Error>,
+    ) -> Self {
+        Self { statement, arguments, decode }
+    }
+}
+
+impl<T: Send + 'static> Work for Read<T> {
+    type Output = Vec<T>;
+    const ACTION: &'static str = "reading deliveries";
+    const BEGIN: &'static str = BEGIN_SNAPSHOT;
+
+    async fn run(self, snapshot: &mut Running<'_>) -> Result<End<Vec<T>>, sqlx::Error> {
+        let rows = snapshot.read(self.statement, self.arguments).await?;
+        rows.iter().map(self.decode).collect::<Result<_, _>>().map(End::Commit)
+    }
+}

@@ -1,0 +1,173 @@
+//! The deliveries port on `SQLite`.
+
+mod rows;
+pub mod statements;
+mod writes;
+
+use sqlx::query::Query;
+use sqlx::sqlite::{SqliteArguments, SqliteRow};
+use sqlx::{Sqlite, SqlitePool};
+
+use crate::account::Timestamp;
+use crate::store::decode_delivery as decode;
+use crate::store::stored::storable;
+use crate::store::{
+    Applied, Attempt, Backlog, Cause, Claim, Deliveries, DeliveryKey, DeliveryRecord, EndpointState,
+    KnownDeliveries, Leased, NewDelivery, Selection, Settled, StoreError, Swept, WantedDeliveries,
+};
+
+use super::writer::{Done, Job, Request, Write};
+use super::{SqliteStore, uncancelled};
+use writes::{Change, ClaimDue, Record, Redeliver, Settle, Sweep};
+
+type Statement<'q> = Query<'q, Sqlite, SqliteArguments>;
+
+impl SqliteStore {
+    async fn run<W: Write>(&self, action: &'static str, write: W) -> Result<W::Output, StoreError> {
+        let request = |done: Done<W::Output>| Request::Run(Box::new(Job { write, done }));
+        self.write(action, request).await
+    }
+
+    async fn rows<T: Send + 'static>(
+        &self,
+        statement: Statement<'static>,
+        decode: fn(&SqliteRow) -> Result<T, sqlx::Error>,
+    ) -> Result<Vec<T>, StoreError> {
+        let readers = self.readers.clone();
+        let read = async move {
+            let rows = statement.fetch_all(&readers).await?;
+            rows.iter().map(decode).collect()
+        };
+        uncancelled("reading deliveries", read).await
+    }
+}
+
+impl Deliveries for SqliteStore {
+    async fn look(&self, wanted: &WantedDeliveries) -> Result<KnownDeliveries, StoreError> {
+        let action = "looking up deliveries";
+        let keys = rows::keys(&wanted.keys).map_err(|cause| unfit(action, cause))?;
+        let lines = rows::lines(&wanted.lines).map_err(|cause| unfit(action, cause))?;
+        let readers = self.readers.clone();
+        uncancelled(action, async move { look(&readers, &keys, &lines).await }).await
+    }
+
+    async fn record(&self, new: &[NewDelivery], now: Timestamp) -> Result<(), StoreError> {
+        let action = "recording deliveries";
+        match Record::of(new, now).map_err(|cause| unfit(action, cause))? {
+            Some(record) => self.run(action, record).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn claim(
+        &self,
+        claims: &[Claim],
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<Vec<Leased>, StoreError> {
+        if claims.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.run("claiming deliveries", ClaimDue { claims: claims.to_vec(), now, until }).await
+    }
+
+    async fn settle(&self, settled: &[Settled], now: Timestamp) -> Result<(), StoreError> {
+        let action = "settling deliveries";
+        match Settle::of(settled, now).map_err(|cause| unfit(action, cause))? {
+            Some(settle) => self.run(action, settle).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn sweep(
+        &self,
+        now: Timestamp,
+        keep_from: Timestamp,
+        limit: usize,
+    ) -> Result<Swept, StoreError> {
+        self.run("sweeping deliveries", Sweep { now, keep_from, limit }).await
+    }
+
+    async fn endpoint_states(&self) -> Result<Vec<EndpointState>, StoreError> {
+        self.rows(sqlx::query(statements::ENDPOINTS), decode::endpoint_state).await
+    }
+
+    async fn change_endpoint(&self, state: &EndpointState) -> Result<Applied, StoreError> {
+        self.run("changing an endpoint's state", Change(state.clone())).await
+    }
+
+    async fn list(
+        &self,
+        selection: &Selection,
+        limit: usize,
+    ) -> Result<Vec<DeliveryRecord>, StoreError> {
+        let statement = selected(statements::LIST, selection).bind(storable(limit as u64));
+        self.rows(statement, decode::record).await
+    }
+
+    async fn count(&self, selection: &Selection) -> Result<u64, StoreError> {
+        let counts = self.rows(selected(statements::COUNT, selection), decode::count).await?;
+        Ok(counts.into_iter().sum())
+    }
+
+    async fn failed_attempts(&self, key: &DeliveryKey) -> Result<Vec<Attempt>, StoreError> {
+        let statement = sqlx::query(statements::FAILED_ATTEMPTS)
+            .bind(key.endpoint.as_str().to_owned())
+            .bind(key.event.0.as_bytes().to_vec());
+        self.rows(statement, decode::failed_attempt).await
+    }
+
+    async fn redeliver(
+        &self,
+        selection: &Selection,
+        limit: usize,
+        now: Timestamp,
+    ) -> Result<u64, StoreError> {
+        let redeliver = Redeliver { selection: selection.clone(), limit, now };
+        self.run("making deliveries due again", redeliver).await
+    }
+
+    async fn backlog(&self) -> Result<Vec<Backlog>, StoreError> {
+        self.rows(sqlx::query(statements::BACKLOG), decode::backlog).await
+    }
+}
+
+async fn look(
+    readers: &SqlitePool,
+    keys: &super::rows::Rows,
+    lines: &super::rows::Rows,
+) -> Result<KnownDeliveries, sqlx::Error> {
+    let mut known = KnownDeliveries::default();
+    let mut snapshot = readers.begin().await?;
+    if keys.count > 0 {
+        let rows = sqlx::query(statements::LOOK_KEYS)
+            .bind(keys.json.as_str())
+            .fetch_all(&mut *snapshot)
+            .await?;
+        known.recorded = rows.iter().map(decode::key).collect::<Result<_, _>>()?;
+    }
+    if lines.count > 0 {
+        let rows = sqlx::query(statements::LOOK_LINES)
+            .bind(lines.json.as_str())
+            .fetch_all(&mut *snapshot)
+            .await?;
+        known.held = rows.iter().map(decode::line).collect::<Result<_, _>>()?;
+    }
+    snapshot.commit().await?;
+    Ok(known)
+}
+
+/// A statement with its selection.
+fn selected(statement: &'static str, selection: &Selection) -> Statement<'static> {
+    sqlx::query(statement)
+        .bind(selection.endpoint.as_ref().map(|name| name.as_str().to_owned()))
+        .bind(selection.state.map(|state| state.as_str()))
+        .bind(selection.number.clone())
+        .bind(selection.event.map(|event| event.0.as_bytes().to_vec()))
+        .bind(selection.from.map(Timestamp::unix_millis))
+        .bind(selection.to.map(Timestamp::unix_millis))
+}
+
+fn unfit(action: &'static str, cause: Cause) -> StoreError {
+    StoreError::Poison { action, cause }
+}

@@ -1,0 +1,202 @@
+//! Every statement about deliveries. Like those of plans they are set-based.
+
+/// Which of an array of `[endpoint, event]` are recorded.
+pub const LOOK_KEYS: &str = "
+SELECT d.endpoint, d.event_id
+FROM json_each(?1) AS wanted
+CROSS JOIN deliveries AS d
+    ON d.endpoint = wanted.value ->> 0 AND d.event_id = unhex(wanted.value ->> 1)";
+
+/// In which of the lines of an array of `[endpoint, account]` something is parked.
+pub const LOOK_LINES: &str = "
+SELECT wanted.value ->> 0 AS endpoint, wanted.value ->> 1 AS account
+FROM json_each(?1) AS wanted
+WHERE EXISTS (
+        SELECT 1 FROM deliveries AS p
+        WHERE p.endpoint = wanted.value ->> 0 AND p.account = wanted.value ->> 1
+          AND p.state = 'parked')
+   OR EXISTS (
+        SELECT 1 FROM deliveries AS w
+        WHERE w.endpoint = wanted.value ->> 0 AND w.account = wanted.value ->> 1
+          AND w.state = 'waiting')";
+
+/// New deliveries, recorded at `?2`. One of an ordered endpoint that is parked waits if something of
+/// its line is parked, or comes before it here. One that is recorded already only becomes delivered.
+pub const RECORD: &str = "
+WITH new AS MATERIALIZED (
+    SELECT key AS place,
+           value ->> 0 AS endpoint, unhex(value ->> 1) AS event_id, value ->> 2 AS account,
+           value ->> 3 AS number, value ->> 4 AS is_ordered, value ->> 5 AS state,
+           value ->> 6 AS due_at, value ->> 7 AS failures, value ->> 8 AS attempted_at,
+           value ->> 9 AS duration_ms, value ->> 10 AS status, value ->> 11 AS answer,
+           value ->> 12 AS attributes, value ->> 13 AS data
+    FROM jsonb_each(?1)
+)
+INSERT INTO deliveries (
+    endpoint, event_id, account, number, is_ordered, state, due_at, failures, attempts,
+    attempted_at, duration_ms, status, answer, attributes, data, recorded_at)
+SELECT new.endpoint, new.event_id, new.account, new.number, new.is_ordered,
+       CASE WHEN new.state = 'parked' AND new.is_ordered AND (
+                row_number() OVER (
+                    PARTITION BY new.endpoint, new.account, new.state ORDER BY new.place) > 1
+                OR EXISTS (
+                    SELECT 1 FROM deliveries AS p
+                    WHERE p.endpoint = new.endpoint AND p.account = new.account
+                      AND p.state = 'parked')
+                OR EXISTS (
+                    SELECT 1 FROM deliveries AS w
+                    WHERE w.endpoint = new.endpoint AND w.account = new.account
+                      AND w.state = 'waiting'))
+            THEN 'waiting' ELSE new.state END,
+       new.due_at, new.failures, new.attempted_at IS NOT NULL,
+       new.attempted_at, new.duration_ms, new.status, new.answer, new.attributes, new.data, ?2
+FROM new WHERE true
+ORDER BY new.place
+ON CONFLICT (endpoint, event_id) DO UPDATE SET
+    state = 'delivered', due_at = NULL, lease = deliveries.lease + 1,
+    attempts = deliveries.attempts + 1, attempted_at = excluded.attempted_at,
+    duration_ms = excluded.duration_ms, status = excluded.status, answer = excluded.answer
+WHERE excluded.state = 'delivered' AND deliveries.state <> 'delivered'";
+
+/// Attempts that failed: an array of `[endpoint, event, time, duration, status, answer]`.
+pub const INSERT_ATTEMPTS: &str = "
+INSERT INTO delivery_attempts (endpoint, event_id, attempted_at, duration_ms, status, answer)
+SELECT value ->> 0, unhex(value ->> 1), value ->> 2, value ->> 3, value ->> 4, value ->> 5
+FROM json_each(?1)";
+
+/// What is due at `?3` for the endpoint `?1`, the ones due longest first, at most `?2`.
+pub const DUE: &str = "
+SELECT id, endpoint, event_id, account, lease + 1 AS lease, failures, recorded_at, attributes, data
+FROM deliveries
+WHERE endpoint = ?1 AND state = 'parked' AND due_at <= ?3
+ORDER BY due_at, id LIMIT ?2";
+
+/// Leases an array of ids until `?2`.
+pub const LEASE: &str = "
+UPDATE deliveries SET due_at = ?2, lease = deliveries.lease + 1
+FROM json_each(?1) AS due
+WHERE deliveries.id = due.value";
+
+/// Ends of leases: an array of `[endpoint, event, lease, state, due time, failures, time, duration,
+/// status, answer]`.
+pub const SETTLE: &str = "
+UPDATE deliveries SET
+    state = s.value ->> 3, due_at = s.value ->> 4, failures = s.value ->> 5,
+    attempts = attempts + (s.value ->> 6 IS NOT NULL),
+    attempted_at = coalesce(s.value ->> 6, attempted_at),
+    duration_ms = CASE WHEN s.value ->> 6 IS NULL THEN duration_ms ELSE s.value ->> 7 END,
+    status = CASE WHEN s.value ->> 6 IS NULL THEN status ELSE s.value ->> 8 END,
+    answer = CASE WHEN s.value ->> 6 IS NULL THEN answer ELSE s.value ->> 9 END
+FROM json_each(?1) AS s
+WHERE deliveries.endpoint = s.value ->> 0 AND deliveries.event_id = unhex(s.value ->> 1)
+  AND deliveries.lease = s.value ->> 2 AND deliveries.state = 'parked'";
+
+/// Makes the next of the lines of an array of `[endpoint, account]` due at `?2` where nothing is parked.
+pub const RELEASE: &str = "
+UPDATE deliveries SET state = 'parked', due_at = ?2
+WHERE id IN (
+    SELECT (
+        SELECT w.id FROM deliveries AS w
+        WHERE w.endpoint = freed.value ->> 0 AND w.account = freed.value ->> 1
+          AND w.state = 'waiting'
+        ORDER BY w.id LIMIT 1)
+    FROM json_each(?1) AS freed
+    WHERE NOT EXISTS (
+        SELECT 1 FROM deliveries AS p
+        WHERE p.endpoint = freed.value ->> 0 AND p.account = freed.value ->> 1
+          AND p.state = 'parked'))";
+
+/// Makes at most `?2` deliveries due at `?1` that are the first of their line although they wait.
+pub const RELEASE_STRANDED: &str = "
+UPDATE deliveries SET state = 'parked', due_at = ?1
+WHERE id IN (
+    SELECT min(w.id) FROM deliveries AS w
+    WHERE w.state = 'waiting' AND NOT EXISTS (
+        SELECT 1 FROM deliveries AS p
+        WHERE p.endpoint = w.endpoint AND p.account = w.account AND p.state = 'parked')
+    GROUP BY w.endpoint, w.account
+    LIMIT ?2)";
+
+/// Attempts of the deliveries that [`REMOVE`] removes.
+pub const REMOVE_ATTEMPTS: &str = "
+DELETE FROM delivery_attempts
+WHERE id IN (
+    SELECT a.id
+    FROM (
+        SELECT endpoint, event_id FROM deliveries
+        WHERE state IN ('delivered', 'exhausted') AND recorded_at < ?1
+        ORDER BY recorded_at, id LIMIT ?2
+    ) AS old
+    CROSS JOIN delivery_attempts AS a ON a.endpoint = old.endpoint AND a.event_id = old.event_id)";
+
+/// Removes at most `?2` deliveries that have ended and were recorded before `?1`.
+pub const REMOVE: &str = "
+DELETE FROM deliveries
+WHERE id IN (
+    SELECT id FROM deliveries
+    WHERE state IN ('delivered', 'exhausted') AND recorded_at < ?1
+    ORDER BY recorded_at, id LIMIT ?2)";
+
+/// States of all endpoints.
+pub const ENDPOINTS: &str = "
+SELECT name, availability, reason, open_since, probe_at, probes, changed_at, version
+FROM endpoints ORDER BY name";
+
+/// Changes an endpoint's state, if its version is `?8`; writes no row otherwise.
+pub const CHANGE_ENDPOINT: &str = "
+INSERT INTO endpoints (
+    name, availability, reason, open_since, probe_at, probes, changed_at, version)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8 + 1)
+ON CONFLICT (name) DO UPDATE SET
+    availability = excluded.availability, reason = excluded.reason,
+    open_since = excluded.open_since, probe_at = excluded.probe_at, probes = excluded.probes,
+    changed_at = excluded.changed_at, version = excluded.version
+WHERE endpoints.version = ?8";
+
+/// Selected deliveries, the newest first, at most `?7`.
+pub const LIST: &str = "
+SELECT endpoint, event_id, number, state, recorded_at, due_at, attempts,
+       attempted_at, duration_ms, status, answer
+FROM deliveries
+WHERE (?1 IS NULL OR endpoint = ?1) AND (?2 IS NULL OR state = ?2)
+  AND (?3 IS NULL OR number = ?3) AND (?4 IS NULL OR event_id = ?4)
+  AND (?5 IS NULL OR recorded_at >= ?5) AND (?6 IS NULL OR recorded_at < ?6)
+ORDER BY recorded_at DESC, id DESC LIMIT ?7";
+
+/// How many are selected.
+pub const COUNT: &str = "
+SELECT count(*) AS count
+FROM deliveries
+WHERE (?1 IS NULL OR endpoint = ?1) AND (?2 IS NULL OR state = ?2)
+  AND (?3 IS NULL OR number = ?3) AND (?4 IS NULL OR event_id = ?4)
+  AND (?5 IS NULL OR recorded_at >= ?5) AND (?6 IS NULL OR recorded_at < ?6)";
+
+/// Attempts of the delivery `?1`, `?2` that failed.
+pub const FAILED_ATTEMPTS: &str = "
+SELECT attempted_at, duration_ms, status, answer
+FROM delivery_attempts WHERE endpoint = ?1 AND event_id = ?2
+ORDER BY attempted_at, id";
+
+/// Makes at most `?7` selected deliveries that have ended due at `?8`, the oldest first.
+pub const REDELIVER: &str = "
+UPDATE deliveries SET
+    state = CASE WHEN is_ordered THEN 'waiting' ELSE 'parked' END,
+    due_at = ?8, failures = 0, lease = lease + 1
+WHERE id IN (
+    SELECT id FROM deliveries
+    WHERE state IN ('delivered', 'exhausted')
+      AND (?1 IS NULL OR endpoint = ?1) AND (?2 IS NULL OR state = ?2)
+      AND (?3 IS NULL OR number = ?3) AND (?4 IS NULL OR event_id = ?4)
+      AND (?5 IS NULL OR recorded_at >= ?5) AND (?6 IS NULL OR recorded_at < ?6)
+    ORDER BY recorded_at, id LIMIT ?7)
+RETURNING endpoint, account";
+
+/// What is parked or waits, by endpoint.
+pub const BACKLOG: &str = "
+SELECT endpoint, count(*) AS count, min(recorded_at) AS oldest_at
+FROM (
+    SELECT endpoint, recorded_at FROM deliveries WHERE state = 'parked'
+    UNION ALL
+    SELECT endpoint, recorded_at FROM deliveries WHERE state = 'waiting'
+)
+GROUP BY endpoint ORDER BY endpoint";

@@ -1,0 +1,220 @@
+//! What is done with deliveries within one transaction.
+
+use sqlx::Row;
+use sqlx::sqlite::SqliteConnection;
+
+use crate::account::Timestamp;
+use crate::store::decode_delivery as decode;
+use crate::store::stored::{freed_lines, storable};
+use crate::store::{
+    Applied, Breaker, Cause, Claim, EndpointState, Leased, Line, NewDelivery, Selection, Settled, Swept,
+};
+
+use super::super::rows::Rows;
+use super::super::writer::Write;
+use super::{rows, selected, statements};
+
+/// Records what came from the topic.
+pub(super) struct Record {
+    deliveries: Rows,
+    attempts: Rows,
+    now: Timestamp,
+}
+
+impl Record {
+    /// None when there is nothing to record.
+    pub(super) fn of(new: &[NewDelivery], now: Timestamp) -> Result<Option<Self>, Cause> {
+        if new.is_empty() {
+            return Ok(None);
+        }
+        let attempted = new.iter().map(|new| (&new.key, new.ending, new.attempt.as_ref()));
+        let attempts = rows::failed_attempts(attempted)?;
+        Ok(Some(Self { deliveries: rows::record(new)?, attempts, now }))
+    }
+}
+
+impl Write for Record {
+    type Output = ();
+
+    async fn run(self, transaction: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+        sqlx::query(statements::RECORD)
+            .bind(self.deliveries.json)
+            .bind(self.now.unix_millis())
+            .execute(&mut *transaction)
+            .await?;
+        insert_attempts(transaction, self.attempts).await
+    }
+}
+
+/// Leases what is due.
+pub(super) struct ClaimDue {
+    pub(super) claims: Vec<Claim>,
+    pub(super) now: Timestamp,
+    pub(super) until: Timestamp,
+}
+
+impl Write for ClaimDue {
+    type Output = Vec<Leased>;
+
+    async fn run(self, transaction: &mut SqliteConnection) -> Result<Vec<Leased>, sqlx::Error> {
+        let mut due: Vec<(i64, Leased)> = Vec::new();
+        for claim in self.claims {
+            let rows = sqlx::query(statements::DUE)
+                .bind(claim.endpoint.as_str().to_owned())
+                .bind(storable(claim.limit as u64))
+                .bind(self.now.unix_millis())
+                .fetch_all(&mut *transaction)
+                .await?;
+            for row in &rows {
+                due.push((row.try_get("id")?, decode::leased(row)?));
+            }
+        }
+        let (ids, leased): (Vec<i64>, Vec<Leased>) = due.into_iter().unzip();
+        let ids = Rows::of(&ids).map_err(|cause| sqlx::Error::Encode(cause.into()))?;
+        if ids.count > 0 {
+            sqlx::query(statements::LEASE)
+                .bind(ids.json)
+                .bind(self.until.unix_millis())
+                .execute(transaction)
+                .await?;
+        }
+        Ok(leased)
+    }
+}
+
+/// Ends leases.
+pub(super) struct Settle {
+    settled: Rows,
+    attempts: Rows,
+    freed: Rows,
+    now: Timestamp,
+}
+
+impl Settle {
+    /// None when there is nothing to settle.
+    pub(super) fn of(settled: &[Settled], now: Timestamp) -> Result<Option<Self>, Cause> {
+        if settled.is_empty() {
+            return Ok(None);
+        }
+        let attempted =
+            settled.iter().map(|settled| (&settled.key, settled.ending, settled.attempt.as_ref()));
+        Ok(Some(Self {
+            settled: rows::settle(settled)?,
+            attempts: rows::failed_attempts(attempted)?,
+            freed: rows::lines(&freed_lines(settled))?,
+            now,
+        }))
+    }
+}
+
+impl Write for Settle {
+    type Output = ();
+
+    async fn run(self, transaction: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+        sqlx::query(statements::SETTLE).bind(self.settled.json).execute(&mut *transaction).await?;
+        insert_attempts(transaction, self.attempts).await?;
+        release(transaction, self.freed, self.now).await
+    }
+}
+
+/// Removes what is old and releases what waits for nothing.
+pub(super) struct Sweep {
+    pub(super) now: Timestamp,
+    pub(super) keep_from: Timestamp,
+    pub(super) limit: usize,
+}
+
+impl Write for Sweep {
+    type Output = Swept;
+
+    async fn run(self, transaction: &mut SqliteConnection) -> Result<Swept, sqlx::Error> {
+        let (keep_from, limit) = (self.keep_from.unix_millis(), storable(self.limit as u64));
+        let mut removed = 0;
+        for statement in [statements::REMOVE_ATTEMPTS, statements::REMOVE] {
+            let result =
+                sqlx::query(statement).bind(keep_from).bind(limit).execute(&mut *transaction).await?;
+            removed = result.rows_affected();
+        }
+        let released = sqlx::query(statements::RELEASE_STRANDED)
+            .bind(self.now.unix_millis())
+            .bind(limit)
+            .execute(transaction)
+            .await?
+            .rows_affected();
+        Ok(Swept { removed, released })
+    }
+}
+
+/// Changes an endpoint's state.
+pub(super) struct Change(pub(super) EndpointState);
+
+impl Write for Change {
+    type Output = Applied;
+
+    async fn run(self, transaction: &mut SqliteConnection) -> Result<Applied, sqlx::Error> {
+        let state = self.0;
+        let (since, probe_at, probes) = match state.breaker {
+            Breaker::Closed => (None, None, 0),
+            Breaker::Open { since, probe_at, probes } => {
+                (Some(since.unix_millis()), Some(probe_at.unix_millis()), probes)
+            }
+        };
+        let result = sqlx::query(statements::CHANGE_ENDPOINT)
+            .bind(state.name.as_str().to_owned())
+            .bind(state.availability.as_str())
+            .bind(state.reason)
+            .bind(since)
+            .bind(probe_at)
+            .bind(probes)
+            .bind(state.changed_at.unix_millis())
+            .bind(storable(state.version))
+            .execute(transaction)
+            .await?;
+        Ok(if result.rows_affected() == 0 { Applied::Stale } else { Applied::Done })
+    }
+}
+
+/// Makes ended deliveries due.
+pub(super) struct Redeliver {
+    pub(super) selection: Selection,
+    pub(super) limit: usize,
+    pub(super) now: Timestamp,
+}
+
+impl Write for Redeliver {
+    type Output = u64;
+
+    async fn run(self, transaction: &mut SqliteConnection) -> Result<u64, sqlx::Error> {
+        let rows = selected(statements::REDELIVER, &self.selection)
+            .bind(storable(self.limit as u64))
+            .bind(self.now.unix_millis())
+            .fetch_all(&mut *transaction)
+            .await?;
+        let lines: Vec<Line> = rows.iter().map(decode::line).collect::<Result<_, _>>()?;
+        let freed = rows::lines(&lines).map_err(sqlx::Error::Encode)?;
+        release(transaction, freed, self.now).await?;
+        Ok(lines.len() as u64)
+    }
+}
+
+async fn insert_attempts(transaction: &mut SqliteConnection, attempts: Rows) -> Result<(), sqlx::Error> {
+    if attempts.count > 0 {
+        sqlx::query(statements::INSERT_ATTEMPTS).bind(attempts.json).execute(transaction).await?;
+    }
+    Ok(())
+}
+
+async fn release(
+    transaction: &mut SqliteConnection,
+    freed: Rows,
+    now: Timestamp,
+) -> Result<(), sqlx::Error> {
+    if freed.count > 0 {
+        sqlx::query(statements::RELEASE)
+            .bind(freed.json)
+            .bind(now.unix_millis())
+            .execute(transaction)
+            .await?;
+    }
+    Ok(())
+}

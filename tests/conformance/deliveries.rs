@@ -1,0 +1,513 @@
+//! The deliveries port's promises: one delivery an event and endpoint, leases that pass on, lines in
+//! order, and what operators see and change.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use penstock::account::{EventId, Timestamp};
+use penstock::events::CloudEvent;
+use penstock::store::{
+    Applied, Attempt, Availability, Breaker, Claim, Deliveries, DeliveryKey, DeliveryState, Ending,
+    EndpointName, EndpointState, KnownDeliveries, Leased, Line, NewDelivery, Selection, Settled, Swept,
+    WantedDeliveries,
+};
+use uuid::Uuid;
+
+/// The data of one implementation, empty at first, that can be opened again and again.
+pub(crate) trait DeliveriesRig: Default + Send + Sync + 'static {
+    /// The implementation.
+    type Deliveries: Deliveries;
+
+    /// Opens it, or opens it again.
+    fn open_deliveries(&self) -> impl Future<Output = Self::Deliveries> + Send;
+
+    /// Ends the process that has it, as far as it can tell.
+    fn close_deliveries(&self, deliveries: Self::Deliveries) -> impl Future<Output = ()> + Send;
+}
+
+/// Names every test of the suite for one rig.
+#[macro_export]
+macro_rules! deliveries_conformance {
+    ($rig:ty) => {
+        $crate::deliveries_conformance!(@each $rig:
+            what_is_recorded_is_known_and_survives_the_process
+            a_delivery_is_recorded_once_and_only_its_delivery_changes_that
+            what_is_due_is_claimed_with_its_event_as_it_was
+            claims_take_what_is_due_longest_up_to_their_limit
+            a_lease_that_ended_passes_on_and_its_old_holder_changes_nothing
+            what_is_settled_goes_on_as_said
+            many_claims_at_once_share_without_overlap
+            an_ordered_line_has_one_delivery_due_at_a_time
+            an_ordered_line_stays_in_order_while_it_grows_and_shrinks
+            what_waits_for_nothing_is_released_by_a_sweep
+            a_sweep_removes_what_has_ended_and_is_old
+            an_endpoints_state_changes_only_over_its_version
+            selections_list_and_count_the_newest_first
+            failed_attempts_are_listed_in_their_order
+            what_has_ended_is_delivered_again_on_demand
+            the_backlog_is_counted_by_endpoint
+            a_thousand_deliveries_are_one_call
+            empty_calls_are_done
+        );
+    };
+    (@each $rig:ty: $($name:ident)+) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                $crate::deliveries::$name::<$rig>().await;
+            }
+        )+
+    };
+}
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_unix_millis(1_700_000_000_000 + seconds * 1_000)
+}
+
+fn endpoint(name: &str) -> EndpointName {
+    EndpointName::parse(name).unwrap()
+}
+
+fn event(number: u32) -> Arc<CloudEvent> {
+    let further = vec![("subject".to_owned(), "a \"quoted\" ž \\ 😀\n".to_owned())];
+    let trace = vec![("traceparent".to_owned(), "00-0-0-01".to_owned())];
+    Arc::new(CloudEvent {
+        id: EventId(Uuid::from_u128(number.into())),
+        source: format!("n-{number}"),
+        event_type: "penstock.account.accepted".to_owned(),
+        further,
+        trace,
+        data: Bytes::from(format!("{{ \"n\" : {number}, \"text\":\"ž\\u0000\" }}")),
+    })
+}
+
+fn key(name: &str, number: u32) -> DeliveryKey {
+    DeliveryKey { endpoint: endpoint(name), event: event(number).id }
+}
+
+fn attempt(seconds: i64, status: Option<u16>) -> Attempt {
+    let answer = "{\"error\": \"ž\"}".to_owned();
+    Attempt { at: at(seconds), duration: Duration::from_millis(1_234), status, answer }
+}
+
+fn new(name: &str, number: u32, account: &str, ending: Ending) -> NewDelivery {
+    NewDelivery {
+        key: key(name, number),
+        account: account.into(),
+        event: event(number),
+        is_ordered: false,
+        ending,
+        failures: 0,
+        attempt: (ending == Ending::Delivered).then(|| attempt(0, Some(204))),
+    }
+}
+
+fn parked(name: &str, number: u32, due: i64) -> NewDelivery {
+    new(name, number, "acc", Ending::Parked { due_at: at(due) })
+}
+
+fn delivered(name: &str, number: u32) -> NewDelivery {
+    new(name, number, "acc", Ending::Delivered)
+}
+
+fn in_line(number: u32, account: &str) -> NewDelivery {
+    let ending = Ending::Parked { due_at: at(0) };
+    NewDelivery { is_ordered: true, ..new("risk", number, account, ending) }
+}
+
+fn settled(leased: &Leased, ending: Ending) -> Settled {
+    Settled {
+        key: leased.key.clone(),
+        account: Arc::clone(&leased.account),
+        lease: leased.lease,
+        ending,
+        failures: leased.failures + 1,
+        attempt: Some(attempt(5, Some(500))),
+    }
+}
+
+async fn claim(deliveries: &impl Deliveries, name: &str, limit: usize, now: i64) -> Vec<Leased> {
+    let claims = [Claim { endpoint: endpoint(name), limit }];
+    deliveries.claim(&claims, at(now), at(now + 60)).await.unwrap()
+}
+
+fn numbers(leased: &[Leased]) -> Vec<String> {
+    leased.iter().map(|leased| leased.event.source.clone()).collect()
+}
+
+async fn states(deliveries: &impl Deliveries) -> Vec<(String, DeliveryState)> {
+    let mut all: Vec<_> = deliveries
+        .list(&Selection::default(), 100)
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|record| (record.number, record.state))
+        .collect();
+    all.sort();
+    all
+}
+
+pub(crate) async fn what_is_recorded_is_known_and_survives_the_process<R: DeliveriesRig>() {
+    let rig = R::default();
+    let deliveries = rig.open_deliveries().await;
+    deliveries.record(&[delivered("risk", 1), parked("risk", 2, 0)], at(0)).await.unwrap();
+    rig.close_deliveries(deliveries).await;
+
+    let deliveries = rig.open_deliveries().await;
+    let line = |name: &str, account: &str| Line { endpoint: endpoint(name), account: account.into() };
+    let wanted = WantedDeliveries {
+        keys: vec![key("risk", 1), key("risk", 2), key("risk", 3), key("other", 1), key("risk", 1)],
+        lines: vec![line("risk", "acc"), line("risk", "other"), line("other", "acc")],
+    };
+    let known = deliveries.look(&wanted).await.unwrap();
+    assert_eq!(known.recorded, [key("risk", 1), key("risk", 2)].into());
+    assert_eq!(known.held, [line("risk", "acc")].into());
+    rig.close_deliveries(deliveries).await;
+}
+
+pub(crate) async fn a_delivery_is_recorded_once_and_only_its_delivery_changes_that<R: DeliveriesRig>() {
+    let rig = R::default();
+    let deliveries = rig.open_deliveries().await;
+    deliveries.record(&[parked("risk", 1, 0), delivered("risk", 2)], at(0)).await.unwrap();
+    deliveries.record(&[parked("risk", 1, 50), parked("risk", 2, 0)], at(1)).await.unwrap();
+    let states_after = states(&deliveries).await;
+    assert_eq!(states_after[0].1, DeliveryState::Parked);
+    assert_eq!(states_after[1].1, DeliveryState::Delivered);
+    let leased = claim(&deliveries, "risk", 9, 2).await;
+    assert_eq!(numbers(&leased), ["n-1"], "due as first said");
+
+    // A process that woke up late has delivered it after all.
+    deliveries.record(&[delivered("risk", 1)], at(3)).await.unwrap();
+    assert_eq!(states(&deliveries).await[0].1, DeliveryState::Delivered);
+    let late = settled(&leased[0], Ending::Parked { due_at: at(4) });
+    deliveries.settle(&[late], at(4)).await.unwrap();
+    assert_eq!(states(&deliveries).await[0].1, DeliveryState::Delivered);
+    rig.close_deliveries(deliveries).await;
+}
+
+pub(crate) async fn what_is_due_is_claimed_with_its_event_as_it_was<R: DeliveriesRig>() {
+    let rig = R::default();
+    let deliveries = rig.open_deliveries().await;
+    let failed = NewDelivery {
+        failures: 1,
+        attempt: Some(attempt(0, None)),
+        ..new("risk", 1, "LT/acc ž", Ending::Parked { due_at: at(5) })
+    };
+    deliveries.record(&[failed], at(0)).await.unwrap();
+    assert!(claim(&deliveries, "risk", 9, 4).await.is_empty(), "not due");
+    assert!(claim(&deliveries, "other", 9, 5).await.is_empty(), "another endpoint's");
+    let leased = claim(&deliveries, "risk", 9, 5).await;
+    let expected = Leased {
+        key: key("risk", 1),
+        account: "LT/acc ž".into(),
+        event: event(1),
+        lease: 1,
+        failures: 1,
+        recorded_at: at(0),
+    };
+    assert_eq!(leased, [expected]);
+    rig.close_deliveries(deliveries).await;
+}
+
+pub(crate) async fn claims_take_what_is_due_longest_up_to_their_limit<R: DeliveriesRig>() {
+    let rig = R::default();
+    let deliveries = rig.open_deliveries().await;
+    let new = [
+        parked("risk", 1, 30),
+        parked("risk", 2, 10),
+        parked("risk", 3, 20),
+        parked("other", 4, 0),
+        parked("other", 5, 0),
+        parked("third", 6, 0),
+    ];
+    deliveries.record(&new, at(0)).await.unwrap();
+    let claims = [
+        Claim { endpoint: endpoint("risk"), limit: 2 },
+        Claim { endpoint: endpoint("other"), limit: 1 },
+    ];
+    let leased = deliveries.claim(&claims, at(40), at(100)).await.unwrap();
+    let mut found = numbers(&leased);
+    found.sort();
+    assert_eq!(found, ["n-2", "n-3", "n-4"]);
+    assert_eq!(numbers(&claim(&deliveries, "risk", 9, 40).await), ["n-1"]);
+    rig.close_deliveries(deliveries).await;
+}
+
+pub(crate) async fn a_lease_that_ended_passes_on_and_its_old_holder_changes_nothing<R: DeliveriesRig>() {
+    let rig = R::default();
+    let deliveries = rig.open_deliveries().await;
+    deliveries.record(&[parked("risk", 1, 0)], at(0)).await.unwrap();
+    let old = claim(&deliveries, "risk", 9, 0).await;
+    assert!(claim(&deliveries, "risk", 9, 59).await.is_empty(), "the lease holds");
+    let new = claim(&deliveries, "risk", 9, 60).await;
+    assert_eq!((old[0].lease, new[0].lease), (1, 2));
+
+    deliveries.settle(&[settled(&old[0], Ending::Exhausted)], at(61)).await.unwrap();
+    assert_eq!(states(&deliveries).await[0].1, DeliveryState::Parked);
+    deliveries.settle(&[settled(&new[0], Ending::Delivered)], at(62)).await.unwrap();
+    assert_eq!(states(&deliveries).await[0].1, DeliveryState::Delivered);
+    deliveries.settle(&[settled(&new[0], Ending::Exhausted)], at(63)).await.unwrap();
+    assert_eq!(states(&deliveries).await[0].1, DeliveryState::Delivered, "it has ended");
+    rig.close_deliveries(deliveries).await;
+}
+
+pub(crate) async fn what_is_settled_goes_on_as_said<R: DeliveriesRig>() {
+    let rig = R::default();
+    let deliveries = rig.open_deliveries().await;
+    let new: Vec<_> = (1..=4).map(|number| parked("risk", number, 0)).collect();
+    deliveries.record(&new, at(0)).await.unwrap();
+    let leased = claim(&deliveries, "risk", 9, 0).await;
+    let back =
+        Settled { attempt: None, failures: 0, ..settled(&leased[3], Ending::Parked { due_at: at(7) }) };
+    let endings = [
+        settled(&leased[0], Ending::Delivered),
+        settled(&leased[1], Ending::Exhausted),
+        settled(&leased[2], Ending::Parked { due_at: at(8) }),
+        back,
+    ];
+    deliveries.settle(&endings, at(6)).await.unwrap();
+    let records = deliveries.list(&Selection::default(), 9).await.unwrap();
+    let found: Vec<_> = records
+        .iter()
+        .rev()
+        .map(|record| (record.state, record.attempts, record.due_at, record.last_attempt.is_some()))
+        .collect();
+    let expected = [
+        (DeliveryState::Delivered, 1, None, true),
+        (DeliveryState::Exhausted, 1, None, true),
+        (DeliveryState::Parked, 1, Some(at(8)), true),
+        (DeliveryState::Parked, 0, Some(at(7)), false),
+    ];
+    assert_eq!(found, expected);
+    let again = claim(&deliveries, "risk", 9, 8).await;
+    let counts: Vec<_> = again.iter().map(|leased| (leased.lease, leased.failures)).collect();
+    assert_eq!(counts, [(2, 0), (2, 1)], "given back without an attempt, and failed once");
+    rig.close_deliveries(deliveries).await;
+}
+
+pub(crate) async fn many_claims_at_once_share_without_overlap<R: DeliveriesRig>() {
+    let rig = R::default();
+    let deliveries = rig.open_deliveries().await;
+    let new: Vec<_> = (0..200).map(|number| parked("risk", number, 0)).collect();
+    deliveries.record(&new, at(0)).await.unwrap();
+    let claims = (0..8).map(|_| {
+        let deliveries = deliveries.clone();
+        tokio::spawn(async move { claim(&deliveries, "risk", 25, 1).await })
+    });
+    let mut all = Vec::new();
+    for claimed in claims.collect::<Vec<_>>() {
+        all.extend(numbers(&claimed.await.unwrap()));
+    }
+    // What one claim has locked another passes over, so one may find less than there is.
+    all.extend(numbers(&claim(&deliveries, "risk", 200, 1).await));
+    let claimed = all.len();
+    all.sort();
+    all.dedup();
+    assert_eq!((claimed, all.len()), (200, 200));
+    rig.close_deliveries(deliveries).await;
+}
+
+pub(crate) async fn an_ordered_line_has_one_delivery_due_at_a_time<R: DeliveriesRig>() {
+    let rig = R::default();
+    let deliveries = rig.open_deliveries().await;
+    let new = [in_line(1, "a"), in_line(2, "a"), in_line(3, "b"), in_line(4, "a")];
+    deliveries.record(&new, at(0)).await.unwrap();
+    deliveries.record(&[in_line(5, "b")], at(1)).await.unwrap();
+
+    let mut order = Vec::new();
+    for second in 2..20 {
+        let leased = claim(&deliveries, "risk", 9, second).await;
+        order.push(numbers(&leased).join(" "));
+        let endings: Vec<_> = leased.iter().map(|leased| settled(leased, Ending::Delivered)).collect();
+        deliveries.settle(&endings, at(second)).await.unwrap();
+    }
+    order.retain(|turn| !turn.is_empty());
+    assert_eq!(order, ["n-1 n-3", "n-2 n-5", "n-4"]);
+    rig.close_deliveries(deliveries).await;
+}
+
+pub(crate) async fn an_ordered_line_stays_in_order_while_it_grows_and_shrinks<R: DeliveriesRig>() {
+    let rig = R::default();
+    let deliveries = rig.open_deliveries().await;
+    let growing = deliveries.clone();
+    let grow = tokio::spawn(async move {
+        for number in 0..60 {
+            growing.record(&[in_line(number, "a")], at(0)).await.unwrap();
+        }
+    });
+    let mut order = Vec::new();
+    for _ in 0..2_000 {
+        let leased = claim(&deliveries, "risk", 9, 0).await;
+        assert!(leased.len() <= 1, "two of one line at a time: {:?}", numbers(&leased));
+        order.extend(numbers(&leased));
+        let endings: Vec<_> = leased.iter().map(|leased| settled(leased, Ending::Delivered)).collect();
+        deliveries.settle(&endings, at(0)).await.unwrap();
+        if order.len() == 60 {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    grow.await.unwrap();
+    let expected: Vec<String> = (0..60).map(|number| format!("n-{number}")).collect();
+    assert_eq!(order, expected, "none is left behind");
+    rig.close_deliveries(deliveries).await;
+}
+
+pub(crate) async fn what_waits_for_nothing_is_released_by_a_sweep<R: DeliveriesRig>() {
+    let rig = R::default();
+    let deliveries = rig.open_deliveries().await;
+    deliveries.record(&[in_line(1, "a"), in_line(2, "a"), in_line(3, "a")], at(0)).await.unwrap();
+    // Its head was delivered by a process that woke up late: nobody had it leased.
+    let head = NewDelivery { ending: Ending::Delivered, ..in_line(1, "a") };
+    deliveries.record(&[head], at(1)).await.unwrap();
+    assert!(claim(&deliveries, "risk", 9, 2).await.is_empty());
+    let swept = deliveries.sweep(at(3), at(0), 10).await.unwrap();
+    assert_eq!(swept, Swept { removed: 0, released: 1 });
+    assert_eq!(numbers(&claim(&deliveries, "risk", 9, 3).await), ["n-2"]);
+    rig.close_deliveries(deliveries).await;
+}
+
+pub(crate) async fn a_sweep_removes_what_has_ended_and_is_old<R: DeliveriesRig>() {
+    let rig = R::default();
+    let deliveries = rig.open_deliveries().await;
+    let exhausted =
+        NewDelivery { attempt: Some(attempt(0, Some(500))), ..new("risk", 1, "a", Ending::Exhausted) };
+    deliveries.record(&[exhausted, delivered("risk", 2), parked("risk", 3, 0)], at(0)).await.unwrap();
+    deliveries.record(&[delivered("risk", 4)], at(10)).await.unwrap();
+    assert_eq!(deliveries.sweep(at(20), at(10), 1).await.unwrap().removed, 1, "its limit");
+    assert_eq!(deliveries.sweep(at(20), at(10), 9).await.unwrap().removed, 1);
+    assert_eq!(deliveries.sweep(at(20), at(10), 9).await.unwrap().removed, 0);
+    let left: Vec<String> = states(&deliveries).await.into_iter().map(|(number, _)| number).collect();
+    assert_eq!(left, ["n-3", "n-4"]);
+    assert_eq!(deliveries.failed_attempts(&key("risk", 1)).await.unwrap(), []);
+    rig.close_deliveries(deliveries).await;
+}
+
+pub(crate) async fn an_endpoints_state_changes_only_over_its_version<R: DeliveriesRig>() {
+    let rig = R::default();
+    let deliveries = rig.open_deliveries().await;
+    assert_eq!(deliveries.endpoint_states().await.unwrap(), []);
+    let first = EndpointState {
+        breaker: Breaker::Open { since: at(1), probe_at: at(2), probes: 3 },
+        changed_at: at(1),
+        ..EndpointState::unknown(endpoint("risk"))
+    };
+    assert_eq!(deliveries.change_endpoint(&first).await.unwrap(), Applied::Done);
+    assert_eq!(deliveries.change_endpoint(&first).await.unwrap(), Applied::Stale);
+    let stored = deliveries.endpoint_states().await.unwrap();
+    assert_eq!(stored, [EndpointState { version: 1, ..first }]);
+    let second = EndpointState {
+        availability: Availability::Disabled,
+        reason: "410 Gone".to_owned(),
+        breaker: Breaker::Closed,
+        ..stored[0].clone()
+    };
+    assert_eq!(deliveries.change_endpoint(&second).await.unwrap(), Applied::Done);
+    let stored = deliveries.endpoint_states().await.unwrap();
+    assert_eq!(stored, [EndpointState { version: 2, ..second }]);
+    rig.close_deliveries(deliveries).await;
+}
+
+pub(crate) async fn selections_list_and_count_the_newest_first<R: DeliveriesRig>() {
+    let rig = R::default();
+    let deliveries = rig.open_deliveries().await;
+    deliveries.record(&[parked("risk", 1, 9), delivered("risk", 2)], at(0)).await.unwrap();
+    deliveries.record(&[delivered("other", 2), delivered("risk", 3)], at(5)).await.unwrap();
+    let expect = async |selection: Selection, expected: &[&str]| {
+        let found = deliveries.list(&selection, 9).await.unwrap();
+        let found: Vec<String> =
+            found.iter().map(|record| format!("{} {}", record.key.endpoint, record.number)).collect();
+        assert_eq!(found, expected, "{selection:?}");
+        assert_eq!(deliveries.count(&selection).await.unwrap(), expected.len() as u64);
+    };
+    let all = Selection::default();
+    expect(all.clone(), &["risk n-3", "other n-2", "risk n-2", "risk n-1"]).await;
+    expect(Selection { endpoint: Some(endpoint("other")), ..all.clone() }, &["other n-2"]).await;
+    expect(Selection { state: Some(DeliveryState::Parked), ..all.clone() }, &["risk n-1"]).await;
+    let number = Some("n-2".to_owned());
+    expect(Selection { number, ..all.clone() }, &["other n-2", "risk n-2"]).await;
+    expect(Selection { event: Some(event(3).id), ..all.clone() }, &["risk n-3"]).await;
+    expect(Selection { from: Some(at(5)), ..all.clone() }, &["risk n-3", "other n-2"]).await;
+    expect(Selection { to: Some(at(5)), ..all.clone() }, &["risk n-2", "risk n-1"]).await;
+    let first = &deliveries.list(&all, 1).await.unwrap()[0];
+    assert_eq!((first.attempts, first.recorded_at, first.due_at), (1, at(5), None));
+    assert_eq!(first.last_attempt, Some(attempt(0, Some(204))));
+    rig.close_deliveries(deliveries).await;
+}
+
+pub(crate) async fn failed_attempts_are_listed_in_their_order<R: DeliveriesRig>() {
+    let rig = R::default();
+    let deliveries = rig.open_deliveries().await;
+    let failed = NewDelivery { attempt: Some(attempt(0, None)), ..parked("risk", 1, 0) };
+    deliveries.record(&[failed], at(0)).await.unwrap();
+    for (second, ending) in [(1, Ending::Parked { due_at: at(2) }), (2, Ending::Delivered)] {
+        let leased = claim(&deliveries, "risk", 9, second).await;
+        let ended = Settled { attempt: Some(attempt(second, Some(500))), ..settled(&leased[0], ending) };
+        deliveries.settle(&[ended], at(second)).await.unwrap();
+    }
+    let attempts = deliveries.failed_attempts(&key("risk", 1)).await.unwrap();
+    assert_eq!(attempts, [attempt(0, None), attempt(1, Some(500))]);
+    assert_eq!(deliveries.list(&Selection::default(), 1).await.unwrap()[0].attempts, 3);
+    rig.close_deliveries(deliveries).await;
+}
+
+pub(crate) async fn what_has_ended_is_delivered_again_on_demand<R: DeliveriesRig>() {
+    let rig = R::default();
+    let deliveries = rig.open_deliveries().await;
+    let line = |number, ending| NewDelivery { ending, ..in_line(number, "a") };
+    let new = [
+        line(1, Ending::Delivered),
+        line(2, Ending::Exhausted),
+        line(3, Ending::Delivered),
+        delivered("other", 4),
+        parked("other", 5, 500),
+    ];
+    deliveries.record(&new, at(0)).await.unwrap();
+    let risk = Selection { endpoint: Some(endpoint("risk")), ..Selection::default() };
+    assert_eq!(deliveries.redeliver(&risk, 2, at(1)).await.unwrap(), 2, "the oldest two");
+    assert_eq!(numbers(&claim(&deliveries, "risk", 9, 1).await), ["n-1"], "one after the other");
+    let other = Selection { endpoint: Some(endpoint("other")), ..Selection::default() };
+    assert_eq!(deliveries.redeliver(&other, 9, at(1)).await.unwrap(), 1, "what is parked stays so");
+    assert_eq!(numbers(&claim(&deliveries, "other", 9, 1).await), ["n-4"]);
+    rig.close_deliveries(deliveries).await;
+}
+
+pub(crate) async fn the_backlog_is_counted_by_endpoint<R: DeliveriesRig>() {
+    let rig = R::default();
+    let deliveries = rig.open_deliveries().await;
+    assert_eq!(deliveries.backlog().await.unwrap(), []);
+    deliveries.record(&[in_line(1, "a"), delivered("other", 1)], at(0)).await.unwrap();
+    deliveries.record(&[in_line(2, "a"), parked("third", 1, 0)], at(5)).await.unwrap();
+    let backlog = deliveries.backlog().await.unwrap();
+    let found: Vec<_> =
+        backlog.iter().map(|found| (found.endpoint.as_str(), found.count, found.oldest_at)).collect();
+    assert_eq!(found, [("risk", 2, at(0)), ("third", 1, at(5))]);
+    rig.close_deliveries(deliveries).await;
+}
+
+pub(crate) async fn a_thousand_deliveries_are_one_call<R: DeliveriesRig>() {
+    let rig = R::default();
+    let deliveries = rig.open_deliveries().await;
+    let new: Vec<_> = (0..1_000).map(|number| parked("risk", number, 0)).collect();
+    deliveries.record(&new, at(0)).await.unwrap();
+    let leased = claim(&deliveries, "risk", 1_000, 0).await;
+    let expected: Vec<String> = (0..1_000).map(|number| format!("n-{number}")).collect();
+    assert_eq!(numbers(&leased), expected);
+    let endings: Vec<_> = leased.iter().map(|leased| settled(leased, Ending::Delivered)).collect();
+    deliveries.settle(&endings, at(1)).await.unwrap();
+    let selection = Selection { state: Some(DeliveryState::Delivered), ..Selection::default() };
+    assert_eq!(deliveries.count(&selection).await.unwrap(), 1_000);
+    rig.close_deliveries(deliveries).await;
+}
+
+pub(crate) async fn empty_calls_are_done<R: DeliveriesRig>() {
+    let rig = R::default();
+    let deliveries = rig.open_deliveries().await;
+    assert_eq!(deliveries.look(&WantedDeliveries::default()).await.unwrap(), KnownDeliveries::default());
+    deliveries.record(&[], at(0)).await.unwrap();
+    assert_eq!(deliveries.claim(&[], at(0), at(1)).await.unwrap(), []);
+    deliveries.settle(&[], at(0)).await.unwrap();
+    assert_eq!(deliveries.sweep(at(0), at(0), 10).await.unwrap(), Swept::default());
+    rig.close_deliveries(deliveries).await;
+}

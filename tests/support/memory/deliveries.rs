@@ -1,0 +1,347 @@
+//! The deliveries port in memory.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use penstock::account::Timestamp;
+use penstock::events::CloudEvent;
+use penstock::store::{
+    Applied, Attempt, Backlog, Claim, Deliveries, DeliveryKey, DeliveryRecord, DeliveryState, Ending,
+    EndpointName, EndpointState, KnownDeliveries, Leased, Line, NewDelivery, Selection, Settled,
+    StoreError, Swept, WantedDeliveries,
+};
+
+use super::point;
+
+/// A delivery as it is kept. They stand in the order in which they were recorded.
+#[derive(Clone, Debug)]
+pub struct Row {
+    pub key: DeliveryKey,
+    pub account: Arc<str>,
+    pub event: Arc<CloudEvent>,
+    pub state: DeliveryState,
+    is_ordered: bool,
+    recorded_at: Timestamp,
+    due_at: Timestamp,
+    lease: u32,
+    failures: u32,
+    attempts: u32,
+    last_attempt: Option<Attempt>,
+    failed_attempts: Vec<Attempt>,
+}
+
+impl Row {
+    fn line(&self) -> Line {
+        Line { endpoint: self.key.endpoint.clone(), account: Arc::clone(&self.account) }
+    }
+
+    fn holds(&self) -> bool {
+        matches!(self.state, DeliveryState::Parked | DeliveryState::Waiting)
+    }
+
+    fn end(&mut self, ending: Ending, attempt: Option<&Attempt>) {
+        match ending {
+            Ending::Delivered => self.state = DeliveryState::Delivered,
+            Ending::Exhausted => self.state = DeliveryState::Exhausted,
+            Ending::Parked { due_at } => (self.state, self.due_at) = (DeliveryState::Parked, due_at),
+        }
+        if let Some(attempt) = attempt {
+            self.attempts += 1;
+            self.last_attempt = Some(attempt.clone());
+        }
+    }
+
+    fn note(&mut self, ending: Ending, attempt: Option<&Attempt>) {
+        self.failed_attempts.extend(attempt.filter(|_| ending != Ending::Delivered).cloned());
+    }
+
+    fn is_selected(&self, selection: &Selection) -> bool {
+        let Selection { endpoint, state, number, event, from, to } = selection;
+        endpoint.as_ref().is_none_or(|name| *name == self.key.endpoint)
+            && state.is_none_or(|state| state == self.state)
+            && number.as_ref().is_none_or(|number| *number == self.event.source)
+            && event.is_none_or(|event| event == self.key.event)
+            && from.is_none_or(|from| self.recorded_at >= from)
+            && to.is_none_or(|to| self.recorded_at < to)
+    }
+}
+
+#[derive(Default)]
+struct State {
+    rows: Vec<Row>,
+    endpoints: BTreeMap<EndpointName, EndpointState>,
+    outages: u32,
+}
+
+#[derive(Clone, Default)]
+pub struct MemoryDeliveries {
+    state: Arc<Mutex<State>>,
+}
+
+impl MemoryDeliveries {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    pub fn rows(&self) -> Vec<Row> {
+        self.lock().rows.clone()
+    }
+
+    /// The next `operations` calls fail; half of those that write are carried out all the same.
+    pub fn fail_next(&self, operations: u32) {
+        self.lock().outages = operations;
+    }
+
+    /// An operation between two points.
+    async fn between<T>(&self, operation: impl FnOnce(&mut State) -> T) -> Result<T, StoreError> {
+        point().await;
+        let result = {
+            let mut state = self.lock();
+            let outage = || StoreError::Unavailable { action: "a test", cause: "an outage".into() };
+            if state.outages == 0 {
+                Ok(operation(&mut state))
+            } else {
+                state.outages -= 1;
+                if state.outages.is_multiple_of(2) {
+                    operation(&mut state);
+                }
+                Err(outage())
+            }
+        };
+        point().await;
+        result
+    }
+}
+
+impl State {
+    fn is_held(&self, line: &Line) -> bool {
+        self.rows.iter().any(|row| row.holds() && row.line() == *line)
+    }
+
+    fn is_parked(&self, line: &Line) -> bool {
+        self.rows.iter().any(|row| row.state == DeliveryState::Parked && row.line() == *line)
+    }
+
+    fn record(&mut self, new: &NewDelivery, now: Timestamp) {
+        let (key, attempt) = (&new.key, new.attempt.as_ref());
+        if let Some(row) = self.rows.iter_mut().find(|row| row.key == *key) {
+            row.note(new.ending, attempt);
+            if new.ending == Ending::Delivered && row.state != DeliveryState::Delivered {
+                row.end(new.ending, attempt);
+                row.lease += 1;
+            }
+            return;
+        }
+        let waits =
+            new.is_ordered && matches!(new.ending, Ending::Parked { .. }) && self.is_held(&new.line());
+        let mut row = Row {
+            key: key.clone(),
+            account: Arc::clone(&new.account),
+            event: Arc::clone(&new.event),
+            state: DeliveryState::Parked,
+            is_ordered: new.is_ordered,
+            recorded_at: now,
+            due_at: now,
+            lease: 0,
+            failures: new.failures,
+            attempts: 0,
+            last_attempt: None,
+            failed_attempts: Vec::new(),
+        };
+        row.end(new.ending, attempt);
+        row.note(new.ending, attempt);
+        if waits {
+            row.state = DeliveryState::Waiting;
+        }
+        self.rows.push(row);
+    }
+
+    fn settle(&mut self, settled: &Settled, now: Timestamp) {
+        let (ending, attempt) = (settled.ending, settled.attempt.as_ref());
+        let Some(row) = self.rows.iter_mut().find(|row| row.key == settled.key) else { return };
+        row.note(ending, attempt);
+        if row.state == DeliveryState::Parked && row.lease == settled.lease {
+            row.end(ending, attempt);
+            row.failures = settled.failures;
+        }
+        self.release(&settled.line(), now);
+    }
+
+    fn release(&mut self, line: &Line, now: Timestamp) -> bool {
+        if self.is_parked(line) {
+            return false;
+        }
+        let mut waiting = self.rows.iter_mut().filter(|row| row.state == DeliveryState::Waiting);
+        let Some(next) = waiting.find(|row| row.line() == *line) else { return false };
+        (next.state, next.due_at) = (DeliveryState::Parked, now);
+        true
+    }
+}
+
+impl Deliveries for MemoryDeliveries {
+    async fn look(&self, wanted: &WantedDeliveries) -> Result<KnownDeliveries, StoreError> {
+        self.between(|state| KnownDeliveries {
+            recorded: {
+                let is_recorded = |key: &&DeliveryKey| state.rows.iter().any(|row| row.key == **key);
+                wanted.keys.iter().filter(is_recorded).cloned().collect()
+            },
+            held: wanted.lines.iter().filter(|line| state.is_held(line)).cloned().collect(),
+        })
+        .await
+    }
+
+    async fn record(&self, new: &[NewDelivery], now: Timestamp) -> Result<(), StoreError> {
+        self.between(|state| new.iter().for_each(|new| state.record(new, now))).await
+    }
+
+    async fn claim(
+        &self,
+        claims: &[Claim],
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<Vec<Leased>, StoreError> {
+        self.between(|state| {
+            let mut leased = Vec::new();
+            for claim in claims {
+                let mut due: Vec<&mut Row> = state
+                    .rows
+                    .iter_mut()
+                    .filter(|row| row.key.endpoint == claim.endpoint)
+                    .filter(|row| row.state == DeliveryState::Parked && row.due_at <= now)
+                    .collect();
+                due.sort_by_key(|row| row.due_at);
+                for row in due.into_iter().take(claim.limit) {
+                    row.lease += 1;
+                    row.due_at = until;
+                    leased.push(Leased {
+                        key: row.key.clone(),
+                        account: Arc::clone(&row.account),
+                        event: Arc::clone(&row.event),
+                        lease: row.lease,
+                        failures: row.failures,
+                        recorded_at: row.recorded_at,
+                    });
+                }
+            }
+            leased
+        })
+        .await
+    }
+
+    async fn settle(&self, settled: &[Settled], now: Timestamp) -> Result<(), StoreError> {
+        self.between(|state| settled.iter().for_each(|settled| state.settle(settled, now))).await
+    }
+
+    async fn sweep(
+        &self,
+        now: Timestamp,
+        keep_from: Timestamp,
+        limit: usize,
+    ) -> Result<Swept, StoreError> {
+        self.between(|state| {
+            let mut swept = Swept::default();
+            let limit = limit as u64;
+            state.rows.retain(|row| {
+                let is_old = !row.holds() && row.recorded_at < keep_from && swept.removed < limit;
+                swept.removed += u64::from(is_old);
+                !is_old
+            });
+            let lines: Vec<Line> = state.rows.iter().map(Row::line).collect();
+            for line in lines {
+                swept.released += u64::from(swept.released < limit && state.release(&line, now));
+            }
+            swept
+        })
+        .await
+    }
+
+    async fn endpoint_states(&self) -> Result<Vec<EndpointState>, StoreError> {
+        self.between(|state| state.endpoints.values().cloned().collect()).await
+    }
+
+    async fn change_endpoint(&self, change: &EndpointState) -> Result<Applied, StoreError> {
+        self.between(|state| {
+            let version = state.endpoints.get(&change.name).map_or(0, |known| known.version);
+            if version != change.version {
+                return Applied::Stale;
+            }
+            let changed = EndpointState { version: version + 1, ..change.clone() };
+            state.endpoints.insert(change.name.clone(), changed);
+            Applied::Done
+        })
+        .await
+    }
+
+    async fn list(
+        &self,
+        selection: &Selection,
+        limit: usize,
+    ) -> Result<Vec<DeliveryRecord>, StoreError> {
+        self.between(|state| {
+            let mut selected: Vec<&Row> =
+                state.rows.iter().filter(|row| row.is_selected(selection)).rev().collect();
+            selected.sort_by_key(|row| std::cmp::Reverse(row.recorded_at));
+            let record = |row: &Row| DeliveryRecord {
+                key: row.key.clone(),
+                number: row.event.source.clone(),
+                state: row.state,
+                recorded_at: row.recorded_at,
+                due_at: (row.state == DeliveryState::Parked).then_some(row.due_at),
+                attempts: row.attempts,
+                last_attempt: row.last_attempt.clone(),
+            };
+            selected.into_iter().take(limit).map(record).collect()
+        })
+        .await
+    }
+
+    async fn count(&self, selection: &Selection) -> Result<u64, StoreError> {
+        self.between(|state| state.rows.iter().filter(|row| row.is_selected(selection)).count() as u64)
+            .await
+    }
+
+    async fn failed_attempts(&self, key: &DeliveryKey) -> Result<Vec<Attempt>, StoreError> {
+        self.between(|state| {
+            let row = state.rows.iter().find(|row| row.key == *key);
+            row.map(|row| row.failed_attempts.clone()).unwrap_or_default()
+        })
+        .await
+    }
+
+    async fn redeliver(
+        &self,
+        selection: &Selection,
+        limit: usize,
+        now: Timestamp,
+    ) -> Result<u64, StoreError> {
+        self.between(|state| {
+            let mut lines = Vec::new();
+            let chosen = state.rows.iter_mut().filter(|row| !row.holds() && row.is_selected(selection));
+            for row in chosen.take(limit) {
+                row.state = if row.is_ordered { DeliveryState::Waiting } else { DeliveryState::Parked };
+                (row.due_at, row.failures, row.lease) = (now, 0, row.lease + 1);
+                lines.push(row.line());
+            }
+            for line in &lines {
+                state.release(line, now);
+            }
+            lines.len() as u64
+        })
+        .await
+    }
+
+    async fn backlog(&self) -> Result<Vec<Backlog>, StoreError> {
+        self.between(|state| {
+            let mut backlog: BTreeMap<EndpointName, Backlog> = BTreeMap::new();
+            for row in state.rows.iter().filter(|row| row.holds()) {
+                let (endpoint, oldest_at) = (row.key.endpoint.clone(), row.recorded_at);
+                let entry = backlog.entry(endpoint.clone());
+                let found = entry.or_insert(Backlog { endpoint, count: 0, oldest_at });
+                found.count += 1;
+                found.oldest_at = found.oldest_at.min(oldest_at);
+            }
+            backlog.into_values().collect()
+        })
+        .await
+    }
+}
