@@ -29,12 +29,28 @@ const LAYERS: &[Layer] = &[
     layer("settings", &["account"]),
     layer("sqlite", &["telemetry"]),
     layer("queue::sqlite", &["account", "events", "queue", "sqlite", "telemetry"]),
+    layer("store::decode_delivery", &["account", "store", "store::decode"]),
     layer("store::decode", &["account", "store"]),
-    layer("store::postgres", &["account", "events", "store", "store::decode", "telemetry"]),
+    layer(
+        "store::postgres",
+        &["account", "events", "store", "store::decode", "store::decode_delivery", "telemetry"],
+    ),
     layer("queue::kafka", &["account", "events", "queue", "telemetry"]),
-    layer("store::sqlite", &["account", "events", "store", "store::decode", "sqlite", "telemetry"]),
+    layer(
+        "store::sqlite",
+        &[
+            "account",
+            "events",
+            "store",
+            "store::decode",
+            "store::decode_delivery",
+            "sqlite",
+            "telemetry",
+        ],
+    ),
     layer("queue", &["account", "events", "telemetry"]),
     layer("store", &["account", "events", "telemetry"]),
+    layer("callbacks::http", &["account", "callbacks", "store", "telemetry"]),
     layer("callbacks", ROLE),
     layer("intake", ROLE),
     layer("worker", ROLE),
@@ -43,6 +59,7 @@ const LAYERS: &[Layer] = &[
         &[
             "account",
             "callbacks",
+            "callbacks::http",
             "events",
             "intake",
             "queue",
@@ -60,14 +77,26 @@ const LAYERS: &[Layer] = &[
 ];
 
 /// Modules that only those may use who name them: an implementation is no part of its port.
-const IMPLEMENTATIONS: &[&str] = &["queue::kafka", "queue::sqlite", "store::postgres", "store::sqlite"];
+const IMPLEMENTATIONS: &[&str] =
+    &["callbacks::http", "queue::kafka", "queue::sqlite", "store::postgres", "store::sqlite"];
 
 /// Crates that do I/O, and the only layers that may use them.
 const IO_CRATES: &[(&str, &[&str])] = &[
     ("axum", &["intake", "telemetry", "cli"]),
-    ("hyper", &["intake", "telemetry", "cli"]),
+    ("hyper", &["callbacks::http", "intake", "telemetry", "cli"]),
     ("reqwest", &["cli"]),
-    ("sqlx", &["sqlite", "queue::sqlite", "store::decode", "store::postgres", "store::sqlite", "cli"]),
+    (
+        "sqlx",
+        &[
+            "sqlite",
+            "queue::sqlite",
+            "store::decode",
+            "store::decode_delivery",
+            "store::postgres",
+            "store::sqlite",
+            "cli",
+        ],
+    ),
     ("rdkafka", &["queue::kafka"]),
     (
         "tokio",
@@ -78,6 +107,8 @@ const IO_CRATES: &[(&str, &[&str])] = &[
             "store::postgres",
             "store::sqlite",
             "sqlite",
+            "callbacks",
+            "callbacks::http",
             "intake",
             "worker",
             "telemetry",

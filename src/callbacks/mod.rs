@@ -4,8 +4,24 @@
 //! its endpoints, delivered or parked in the store.
 
 pub mod address;
+mod ambient;
 pub mod attempt;
 pub mod breaker;
+mod deliverer;
+mod endpoint;
+mod error;
+pub mod http;
+mod ledger;
+mod outbox;
+mod pace;
 pub mod routing;
 pub mod schedule;
+mod sender;
+mod sends;
 pub mod signature;
+
+pub use ambient::Ambient;
+pub use deliverer::{Deliverer, StepOutcome};
+pub use endpoint::{DelivererOptions, Endpoint};
+pub use error::DelivererError;
+pub use sender::{Request, Sender};

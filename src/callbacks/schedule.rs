@@ -64,6 +64,12 @@ pub(super) fn later(time: Timestamp, wait: Duration) -> Timestamp {
     Timestamp::from_unix_millis(time.unix_millis().saturating_add(millis))
 }
 
+/// `wait` before `time`, to the millisecond.
+pub(super) fn earlier(time: Timestamp, wait: Duration) -> Timestamp {
+    let millis = i64::try_from(wait.as_millis()).unwrap_or(i64::MAX);
+    Timestamp::from_unix_millis(time.unix_millis().saturating_sub(millis))
+}
+
 /// Reads a `Retry-After` header (RFC 9110): seconds, or a date, which counts from `now`.
 pub fn parse_retry_after(value: &str, now: Timestamp) -> Option<Duration> {
     let value = value.trim();

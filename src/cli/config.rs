@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 
 use crate::settings::{Loaded, Sources, json_schema};
 
-use super::Exit;
+use super::{Exit, callback_options};
 
 /// The option every command with settings has.
 #[derive(Args, Clone, Debug, Default)]
@@ -42,7 +42,8 @@ pub(super) enum ConfigCommand {
 pub(super) fn run(command: ConfigCommand) -> anyhow::Result<Exit> {
     match command {
         ConfigCommand::Check(file) => {
-            Loaded::from(file.sources())?;
+            let loaded = Loaded::from(file.sources())?;
+            callback_options::endpoints(&loaded.settings.callbacks)?;
             writeln!(io::stderr(), "the configuration is usable")?;
         }
         ConfigCommand::Print(file) => {

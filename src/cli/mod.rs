@@ -3,6 +3,7 @@
 //! Data goes to stdout, everything else to stderr; a command ends with one of the codes of [`Exit`].
 //! This is the only place that knows which implementation of a port is used.
 
+mod callback_options;
 mod completions;
 mod config;
 mod dev;
@@ -13,6 +14,7 @@ mod migrate;
 mod options;
 mod process;
 mod role;
+mod secret;
 mod signals;
 mod token;
 mod topics;
@@ -48,6 +50,9 @@ enum Command {
     /// Decide, persist and tell the outcomes of what is queued; one role of the production set-up
     #[command(before_help = "Example: penstock worker --config penstock.toml")]
     Worker(role::RoleArgs),
+    /// Bring result events to the endpoints of the configuration; one role of the production set-up
+    #[command(before_help = "Example: penstock callbacks --config penstock.toml")]
+    Callbacks(role::RoleArgs),
     /// Send account batches whose right outcomes are known, and check every answer
     #[command(before_help = "Example: penstock load --items 200000 --repeat 5% --conflict 1%")]
     Load(Box<load::LoadArgs>),
@@ -66,6 +71,9 @@ enum Command {
     /// Make bearer tokens
     #[command(subcommand, before_help = "Example: penstock token new --name core-banking")]
     Token(token::TokenCommand),
+    /// Make keys that sign callbacks
+    #[command(subcommand, before_help = "Example: penstock secret new > risk.secret")]
+    Secret(secret::SecretCommand),
     /// Print a script that completes commands in a shell
     #[command(before_help = "Example: penstock completions bash > /etc/bash_completion.d/penstock")]
     Completions(completions::CompletionsArgs),
@@ -126,12 +134,14 @@ fn dispatch(command: Command) -> anyhow::Result<Exit> {
         Command::Dev(args) => dev::run(args),
         Command::Intake(args) => role::intake(args),
         Command::Worker(args) => role::worker(args),
+        Command::Callbacks(args) => role::callbacks(args),
         Command::Load(args) => load::run(&args),
         Command::Migrate(args) => migrate::run(args),
         Command::Topics(command) => topics::run(command),
         Command::Doctor(args) => doctor::run(args),
         Command::Config(command) => config::run(command),
         Command::Token(command) => token::run(command),
+        Command::Secret(command) => secret::run(&command),
         Command::Completions(args) => completions::run(&args),
         Command::Version(args) => version::run(&args),
     }

@@ -1,4 +1,4 @@
-//! `penstock intake` and `penstock worker`: one role a process, any number of processes, over the
+//! `penstock intake`, `penstock worker` and `penstock callbacks`: one role a process, any number of processes, over the
 //! production pair.
 
 use std::io::{self, Write};
@@ -44,6 +44,11 @@ pub(super) fn worker(args: RoleArgs) -> anyhow::Result<Exit> {
     run(Role::Worker, args, None)
 }
 
+/// Runs `penstock callbacks` until it is asked to stop.
+pub(super) fn callbacks(args: RoleArgs) -> anyhow::Result<Exit> {
+    run(Role::Callbacks, args, None)
+}
+
 fn run(
     role: Role,
     args: RoleArgs,
@@ -53,7 +58,7 @@ fn run(
     let admin = args.admin_listen.map(|address| ("admin.listen", "--admin-listen", address.to_string()));
     sources.options.extend(option.into_iter().chain(admin));
     let Loaded { settings, policy, .. } = Loaded::from(sources)?;
-    refuse_embedded(role, &settings)?;
+    refuse_unfit(role, &settings)?;
     process::run(&[role], &settings, policy, |addresses| {
         let version = Version::current().number;
         let said = write!(
@@ -66,14 +71,19 @@ fn run(
     })
 }
 
-/// An embedded queue or store lives within one process, so separate roles cannot share it.
-fn refuse_embedded(role: Role, settings: &Settings) -> Result<(), SettingsError> {
+/// An embedded queue or store lives within one process, so separate roles cannot share it; callbacks need
+/// an endpoint.
+fn refuse_unfit(role: Role, settings: &Settings) -> Result<(), SettingsError> {
     let mut problems = Vec::new();
     if settings.queue.kind == QueueKind::Sqlite {
         problems.push(embedded("queue.kind", role, "kafka"));
     }
-    if role == Role::Worker && settings.store.kind == StoreKind::Sqlite {
+    if role != Role::Intake && settings.store.kind == StoreKind::Sqlite {
         problems.push(embedded("store.kind", role, "postgres"));
+    }
+    if role == Role::Callbacks && settings.callbacks.endpoints.is_empty() {
+        let what = "is empty, so there is nobody to send events to; name an endpoint";
+        problems.push(Problem::new("callbacks.endpoints", "penstock callbacks", what));
     }
     if problems.is_empty() { Ok(()) } else { Err(SettingsError { problems }) }
 }
@@ -94,7 +104,7 @@ mod tests {
     fn refused(role: Role, options: &[(&'static str, &str)]) -> Vec<String> {
         let options = options.iter().map(|(key, value)| (*key, "--test", (*value).to_owned())).collect();
         let settings = Loaded::from(Sources { options, ..Sources::default() }).unwrap().settings;
-        match refuse_embedded(role, &settings) {
+        match refuse_unfit(role, &settings) {
             Ok(()) => Vec::new(),
             Err(error) => error.problems.iter().map(ToString::to_string).collect(),
         }

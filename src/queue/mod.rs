@@ -5,6 +5,7 @@
 //! reads every record at least once from its committed offset on; at any time a partition belongs
 //! to at most one consumer of a group that has not been told otherwise.
 
+mod dead_letter;
 mod envelope;
 mod error;
 mod headers;
@@ -22,6 +23,7 @@ use uuid::Uuid;
 
 use crate::account::{Offset, Outcome, Partition, Timestamp};
 
+pub use dead_letter::dead_letter;
 pub use envelope::Envelope;
 pub use error::{Cause, QueueError};
 pub use headers::Headers;
@@ -125,7 +127,8 @@ pub enum Start {
 
 /// A member of a consumer group. Dropping it leaves the group without committing.
 pub trait Consumer: Send + 'static {
-    /// Waits for the next event, at most `limits.max_wait`.
+    /// Waits for the next event, at most `limits.max_wait`. Dropping the future loses nothing: what it
+    /// would have brought the next poll brings.
     fn poll(&mut self, limits: PollLimits) -> impl Future<Output = Result<Polled, QueueError>> + Send;
 
     /// Reads an assigned partition from `start` on; returns the offset found.

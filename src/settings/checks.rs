@@ -8,6 +8,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::account::{BusinessUnit, RejectionCode};
 
+use super::callbacks;
 use super::tree::{
     IntakeSettings, KafkaQueueSettings, KafkaSaslMechanism, KafkaSecuritySettings, KafkaTopicSettings,
     OtlpSettings, QueueKind, RuleSettings, Settings, StoreKind, TokenSettings, WorkerSettings,
@@ -29,14 +30,14 @@ impl Findings {
         self.0.push((key.to_owned(), what.into()));
     }
 
-    fn range(&mut self, key: &str, value: usize, allowed: RangeInclusive<usize>) {
+    pub(super) fn range(&mut self, key: &str, value: usize, allowed: RangeInclusive<usize>) {
         if !allowed.contains(&value) {
             let (least, most) = allowed.into_inner();
             self.add(key, format!("is {value}; it must be from {least} to {most}"));
         }
     }
 
-    fn span(&mut self, key: &str, value: Duration, allowed: RangeInclusive<Duration>) {
+    pub(super) fn span(&mut self, key: &str, value: Duration, allowed: RangeInclusive<Duration>) {
         if !allowed.contains(&value) {
             let text = humantime::format_duration;
             let (least, most) = allowed.into_inner();
@@ -63,6 +64,7 @@ pub(super) fn check(settings: &Settings) -> Findings {
     check_intake(&settings.intake, &mut findings);
     check_worker(&settings.worker, &mut findings);
     check_type_prefix(&settings.events.type_prefix, &mut findings);
+    callbacks::check(&settings.callbacks, &mut findings);
     check_tokens(&settings.auth.tokens, &mut findings);
     check_rules(&settings.rules, &mut findings);
     if let Err(error) = EnvFilter::builder().parse(&settings.telemetry.log_level) {

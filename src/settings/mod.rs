@@ -4,6 +4,7 @@
 //! [`Loaded::from`] reports every problem there is. Nothing here knows a role or reads the process's
 //! environment: both come as arguments.
 
+mod callbacks;
 mod checks;
 mod client;
 mod known;
@@ -27,6 +28,7 @@ use config::builder::{ConfigBuilder, DefaultState};
 
 use crate::account::Policy;
 
+pub use callbacks::{CallbackSettings, EndpointSettings};
 pub use client::ClientSettings;
 pub use report::{Problem, SettingsError};
 pub use schema::json_schema;

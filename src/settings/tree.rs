@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::callbacks::CallbackSettings;
 use super::client::ClientSettings;
 use super::units::{ByteSize, Network, Secret, Sha256Digest, Span};
 
@@ -28,6 +29,8 @@ pub struct Settings {
     pub worker: WorkerSettings,
     /// Result events.
     pub events: EventSettings,
+    /// Where result events go.
+    pub callbacks: CallbackSettings,
     /// Who may use the intake.
     pub auth: AuthSettings,
     /// The institution's own lists.

@@ -54,6 +54,12 @@ impl Span {
     }
 }
 
+impl From<Duration> for Span {
+    fn from(length: Duration) -> Self {
+        Self(length)
+    }
+}
+
 impl FromStr for Span {
     type Err = UnitError;
 
@@ -129,6 +135,12 @@ impl Network {
     /// The network; of one address when it was written so.
     pub fn net(self) -> IpNet {
         self.0
+    }
+}
+
+impl From<IpAddr> for Network {
+    fn from(address: IpAddr) -> Self {
+        Self(address.into())
     }
 }
 

@@ -130,6 +130,17 @@ pub enum Ending {
     Exhausted,
 }
 
+impl Ending {
+    /// The state of a delivery that goes on so.
+    pub fn state(self) -> DeliveryState {
+        match self {
+            Self::Delivered => DeliveryState::Delivered,
+            Self::Parked { .. } => DeliveryState::Parked,
+            Self::Exhausted => DeliveryState::Exhausted,
+        }
+    }
+}
+
 /// A delivery that came from the topic.
 #[derive(Clone, Debug)]
 pub struct NewDelivery {

@@ -78,11 +78,11 @@ pub(super) fn event_of(attributes: &str, data: String) -> Option<CloudEvent> {
 
 /// State and due time of a delivery that goes on so.
 pub(super) fn state_of(ending: Ending) -> (DeliveryState, Option<Timestamp>) {
-    match ending {
-        Ending::Delivered => (DeliveryState::Delivered, None),
-        Ending::Parked { due_at } => (DeliveryState::Parked, Some(due_at)),
-        Ending::Exhausted => (DeliveryState::Exhausted, None),
-    }
+    let due_at = match ending {
+        Ending::Parked { due_at } => Some(due_at),
+        Ending::Delivered | Ending::Exhausted => None,
+    };
+    (ending.state(), due_at)
 }
 
 /// The attempt, if it is to be listed among those that failed.

@@ -8,6 +8,7 @@ use opentelemetry::metrics::{Counter, Histogram, Meter, UpDownCounter};
 
 use crate::account::Verdict;
 
+use super::callbacks::CallbackMetrics;
 use super::calls::CallMetrics;
 use super::kafka::KafkaMetrics;
 use super::lag::{LagGauges, LaneLag};
@@ -31,6 +32,7 @@ pub struct Metrics {
     retries: Counter<u64>,
     pub(super) calls: CallMetrics,
     kafka: KafkaMetrics,
+    callbacks: CallbackMetrics,
 }
 
 impl Metrics {
@@ -67,6 +69,7 @@ impl Metrics {
             retries: counter("penstock.worker.retries", "Batches tried again, by reason."),
             calls: CallMetrics::new(meter),
             kafka: KafkaMetrics::create(meter),
+            callbacks: CallbackMetrics::new(meter),
         }
     }
 
@@ -129,5 +132,10 @@ impl Metrics {
     /// A batch is tried again.
     pub fn retried(&self, reason: &'static str) {
         self.retries.add(1, &[KeyValue::new("reason", reason)]);
+    }
+
+    /// What callbacks measure.
+    pub fn callbacks(&self) -> &CallbackMetrics {
+        &self.callbacks
     }
 }

@@ -1,6 +1,7 @@
 //! What operators see: logs, metrics, traces and probes. Account numbers, IBANs and names are in none.
 
 mod admin;
+mod callbacks;
 mod calls;
 mod causes;
 mod exporter;
@@ -18,6 +19,7 @@ mod start;
 mod trace_context;
 
 pub use admin::{Check, Readiness, serve_admin};
+pub use callbacks::CallbackMetrics;
 pub use calls::{QueueUse, ServedRequest, StoreCall};
 pub use causes::with_causes;
 pub use exporter::Exporter;

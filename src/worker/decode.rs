@@ -1,7 +1,7 @@
 //! From a record to a submission, or to a dead letter when it is none.
 
 use crate::account::{Account, Generation, LogPartition, Offset, Place, SchemaError, Submission};
-use crate::queue::{Envelope, Received, Record, Topic};
+use crate::queue::{self, Envelope, Received, Record, Topic};
 
 /// A record that was polled, with what it is.
 #[derive(Clone, Debug)]
@@ -78,17 +78,9 @@ impl DeadLetterClass {
     }
 }
 
-/// The record for the dead-letter topic: the original bytes, key and headers, and where they stood.
+/// The record for the dead-letter topic.
 pub(super) fn dead_letter(received: &Received, class: DeadLetterClass, reason: &str) -> Record {
-    let mut headers = received.record.headers.clone();
-    let Received { partition, offset, appended_at, record } = received;
-    headers.push("penstock-dead-letter-class", class.as_str());
-    headers.push("penstock-dead-letter-reason", reason);
-    headers.push("penstock-origin-topic", Topic::Submitted.name());
-    headers.push_text("penstock-origin-partition", partition.0);
-    headers.push_text("penstock-origin-offset", offset.0);
-    headers.push_text("penstock-origin-timestamp", appended_at);
-    Record { key: record.key.clone(), value: record.value.clone(), headers }
+    queue::dead_letter(received, Topic::Submitted, class.as_str(), reason)
 }
 
 #[cfg(test)]

@@ -4,12 +4,12 @@
 mod banner;
 
 use std::io::{self, Write};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::settings::{Loaded, Problem, Settings, SettingsError, Sha256Digest, TokenSettings};
+use crate::settings::{Loaded, Network, Problem, Settings, SettingsError, Sha256Digest, TokenSettings};
 
 use super::Exit;
 use super::config::ConfigFile;
@@ -45,7 +45,13 @@ pub(super) fn run(args: DevArgs) -> anyhow::Result<Exit> {
     let Loaded { mut settings, policy, .. } = load(args)?;
     let token = add_token(&mut settings, given);
     refuse_known_token_beyond_this_machine(&settings)?;
-    process::run(&[Role::Intake, Role::Worker], &settings, policy, |addresses| {
+    let mut roles = vec![Role::Intake, Role::Worker];
+    if !settings.callbacks.endpoints.is_empty() {
+        // A receiver on this machine is what one tries callbacks with.
+        settings.callbacks.allow_networks.extend(loopback());
+        roles.push(Role::Callbacks);
+    }
+    process::run(&roles, &settings, policy, |addresses| {
         let banner = Banner {
             version: Version::current().number,
             addresses,
@@ -55,6 +61,11 @@ pub(super) fn run(args: DevArgs) -> anyhow::Result<Exit> {
         // Whoever started the process may have closed its output; that is no reason to end.
         let _ = write!(io::stdout(), "{banner}").and_then(|()| io::stdout().flush());
     })
+}
+
+/// This machine's own networks.
+fn loopback() -> impl Iterator<Item = Network> {
+    [IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST)].into_iter().map(Network::from)
 }
 
 fn load(args: DevArgs) -> Result<Loaded, SettingsError> {

@@ -1,10 +1,12 @@
 //! A process with some of the roles, from start to stop.
 //!
 //! Stopping goes in the direction of the data: readiness turns red, the intake stops accepting and
-//! finishes what it took, the lanes finish and commit, then queue and store are closed. All of it within
+//! finishes what it took, the lanes and then callbacks finish and commit, then queue and store are closed. All of it within
 //! the drain's time.
 
 mod admin;
+mod callbacks;
+mod deliveries;
 mod directory;
 mod intake;
 mod ports;
@@ -28,6 +30,7 @@ use crate::telemetry::{Exporter, Readiness, Telemetry};
 use super::signals::stop_on_signal;
 use super::{Exit, Unavailable, options};
 use admin::AdminPart;
+use callbacks::CallbacksPart;
 use intake::IntakePart;
 use ports::Ports;
 use worker::WorkerPart;
@@ -42,6 +45,8 @@ pub(super) enum Role {
     Intake,
     /// Decides, persists and tells outcomes.
     Worker,
+    /// Brings result events to endpoints.
+    Callbacks,
 }
 
 impl Role {
@@ -50,6 +55,7 @@ impl Role {
         match self {
             Self::Intake => "intake",
             Self::Worker => "worker",
+            Self::Callbacks => "callbacks",
         }
     }
 }
@@ -101,6 +107,7 @@ struct Process {
     addresses: Addresses,
     intake: Option<IntakePart>,
     worker: Option<WorkerPart>,
+    callbacks: Option<CallbacksPart>,
     admin: AdminPart,
     readiness: Readiness,
     // Last, so that a data directory is ours until everything in it is closed.
@@ -135,13 +142,19 @@ impl Process {
         } else {
             None
         };
-        let checks =
-            intake.iter().map(IntakePart::check).chain(worker.iter().flat_map(|_| ports.checks()));
+        let callbacks = if roles.contains(&Role::Callbacks) {
+            Some(CallbacksPart::start(settings, &ports, &metrics).await?)
+        } else {
+            None
+        };
+        let needs_ports = worker.is_some() || callbacks.is_some();
+        let port_checks = if needs_ports { ports.checks() } else { Vec::new() };
+        let checks = intake.iter().map(IntakePart::check).chain(port_checks);
         let readiness = Readiness::new(checks.collect());
         let admin = AdminPart::start(admin_listener, readiness.clone(), exporter)?;
         let addresses =
             Addresses { intake: intake.as_ref().map(IntakePart::address), admin: admin.address() };
-        Ok(Self { addresses, intake, worker, admin, readiness, ports })
+        Ok(Self { addresses, intake, worker, callbacks, admin, readiness, ports })
     }
 
     /// Runs until `stop` or until a part ends on its own, then drains within `limit`. An error when a
@@ -150,6 +163,7 @@ impl Process {
         let ended = tokio::select! {
             () = stop.cancelled() => Ok(()),
             error = ended(self.worker.as_mut().map(WorkerPart::failed)) => Err(error),
+            error = ended(self.callbacks.as_mut().map(CallbacksPart::failed)) => Err(error),
             error = ended(self.intake.as_mut().map(IntakePart::failed)) => Err(error),
             error = self.admin.failed() => Err(error),
         };
@@ -177,11 +191,15 @@ impl Process {
             Some(worker) => worker.drain().await,
             None => Ok(()),
         };
+        let callbacks = match self.callbacks {
+            Some(callbacks) => callbacks.drain().await,
+            None => Ok(()),
+        };
         self.ports.close().await;
         self.admin.stop();
         intake?;
         tracing::info!("stopped: everything is closed");
-        worker
+        worker.and(callbacks)
     }
 }
 

@@ -66,8 +66,24 @@ impl Row {
     }
 }
 
+/// What keeps deliveries right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Guard {
+    /// What is said to be recorded is.
+    Recording,
+    /// What is recorded is shown as such.
+    LookAtRecorded,
+    /// A line in which something is parked is shown as held.
+    LookAtHeld,
+    /// What is parked behind something parked waits.
+    Waiting,
+    /// What is leased is due to nobody else.
+    Leases,
+}
+
 #[derive(Default)]
 struct State {
+    guard_off: Option<Guard>,
     rows: Vec<Row>,
     endpoints: BTreeMap<EndpointName, EndpointState>,
     outages: u32,
@@ -79,12 +95,25 @@ pub struct MemoryDeliveries {
 }
 
 impl MemoryDeliveries {
+    pub fn without(guard: Guard) -> Self {
+        let deliveries = Self::default();
+        deliveries.lock().guard_off = Some(guard);
+        deliveries
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap()
     }
 
     pub fn rows(&self) -> Vec<Row> {
         self.lock().rows.clone()
+    }
+
+    pub fn state(&self, endpoint: &str, event_id: &str) -> Option<DeliveryState> {
+        let state = self.lock();
+        let is_it =
+            |key: &DeliveryKey| key.endpoint.as_str() == endpoint && key.event.to_string() == event_id;
+        state.rows.iter().find(|row| is_it(&row.key)).map(|row| row.state)
     }
 
     /// The next `operations` calls fail; half of those that write are carried out all the same.
@@ -114,6 +143,10 @@ impl MemoryDeliveries {
 }
 
 impl State {
+    fn is_on(&self, guard: Guard) -> bool {
+        self.guard_off != Some(guard)
+    }
+
     fn is_held(&self, line: &Line) -> bool {
         self.rows.iter().any(|row| row.holds() && row.line() == *line)
     }
@@ -132,8 +165,10 @@ impl State {
             }
             return;
         }
-        let waits =
-            new.is_ordered && matches!(new.ending, Ending::Parked { .. }) && self.is_held(&new.line());
+        let waits = self.is_on(Guard::Waiting)
+            && new.is_ordered
+            && matches!(new.ending, Ending::Parked { .. })
+            && self.is_held(&new.line());
         let mut row = Row {
             key: key.clone(),
             account: Arc::clone(&new.account),
@@ -182,16 +217,26 @@ impl Deliveries for MemoryDeliveries {
     async fn look(&self, wanted: &WantedDeliveries) -> Result<KnownDeliveries, StoreError> {
         self.between(|state| KnownDeliveries {
             recorded: {
-                let is_recorded = |key: &&DeliveryKey| state.rows.iter().any(|row| row.key == **key);
+                let is_on = state.is_on(Guard::LookAtRecorded);
+                let is_recorded =
+                    |key: &&DeliveryKey| is_on && state.rows.iter().any(|row| row.key == **key);
                 wanted.keys.iter().filter(is_recorded).cloned().collect()
             },
-            held: wanted.lines.iter().filter(|line| state.is_held(line)).cloned().collect(),
+            held: {
+                let is_held = |line: &&Line| state.is_on(Guard::LookAtHeld) && state.is_held(line);
+                wanted.lines.iter().filter(is_held).cloned().collect()
+            },
         })
         .await
     }
 
     async fn record(&self, new: &[NewDelivery], now: Timestamp) -> Result<(), StoreError> {
-        self.between(|state| new.iter().for_each(|new| state.record(new, now))).await
+        self.between(|state| {
+            // The last one is forgotten when the guard is off.
+            let count = new.len() - usize::from(!state.is_on(Guard::Recording) && !new.is_empty());
+            new[..count].iter().for_each(|new| state.record(new, now));
+        })
+        .await
     }
 
     async fn claim(
@@ -201,6 +246,7 @@ impl Deliveries for MemoryDeliveries {
         until: Timestamp,
     ) -> Result<Vec<Leased>, StoreError> {
         self.between(|state| {
+            let has_leases = state.is_on(Guard::Leases);
             let mut leased = Vec::new();
             for claim in claims {
                 let mut due: Vec<&mut Row> = state
@@ -212,7 +258,7 @@ impl Deliveries for MemoryDeliveries {
                 due.sort_by_key(|row| row.due_at);
                 for row in due.into_iter().take(claim.limit) {
                     row.lease += 1;
-                    row.due_at = until;
+                    row.due_at = if has_leases { until } else { now };
                     leased.push(Leased {
                         key: row.key.clone(),
                         account: Arc::clone(&row.account),

@@ -1,0 +1,171 @@
+//! Events from the topic become deliveries.
+
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use sha2::{Digest, Sha256};
+
+use crate::account::CommunicationNumber;
+use crate::events::{CloudEvent, NotAnEvent};
+use crate::queue::{Queue, Received, Record, Topic, dead_letter};
+use crate::store::{Deliveries, DeliveryKey, KnownDeliveries, Line, WantedDeliveries};
+
+use super::super::attempt::Progress;
+use super::super::error::DelivererError;
+use super::super::outbox::{Job, Origin};
+use super::super::routing;
+use super::super::sender::Sender;
+use super::{Deliverer, StepOutcome};
+
+/// Longest key that is kept as it is; of a longer one, which only a foreign producer has, its digest.
+const MAX_ACCOUNT_BYTES: usize = 1_024;
+
+/// A record and where its event goes.
+struct Routed {
+    received: Received,
+    account: Arc<str>,
+    event: Arc<CloudEvent>,
+    /// Places of the outboxes.
+    places: Vec<usize>,
+}
+
+impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
+    /// Gives what was read to the outboxes, except what is recorded already. What is no event becomes a
+    /// dead letter first.
+    pub(super) async fn take_in(&mut self) -> Result<StepOutcome, DelivererError> {
+        let mut routed = Vec::with_capacity(self.inbox.len());
+        let mut dead_letters = Vec::new();
+        for received in &self.inbox {
+            match read(received) {
+                Ok(event) => routed.push(self.route(received, event)),
+                Err(reason) => dead_letters.push(letter(received, reason)),
+            }
+        }
+        let wanted = self.wanted(&routed);
+        let look = self.store.look(&wanted);
+        let known = match self.sends.alongside(&self.options, look).await {
+            Ok(known) => known,
+            Err(error) => return self.retry_store(error),
+        };
+        let letters = dead_letters.len();
+        if letters > 0 {
+            let publish = self.queue.publish(Topic::DeadLetter, dead_letters);
+            if let Err(error) = self.sends.alongside(&self.options, publish).await {
+                return self.retry_queue(error);
+            }
+            self.metrics.dead_letters("not_an_event", letters as u64);
+        }
+        let inbox = std::mem::take(&mut self.inbox);
+        for received in &inbox {
+            if let Some(ledger) = self.ledgers.get_mut(&received.partition) {
+                ledger.read(received.offset, 0);
+            }
+        }
+        for routed in &routed {
+            self.offer(routed, &known);
+        }
+        Ok(StepOutcome::Progress)
+    }
+
+    fn route(&self, received: &Received, event: CloudEvent) -> Routed {
+        let origin = routing::Origin::of(&event);
+        let outboxes = self.sends.outboxes.iter().enumerate();
+        let places = outboxes
+            .filter(|(_, outbox)| outbox.endpoint.filter.takes(&event.event_type, &origin))
+            .map(|(place, _)| place)
+            .collect();
+        Routed {
+            received: received.clone(),
+            account: account_of(&received.record.key),
+            event: Arc::new(event),
+            places,
+        }
+    }
+
+    fn wanted(&self, routed: &[Routed]) -> WantedDeliveries {
+        let mut wanted = WantedDeliveries::default();
+        for routed in routed {
+            for place in routed.places.iter().copied() {
+                let Some(key) = self.key(place, routed) else { continue };
+                if self.is_ordered(place) {
+                    wanted.lines.push(line(&key, routed));
+                }
+                if !self.active.contains_key(&key) {
+                    wanted.keys.push(key);
+                }
+            }
+        }
+        wanted
+    }
+
+    fn is_ordered(&self, place: usize) -> bool {
+        self.sends.outboxes.get(place).is_some_and(|outbox| outbox.endpoint.is_ordered)
+    }
+
+    fn key(&self, place: usize, routed: &Routed) -> Option<DeliveryKey> {
+        let outbox = self.sends.outboxes.get(place)?;
+        Some(DeliveryKey { endpoint: outbox.endpoint.name.clone(), event: routed.event.id })
+    }
+
+    /// Hands an event to its outboxes; its offset is done when all of them have recorded its end.
+    fn offer(&mut self, routed: &Routed, known: &KnownDeliveries) {
+        let now = self.ambient.now();
+        let (partition, offset) = (routed.received.partition, routed.received.offset);
+        let mut open = 0;
+        for place in routed.places.iter().copied() {
+            let Some(key) = self.key(place, routed) else { continue };
+            if let Some(places) = self.active.get_mut(&key) {
+                places.push((partition, offset));
+                open += 1;
+                continue;
+            }
+            if known.recorded.contains(&key) {
+                self.metrics.callbacks().ended(key.endpoint.as_str(), "repeated");
+                continue;
+            }
+            open += 1;
+            self.active.insert(key.clone(), vec![(partition, offset)]);
+            let is_held = known.held.contains(&line(&key, routed));
+            let job = Job {
+                key,
+                account: Arc::clone(&routed.account),
+                event: Arc::clone(&routed.event),
+                progress: Progress { failures: 0, since: now },
+                origin: Origin::Topic,
+                entered_at: now,
+            };
+            if let Some(outbox) = self.sends.outboxes.get_mut(place) {
+                let ended = outbox.offer(job, is_held, now);
+                self.sends.ended.extend(ended.map(|ended| (place, ended)));
+            }
+        }
+        if let Some(ledger) = self.ledgers.get_mut(&partition) {
+            ledger.read(offset, open);
+        }
+    }
+}
+
+fn line(key: &DeliveryKey, routed: &Routed) -> Line {
+    Line { endpoint: key.endpoint.clone(), account: Arc::clone(&routed.account) }
+}
+
+fn read(received: &Received) -> Result<CloudEvent, NotAnEvent> {
+    let record = &received.record;
+    let event = CloudEvent::from_kafka(record.headers.iter(), record.value.clone())?;
+    // The source of a result event is a number; nothing else may reach a table of numbers.
+    CommunicationNumber::parse(&event.source).map_err(|_| NotAnEvent::Attribute("ce_source"))?;
+    Ok(event)
+}
+
+fn letter(received: &Received, reason: NotAnEvent) -> Record {
+    dead_letter(received, Topic::Results, "not_an_event", &reason.to_string())
+}
+
+/// The record's key as text that any store holds.
+fn account_of(key: &[u8]) -> Arc<str> {
+    match std::str::from_utf8(key) {
+        Ok(text) if text.len() <= MAX_ACCOUNT_BYTES && !text.contains('\0') => text.into(),
+        _ => BASE64.encode(Sha256::digest(key)).into(),
+    }
+}

@@ -1,0 +1,65 @@
+//! What an operator may set of an endpoint and of deliveries in general.
+
+use std::time::Duration;
+
+use crate::queue::PollLimits;
+use crate::store::EndpointName;
+
+use super::breaker::BreakerOptions;
+use super::routing::Filter;
+use super::schedule::Schedule;
+use super::signature::SigningKey;
+
+/// An endpoint as far as deciding needs it; where it is and how it is reached only the sender knows.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    /// Its name.
+    pub name: EndpointName,
+    /// What it takes.
+    pub filter: Filter,
+    /// Keys that sign what is sent; every signature is sent.
+    pub keys: Vec<SigningKey>,
+    /// Whether it gets the events of an account one after the other, in the order of the log.
+    pub is_ordered: bool,
+    /// Events of one request at most. With 1 each has a request of its own, in binary mode.
+    pub batch: usize,
+    /// Requests at a time, of one process.
+    pub concurrency: usize,
+    /// Events a second at most, of one process; none leaves it to the receiver.
+    pub rate: Option<f64>,
+    /// Parked events a second at most, of one process, so that a receiver that is back is not run over.
+    pub drain_rate: Option<f64>,
+}
+
+/// Options of a deliverer.
+#[derive(Clone, Debug)]
+pub struct DelivererOptions {
+    /// When what failed is tried again.
+    pub schedule: Schedule,
+    /// When an endpoint is left alone.
+    pub breaker: BreakerOptions,
+    /// Bounds of one poll.
+    pub poll: PollLimits,
+    /// Events that may wait in memory for their first attempt at one endpoint.
+    pub max_waiting: usize,
+    /// How long an event may wait in memory while other endpoints stand idle; then it is parked.
+    pub patience: Duration,
+    /// How long a parked delivery is this process's alone; longer than a request may take.
+    pub lease: Duration,
+    /// How often the store is asked for parked deliveries that are due.
+    pub claim_interval: Duration,
+    /// Parked deliveries to take over at a time, for one endpoint.
+    pub max_claim: usize,
+    /// How often the endpoints' shared states are read.
+    pub refresh_interval: Duration,
+    /// How often what has ended long ago is removed.
+    pub sweep_interval: Duration,
+    /// How long deliveries that have ended are kept.
+    pub retention: Duration,
+    /// Deliveries removed at a time.
+    pub max_sweep: usize,
+    /// How often offsets are committed while events flow.
+    pub commit_interval: Duration,
+    /// The wait before the store or the queue is tried again.
+    pub retry_wait: Duration,
+}

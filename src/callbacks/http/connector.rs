@@ -1,0 +1,176 @@
+//! Connections to endpoints, and to nothing else: the addresses a name resolves to are checked, all of
+//! them, and it is those that are connected to. A name that resolves to something else a moment later
+//! changes nothing.
+
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use hyper::Uri;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::dns::Name;
+use hyper_util::client::legacy::connect::proxy::Tunnel;
+use hyper_util::rt::TokioIo;
+use ipnet::IpNet;
+use tokio::net::TcpStream;
+use tower::{BoxError, Service};
+
+use crate::callbacks::address::check_address;
+
+type Connecting = Pin<Box<dyn Future<Output = Result<TokioIo<TcpStream>, BoxError>> + Send>>;
+
+/// Looks names up; refuses one as soon as a single address of it is refused.
+#[derive(Clone, Debug)]
+pub(super) struct GuardedResolver {
+    allowed: Arc<[IpNet]>,
+}
+
+impl Service<Name> for GuardedResolver {
+    type Response = std::vec::IntoIter<SocketAddr>;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
+        let allowed = Arc::clone(&self.allowed);
+        Box::pin(async move {
+            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
+            checked(found, &allowed).map(Vec::into_iter)
+        })
+    }
+}
+
+/// The addresses, if each of them is allowed.
+fn checked(found: Vec<SocketAddr>, allowed: &[IpNet]) -> io::Result<Vec<SocketAddr>> {
+    for address in &found {
+        check_address(address.ip(), allowed).map_err(io::Error::other)?;
+    }
+    Ok(found)
+}
+
+/// How endpoints are connected to.
+#[derive(Clone, Debug)]
+pub(super) struct Connector {
+    allowed: Arc<[IpNet]>,
+    way: Way,
+}
+
+#[derive(Clone, Debug)]
+enum Way {
+    Direct(HttpConnector<GuardedResolver>),
+    /// The proxy looks names up and connects; what it lets through is its own operator's business.
+    Proxy(Tunnel<HttpConnector>),
+}
+
+impl Connector {
+    /// Straight to the endpoint.
+    pub(super) fn direct(allowed: Arc<[IpNet]>, timeout: Duration) -> Self {
+        let resolver = GuardedResolver { allowed: Arc::clone(&allowed) };
+        let mut connector = HttpConnector::new_with_resolver(resolver);
+        connector.enforce_http(false);
+        connector.set_nodelay(true);
+        connector.set_connect_timeout(Some(timeout));
+        Self { allowed, way: Way::Direct(connector) }
+    }
+
+    /// Through an HTTP proxy, by CONNECT.
+    pub(super) fn through(proxy: Uri, allowed: Arc<[IpNet]>, timeout: Duration) -> Self {
+        let mut connector = HttpConnector::new();
+        connector.enforce_http(false);
+        connector.set_nodelay(true);
+        connector.set_connect_timeout(Some(timeout));
+        Self { allowed, way: Way::Proxy(Tunnel::new(proxy, connector)) }
+    }
+}
+
+impl Service<Uri> for Connector {
+    type Response = TokioIo<TcpStream>;
+    type Error = BoxError;
+    type Future = Connecting;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        match &mut self.way {
+            Way::Direct(connector) => connector.poll_ready(context).map_err(Into::into),
+            Way::Proxy(tunnel) => tunnel.poll_ready(context).map_err(Into::into),
+        }
+    }
+
+    fn call(&mut self, uri: Uri) -> Connecting {
+        // No resolver is asked about an address.
+        if let Some(address) = literal(&uri)
+            && let Err(refused) = check_address(address, &self.allowed)
+        {
+            return Box::pin(std::future::ready(Err(refused.into())));
+        }
+        match &mut self.way {
+            Way::Direct(connector) => {
+                let connecting = connector.call(uri);
+                Box::pin(async move { connecting.await.map_err(Into::into) })
+            }
+            Way::Proxy(tunnel) => {
+                let connecting = tunnel.call(uri);
+                Box::pin(async move { connecting.await.map_err(Into::into) })
+            }
+        }
+    }
+}
+
+fn literal(uri: &Uri) -> Option<IpAddr> {
+    uri.host()?.trim_matches(['[', ']']).parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_refused_address_refuses_the_name() {
+        let found = |texts: &[&str]| -> Vec<SocketAddr> {
+            texts.iter().map(|text| SocketAddr::new(text.parse().unwrap(), 0)).collect()
+        };
+        let refusal = |texts: &[&str]| checked(found(texts), &[]).map_err(|error| error.to_string());
+        assert_eq!(refusal(&["8.8.8.8", "2606:4700::1111"]).unwrap().len(), 2);
+        for answer in [
+            &["127.0.0.1"][..],
+            &["8.8.8.8", "127.0.0.1"],
+            &["8.8.8.8", "169.254.169.254"],
+            &["::ffff:10.0.0.1"],
+            &["2606:4700::1111", "fd00::1"],
+        ] {
+            let refused = refusal(answer).unwrap_err();
+            assert!(refused.contains("callbacks.allow_networks"), "{answer:?}: {refused}");
+        }
+        let allowed = ["127.0.0.0/8".parse().unwrap()];
+        assert!(checked(found(&["127.0.0.1"]), &allowed).is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_name_of_this_machine_is_refused_when_it_is_connected_to() {
+        for target in [
+            "http://localhost:9/",
+            "http://127.0.0.1:9/",
+            "http://[::1]:9/",
+            "http://[::ffff:127.0.0.1]:9/",
+        ] {
+            let mut connector = Connector::direct(Arc::new([]), Duration::from_secs(1));
+            let error = connector.call(target.parse().unwrap()).await.unwrap_err();
+            let text = crate::telemetry::with_causes(error.as_ref()).to_string();
+            assert!(text.contains("is a loopback address"), "{target}: {text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_proxy_is_not_asked_for_a_refused_address() {
+        let proxy = "http://127.0.0.1:9".parse().unwrap();
+        let mut connector = Connector::through(proxy, Arc::new([]), Duration::from_secs(1));
+        let error = connector.call("https://169.254.169.254/".parse().unwrap()).await.unwrap_err();
+        assert!(error.to_string().contains("is a link-local address"), "{error}");
+    }
+}

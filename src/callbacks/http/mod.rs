@@ -1,0 +1,251 @@
+//! Requests over HTTP/1.1. Redirects are never followed, answers are read up to a bound, and nothing
+//! is connected to that [`super::address`] refuses.
+
+mod connector;
+mod tls;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::header::{HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT};
+use hyper::{Method, Response, Uri};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use ipnet::IpNet;
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::account::Timestamp;
+use crate::store::EndpointName;
+use crate::telemetry::with_causes;
+
+use super::address::EndpointUrl;
+use super::attempt::{Answer, NoAnswer};
+use super::schedule::parse_retry_after;
+use super::sender::{Request, Sender};
+use connector::Connector;
+
+pub use tls::TlsOptions;
+
+/// Bytes of an answer that are kept.
+const KEPT_BYTES: usize = 512;
+/// Bytes of an answer that are read so that the connection can be used again; of a longer one the
+/// connection is closed.
+const READ_BYTES: usize = 64 * 1024;
+/// How long the body of an answer may take. Its status has said everything.
+const BODY_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Why an endpoint cannot be sent to.
+#[derive(Debug, thiserror::Error)]
+pub enum HttpError {
+    /// A header is none.
+    #[error(
+        "the header {name} cannot be sent: its name or its value has a character that is not allowed"
+    )]
+    Header {
+        /// Its name.
+        name: String,
+    },
+    /// A URL is none.
+    #[error("the URL cannot be sent to")]
+    Url,
+    /// A file is no PEM.
+    #[error("{} is no readable PEM file", path.display())]
+    Pem {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        cause: rustls::pki_types::pem::Error,
+    },
+    /// A file has no certificate in it.
+    #[error("{} has no certificate in it", path.display())]
+    NoCertificate {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A certificate or key is not usable.
+    #[error("{} has a certificate that cannot be used", path.display())]
+    Certificate {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        cause: rustls::Error,
+    },
+    /// TLS cannot be used at all.
+    #[error("TLS cannot be set up")]
+    Tls(#[source] rustls::Error),
+}
+
+/// Where an endpoint is and how it is reached.
+#[derive(Clone, Debug)]
+pub struct TargetOptions {
+    /// Its URL.
+    pub url: EndpointUrl,
+    /// Headers that every request has, such as a credential.
+    pub headers: Vec<(String, SecretString)>,
+    /// How long a request may take up to the answer's status.
+    pub timeout: Duration,
+    /// HTTP proxy to go through, by CONNECT.
+    pub proxy: Option<String>,
+    /// Certificates.
+    pub tls: TlsOptions,
+    /// Connections that are kept open while nothing is sent.
+    pub max_idle_connections: usize,
+}
+
+type HttpClient = Client<HttpsConnector<Connector>, Full<Bytes>>;
+
+struct Target {
+    client: HttpClient,
+    uri: Uri,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    timeout: Duration,
+}
+
+/// Sends over HTTP; cheap to clone.
+#[derive(Clone)]
+pub struct HttpSender(Arc<HashMap<EndpointName, Target>>);
+
+impl HttpSender {
+    /// A sender to these endpoints; `allowed` networks may be connected to although they are reserved.
+    pub fn new(
+        targets: Vec<(EndpointName, TargetOptions)>,
+        allowed: Vec<IpNet>,
+    ) -> Result<Self, HttpError> {
+        let allowed: Arc<[IpNet]> = allowed.into();
+        let open = |(name, options): (EndpointName, TargetOptions)| {
+            Ok((name, Target::open(&options, Arc::clone(&allowed))?))
+        };
+        let targets = targets.into_iter().map(open).collect::<Result<_, HttpError>>()?;
+        Ok(Self(Arc::new(targets)))
+    }
+}
+
+impl Sender for HttpSender {
+    async fn send(&self, request: Request) -> Result<Answer, NoAnswer> {
+        match self.0.get(&request.endpoint) {
+            Some(target) => target.send(request).await,
+            None => Err(NoAnswer("the endpoint is not configured".to_owned())),
+        }
+    }
+}
+
+impl Target {
+    fn open(options: &TargetOptions, allowed: Arc<[IpNet]>) -> Result<Self, HttpError> {
+        let connector = match &options.proxy {
+            Some(proxy) => {
+                let proxy = proxy.parse().map_err(|_| HttpError::Url)?;
+                Connector::through(proxy, allowed, options.timeout)
+            }
+            None => Connector::direct(allowed, options.timeout),
+        };
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(tls::client_config(&options.tls)?)
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(connector);
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(Duration::from_secs(30))
+            .pool_max_idle_per_host(options.max_idle_connections)
+            .build(connector);
+        Ok(Self {
+            client,
+            uri: options.url.url().as_str().parse().map_err(|_| HttpError::Url)?,
+            headers: options.headers.iter().map(header).collect::<Result<_, _>>()?,
+            timeout: options.timeout,
+        })
+    }
+
+    async fn send(&self, request: Request) -> Result<Answer, NoAnswer> {
+        let request = self
+            .http_request(request)
+            .ok_or_else(|| NoAnswer("the request cannot be written as HTTP".to_owned()))?;
+        let answered = tokio::time::timeout(self.timeout, self.client.request(request)).await;
+        let response = answered
+            .map_err(|_| NoAnswer(format!("no answer within {} s", self.timeout.as_secs_f64())))?
+            .map_err(|error| NoAnswer(with_causes(&error).to_string()))?;
+        let now = Timestamp::from(SystemTime::now());
+        let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+        Ok(Answer {
+            status: response.status().as_u16(),
+            retry_after: retry_after.and_then(|value| parse_retry_after(value, now)),
+            body: first_bytes(response).await,
+        })
+    }
+
+    fn http_request(&self, request: Request) -> Option<hyper::Request<Full<Bytes>>> {
+        let mut http = hyper::Request::builder()
+            .method(Method::POST)
+            .uri(self.uri.clone())
+            .header(USER_AGENT, concat!("penstock/", env!("CARGO_PKG_VERSION")));
+        for (name, value) in &self.headers {
+            http = http.header(name, value);
+        }
+        for (name, value) in &request.headers {
+            http = http.header(name.as_str(), value.as_str());
+        }
+        http.body(Full::new(request.body)).ok()
+    }
+}
+
+fn header((name, value): &(String, SecretString)) -> Result<(HeaderName, HeaderValue), HttpError> {
+    let refused = || HttpError::Header { name: name.clone() };
+    let parsed: HeaderName = name.parse().map_err(|_| refused())?;
+    let mut value = HeaderValue::from_str(value.expose_secret()).map_err(|_| refused())?;
+    value.set_sensitive(true);
+    Ok((parsed, value))
+}
+
+/// The first bytes of an answer as text. What is longer or slower than it may be is left unread.
+async fn first_bytes(response: Response<Incoming>) -> String {
+    let mut body = response.into_body();
+    let mut kept = Vec::new();
+    let mut read = 0;
+    let reading = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            let Some(data) = frame.data_ref() else { continue };
+            let room = KEPT_BYTES.saturating_sub(kept.len());
+            kept.extend(data.iter().take(room));
+            read += data.len();
+            if read > READ_BYTES {
+                break;
+            }
+        }
+    };
+    // The status is known; what is missing of the body changes nothing.
+    let _ = tokio::time::timeout(BODY_TIMEOUT, reading).await;
+    printable(&kept)
+}
+
+/// Text that any store and terminal takes.
+fn printable(bytes: &[u8]) -> String {
+    let shown = |c: char| if c.is_control() && c != '\n' { '\u{fffd}' } else { c };
+    String::from_utf8_lossy(bytes).chars().map(shown).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_receiver_answers_is_shown_without_control_characters() {
+        assert_eq!(printable(b"a\0b\x1b[31m\n\xff\xc5\xbe"), "a\u{fffd}b\u{fffd}[31m\n\u{fffd}ž");
+    }
+
+    #[test]
+    fn headers_that_cannot_be_sent_are_refused_without_their_value() {
+        let refused = |name: &str, value: &str| {
+            header(&(name.to_owned(), SecretString::from(value))).unwrap_err().to_string()
+        };
+        assert!(refused("x y", "v").contains("x y"));
+        assert!(!refused("authorization", "sec\nret").contains("sec"));
+    }
+}

@@ -1,0 +1,161 @@
+//! What goes over the wire, and the port to whoever puts it there.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use sha1::{Digest, Sha1};
+use uuid::Builder;
+
+use crate::account::Timestamp;
+use crate::events::{BATCH_CONTENT_TYPE, CloudEvent, batch_json};
+use crate::store::EndpointName;
+
+use super::attempt::{Answer, NoAnswer};
+use super::endpoint::Endpoint;
+use super::signature::webhook_headers;
+
+/// One request to an endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// The endpoint.
+    pub endpoint: EndpointName,
+    /// Names and values of the headers, all printable ASCII.
+    pub headers: Vec<(String, String)>,
+    /// The body.
+    pub body: Bytes,
+}
+
+impl Request {
+    /// The request that brings events to an endpoint, signed for an attempt that begins `at`: one event
+    /// in binary mode, or as many as there are in batch mode.
+    pub fn of(
+        endpoint: &Endpoint,
+        events: &[Arc<CloudEvent>],
+        at: Timestamp,
+    ) -> Result<Self, serde_json::Error> {
+        let (id, mut headers, body) = match events {
+            [event] if endpoint.batch <= 1 => {
+                let headers = event.http_headers().map(|(name, value)| (name.into(), value.into()));
+                (event.id.to_string(), headers.collect(), event.data.clone())
+            }
+            events => {
+                let headers = vec![("content-type".to_owned(), BATCH_CONTENT_TYPE.to_owned())];
+                (batch_id(events), headers, batch_json(events.iter().map(AsRef::as_ref))?)
+            }
+        };
+        let signed = webhook_headers(&endpoint.keys, &id, at, &body);
+        headers.extend(signed.map(|(name, value)| (name.to_owned(), value)));
+        Ok(Self { endpoint: endpoint.name.clone(), headers, body })
+    }
+}
+
+/// Id of a request with several events: the same for the same events in the same order.
+fn batch_id(events: &[Arc<CloudEvent>]) -> String {
+    let mut digest = Sha1::new();
+    for event in events {
+        digest.update(event.id.0.as_bytes());
+    }
+    let digest: [u8; 20] = digest.finalize().into();
+    let mut id = [0; 16];
+    id.copy_from_slice(&digest[..16]);
+    Builder::from_sha1_bytes(id).into_uuid().to_string()
+}
+
+/// Sends requests; cheap to clone.
+pub trait Sender: Clone + Send + Sync + 'static {
+    /// Sends a request once and reads the answer, within the endpoint's bounds of time and size. It
+    /// follows no redirect and tries nothing again.
+    fn send(&self, request: Request) -> impl Future<Output = Result<Answer, NoAnswer>> + Send;
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::account::EventId;
+    use crate::callbacks::routing::Filter;
+    use crate::callbacks::signature::SigningKey;
+
+    fn endpoint(batch: usize) -> Endpoint {
+        Endpoint {
+            name: EndpointName::parse("risk").unwrap(),
+            filter: Filter::default(),
+            keys: vec![SigningKey::symmetric([1; 32]), SigningKey::asymmetric([2; 32])],
+            is_ordered: false,
+            batch,
+            concurrency: 1,
+            rate: None,
+            drain_rate: None,
+        }
+    }
+
+    fn event(number: u32) -> Arc<CloudEvent> {
+        Arc::new(CloudEvent {
+            id: EventId(Uuid::from_u128(number.into())),
+            source: format!("n {number}"),
+            event_type: "penstock.account.accepted".to_owned(),
+            further: Vec::new(),
+            trace: Vec::new(),
+            data: Bytes::from_static(b"{\"a\": 1}"),
+        })
+    }
+
+    fn names(request: &Request) -> Vec<&str> {
+        request.headers.iter().map(|(name, _)| name.as_str()).collect()
+    }
+
+    fn header<'r>(request: &'r Request, name: &str) -> &'r str {
+        &request.headers.iter().find(|(known, _)| known == name).unwrap().1
+    }
+
+    const AT: i64 = 1_700_000_000_123;
+
+    #[test]
+    fn one_event_is_sent_in_binary_mode_under_its_own_id() {
+        let at = Timestamp::from_unix_millis(AT);
+        let request = Request::of(&endpoint(1), &[event(1)], at).unwrap();
+        let expected = [
+            "content-type",
+            "ce-specversion",
+            "ce-id",
+            "ce-source",
+            "ce-type",
+            "webhook-id",
+            "webhook-timestamp",
+            "webhook-signature",
+        ];
+        assert_eq!(names(&request), expected);
+        assert_eq!(request.body, event(1).data);
+        assert_eq!(header(&request, "webhook-id"), header(&request, "ce-id"));
+        assert_eq!(header(&request, "webhook-timestamp"), "1700000000");
+        let signatures: Vec<&str> = header(&request, "webhook-signature").split(' ').collect();
+        assert!(signatures[0].starts_with("v1,") && signatures[1].starts_with("v1a,"));
+        assert!(request.headers.iter().all(|(_, value)| value.is_ascii()));
+    }
+
+    #[test]
+    fn a_later_attempt_has_the_same_id_and_another_time() {
+        let of = |at| Request::of(&endpoint(1), &[event(1)], Timestamp::from_unix_millis(at)).unwrap();
+        let (first, second) = (of(AT), of(AT + 5_000));
+        assert_eq!(header(&first, "webhook-id"), header(&second, "webhook-id"));
+        assert_ne!(header(&first, "webhook-timestamp"), header(&second, "webhook-timestamp"));
+        assert_ne!(header(&first, "webhook-signature"), header(&second, "webhook-signature"));
+    }
+
+    #[test]
+    fn several_events_are_one_batch_with_an_id_of_its_own() {
+        let of = |events: &[Arc<CloudEvent>]| {
+            Request::of(&endpoint(10), events, Timestamp::from_unix_millis(AT)).unwrap()
+        };
+        let request = of(&[event(1), event(2)]);
+        assert_eq!(header(&request, "content-type"), "application/cloudevents-batch+json");
+        let events: Vec<serde_json::Value> = serde_json::from_slice(&request.body).unwrap();
+        assert_eq!((events.len(), &events[1]["source"]), (2, &"n 2".into()));
+        assert_eq!(of(&[event(1), event(2)]), request);
+        assert_ne!(header(&of(&[event(2)]), "webhook-id"), header(&request, "webhook-id"));
+        let alone: Vec<serde_json::Value> = serde_json::from_slice(&of(&[event(2)]).body).unwrap();
+        assert_eq!(alone.len(), 1, "one event is a batch too where batches are expected");
+    }
+}

@@ -1,0 +1,190 @@
+//! The settings of callbacks in the words of their role. What only this can find wrong with an endpoint,
+//! such as its URL or a file of a key, is reported like any other problem of the settings.
+
+use std::fmt::Display;
+use std::path::Path;
+use std::time::Duration;
+
+use secrecy::ExposeSecret;
+
+use crate::callbacks::address::EndpointUrl;
+use crate::callbacks::breaker::BreakerOptions;
+use crate::callbacks::http::{HttpSender, TargetOptions, TlsOptions};
+use crate::callbacks::routing::{Filter, Glob};
+use crate::callbacks::schedule::Schedule;
+use crate::callbacks::signature::SigningKey;
+use crate::callbacks::{DelivererOptions, Endpoint};
+use crate::queue::PollLimits;
+use crate::settings::{CallbackSettings, EndpointSettings, Problem, SettingsError, Span};
+use crate::store::EndpointName;
+
+/// How long a poll waits for a first event; a deliverer that is asked to stop notices after it.
+const POLL_WAIT: Duration = Duration::from_millis(250);
+/// Bytes of one poll.
+const MAX_POLL_BYTES: usize = 4_000_000;
+/// How often the endpoints' shared states are read: what another process or an operator changes holds
+/// everywhere after so long.
+const REFRESH_INTERVAL: Duration = Duration::from_secs(1);
+/// How often what is old is removed and what is parked is counted.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
+/// Deliveries removed at a time.
+const MAX_SWEEP: usize = 5_000;
+/// The wait before the store or the queue is tried again.
+const RETRY_WAIT: Duration = Duration::from_millis(500);
+
+/// How deliveries go.
+pub(super) fn deliverer(callbacks: &CallbackSettings) -> DelivererOptions {
+    DelivererOptions {
+        schedule: Schedule {
+            waits: callbacks.retry_schedule.iter().copied().map(Span::duration).collect(),
+            jitter: callbacks.retry_jitter,
+            max_retry_after: callbacks.max_retry_after.duration(),
+        },
+        breaker: BreakerOptions {
+            min_failures: callbacks.breaker_failures,
+            failing_for: callbacks.breaker_failing_for.duration(),
+            probe_interval: callbacks.breaker_probe_interval.duration(),
+            max_probe_interval: callbacks.breaker_max_probe_interval.duration(),
+        },
+        poll: PollLimits {
+            max_records: callbacks.max_records,
+            max_bytes: MAX_POLL_BYTES,
+            max_wait: POLL_WAIT,
+        },
+        max_waiting: callbacks.max_waiting,
+        patience: callbacks.patience.duration(),
+        lease: callbacks.lease.duration(),
+        claim_interval: callbacks.claim_interval.duration(),
+        max_claim: callbacks.max_claim,
+        refresh_interval: REFRESH_INTERVAL,
+        sweep_interval: SWEEP_INTERVAL,
+        retention: callbacks.retention.duration(),
+        max_sweep: MAX_SWEEP,
+        commit_interval: callbacks.commit_interval.duration(),
+        retry_wait: RETRY_WAIT,
+    }
+}
+
+/// The endpoints, and the sender that reaches them.
+pub(super) fn endpoints(
+    callbacks: &CallbackSettings,
+) -> Result<(Vec<Endpoint>, HttpSender), SettingsError> {
+    let mut problems = Vec::new();
+    let mut endpoints = Vec::new();
+    let mut targets = Vec::new();
+    for (place, settings) in callbacks.endpoints.iter().enumerate() {
+        match endpoint(place, settings) {
+            Ok((endpoint, target)) => {
+                targets.push((endpoint.name.clone(), target));
+                endpoints.push(endpoint);
+            }
+            Err(problem) => problems.push(problem),
+        }
+    }
+    if !problems.is_empty() {
+        return Err(SettingsError { problems });
+    }
+    let allowed = callbacks.allow_networks.iter().map(|network| network.net()).collect();
+    let sender = HttpSender::new(targets, allowed).map_err(|error| {
+        let what = crate::telemetry::with_causes(&error).to_string();
+        SettingsError { problems: vec![Problem::new("callbacks.endpoints", "settings", what)] }
+    })?;
+    Ok((endpoints, sender))
+}
+
+fn endpoint(place: usize, settings: &EndpointSettings) -> Result<(Endpoint, TargetOptions), Problem> {
+    let wrong = |field: &str, what: &dyn Display| {
+        let key = format!("callbacks.endpoints[{place}].{field}");
+        Problem::new(key, "settings", what.to_string())
+    };
+    let name = EndpointName::parse(&settings.name).map_err(|error| wrong("name", &error))?;
+    let url =
+        EndpointUrl::parse(&settings.url, settings.allow_http).map_err(|error| wrong("url", &error))?;
+    let mut keys = Vec::new();
+    for secret in &settings.secrets {
+        let key = SigningKey::parse(secret.secret().expose_secret());
+        keys.push(key.map_err(|error| wrong("secrets", &error))?);
+    }
+    for path in &settings.secret_files {
+        keys.push(key_in(path).map_err(|what| wrong("secret_files", &what))?);
+    }
+    let certificate = settings.client_certificate_file.clone().zip(settings.client_key_file.clone());
+    let target = TargetOptions {
+        url,
+        headers: settings.headers.iter().map(|(name, value)| (name.clone(), value.secret())).collect(),
+        timeout: settings.timeout.duration(),
+        proxy: settings.proxy.clone(),
+        tls: TlsOptions { ca_file: settings.ca_file.clone(), client_certificate: certificate },
+        max_idle_connections: settings.concurrency,
+    };
+    let endpoint = Endpoint {
+        name,
+        filter: Filter {
+            event_types: settings.event_types.iter().map(Glob::new).collect(),
+            business_units: settings.business_units.iter().cloned().collect(),
+            requesters: settings.requesters.iter().cloned().collect(),
+        },
+        keys,
+        is_ordered: settings.ordered,
+        batch: settings.batch,
+        concurrency: settings.concurrency,
+        rate: settings.rate,
+        drain_rate: settings.drain_rate,
+    };
+    Ok((endpoint, target))
+}
+
+fn key_in(path: &Path) -> Result<SigningKey, String> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
+    SigningKey::parse(text.trim()).map_err(|error| format!("{}: the key {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::{Loaded, Sources};
+
+    fn callbacks(endpoints: &str) -> CallbackSettings {
+        let option = ("callbacks.endpoints", "--test", endpoints.to_owned());
+        let sources = Sources { options: vec![option], ..Sources::default() };
+        Loaded::from(sources).unwrap().settings.callbacks
+    }
+
+    #[test]
+    fn an_endpoint_needs_a_name_and_a_url_and_signs_with_every_key() {
+        let (old, new) = (SigningKey::symmetric([1; 32]), SigningKey::symmetric([2; 32]));
+        let text = format!(
+            "[{{ name = 'risk', url = 'https://risk.bank.example/', secrets = ['{}', '{}'] }}]",
+            old.secret_text(),
+            new.secret_text()
+        );
+        let (endpoints, _) = endpoints(&callbacks(&text)).unwrap();
+        assert_eq!((endpoints[0].keys.len(), endpoints[0].batch, endpoints[0].concurrency), (2, 1, 16));
+    }
+
+    #[test]
+    fn every_endpoint_that_is_wrong_is_told_without_its_secrets() {
+        let text = "[{ name = 'Risk', url = 'https://a.example/' }, \
+                     { name = 'b', url = 'http://b.example/' }, \
+                     { name = 'c', url = 'https://c.example/', secrets = ['hunter2'] }, \
+                     { name = 'd', url = 'https://d.example/', secret_files = ['/none'] }]";
+        let error = endpoints(&callbacks(text)).err().unwrap();
+        let keys: Vec<&str> = error.problems.iter().map(|problem| problem.key.as_str()).collect();
+        let expected = [
+            "callbacks.endpoints[0].name",
+            "callbacks.endpoints[1].url",
+            "callbacks.endpoints[2].secrets",
+            "callbacks.endpoints[3].secret_files",
+        ];
+        assert_eq!(keys, expected);
+        assert!(!error.to_string().contains("hunter2"));
+    }
+
+    #[test]
+    fn the_default_schedule_is_that_of_standard_webhooks() {
+        let waits = deliverer(&callbacks("[]")).schedule.waits;
+        let seconds: Vec<u64> = waits.iter().map(Duration::as_secs).collect();
+        assert_eq!(seconds, [5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400]);
+    }
+}

@@ -1,0 +1,192 @@
+//! `callbacks.*`: the endpoints, and how they are delivered to.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::checks::Findings;
+use super::units::{Network, Secret, Span};
+
+/// Longest request; beyond it a receiver holds up more than itself.
+const LONGEST_REQUEST: Duration = Duration::from_mins(5);
+
+/// `callbacks.*`
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CallbackSettings {
+    /// Where events go.
+    pub endpoints: Vec<EndpointSettings>,
+    /// Networks that may be connected to although they are reserved.
+    pub allow_networks: Vec<Network>,
+    /// Waits after the first failure, the second, and so on.
+    pub retry_schedule: Vec<Span>,
+    /// Share of a wait by which it varies.
+    pub retry_jitter: f64,
+    /// The longest wait a receiver may ask for.
+    pub max_retry_after: Span,
+    /// Failures in a row before a breaker may open.
+    pub breaker_failures: u32,
+    /// How long nothing but failures must have been seen.
+    pub breaker_failing_for: Span,
+    /// The wait before the first probe.
+    pub breaker_probe_interval: Span,
+    /// The longest wait between probes.
+    pub breaker_max_probe_interval: Span,
+    /// Events of one poll.
+    pub max_records: usize,
+    /// Events that may wait in memory for one endpoint.
+    pub max_waiting: usize,
+    /// How long an event may wait in memory while other endpoints stand idle.
+    pub patience: Span,
+    /// How long a parked delivery belongs to one process.
+    pub lease: Span,
+    /// How often the store is asked for what is due.
+    pub claim_interval: Span,
+    /// Parked deliveries taken over at a time.
+    pub max_claim: usize,
+    /// How often offsets are committed.
+    pub commit_interval: Span,
+    /// How long deliveries that have ended are kept.
+    pub retention: Span,
+}
+
+/// One of `callbacks.endpoints`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EndpointSettings {
+    /// Its name.
+    pub name: String,
+    /// Its URL.
+    pub url: String,
+    /// Event types it takes; `*` stands for any text; all when empty.
+    #[serde(default)]
+    pub event_types: Vec<String>,
+    /// Business units it takes; all when empty.
+    #[serde(default)]
+    pub business_units: Vec<String>,
+    /// Requesters it takes; all when empty.
+    #[serde(default)]
+    pub requesters: Vec<String>,
+    /// Keys that sign, `whsec_…` or `whsk_…`.
+    #[serde(default)]
+    pub secrets: Vec<Secret>,
+    /// Files with one key each.
+    #[serde(default)]
+    pub secret_files: Vec<PathBuf>,
+    /// Whether it gets the events of an account one after the other.
+    #[serde(default)]
+    pub ordered: bool,
+    /// Events of one request.
+    #[serde(default = "one")]
+    pub batch: usize,
+    /// Requests at a time, of one process.
+    #[serde(default = "sixteen")]
+    pub concurrency: usize,
+    /// Events a second, of one process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<f64>,
+    /// Parked events a second, of one process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain_rate: Option<f64>,
+    /// How long a request may take.
+    #[serde(default = "fifteen_seconds")]
+    pub timeout: Span,
+    /// Headers of every request.
+    #[serde(default)]
+    pub headers: BTreeMap<String, Secret>,
+    /// Whether it may be plain HTTP.
+    #[serde(default)]
+    pub allow_http: bool,
+    /// HTTP proxy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy: Option<String>,
+    /// File with further trusted authorities.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
+    /// File with this process's certificate chain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_certificate_file: Option<PathBuf>,
+    /// File with its private key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_key_file: Option<PathBuf>,
+}
+
+fn one() -> usize {
+    1
+}
+
+fn sixteen() -> usize {
+    16
+}
+
+fn fifteen_seconds() -> Span {
+    Span::from(Duration::from_secs(15))
+}
+
+pub(super) fn check(callbacks: &CallbackSettings, findings: &mut Findings) {
+    let key = |name: &str| format!("callbacks.{name}");
+    let (tick, second) = (Duration::from_millis(1), Duration::from_secs(1));
+    let (hour, day) = (Duration::from_hours(1), Duration::from_hours(24));
+    if callbacks.retry_schedule.len() > 100 {
+        findings.add(&key("retry_schedule"), "has more than 100 waits");
+    }
+    for wait in &callbacks.retry_schedule {
+        findings.span(&key("retry_schedule"), wait.duration(), Duration::ZERO..=30 * day);
+    }
+    if !(0.0..=1.0).contains(&callbacks.retry_jitter) {
+        findings.add(&key("retry_jitter"), "must be a share from 0 to 1");
+    }
+    let failures = callbacks.breaker_failures as usize;
+    findings.range(&key("breaker_failures"), failures, 1..=1_000_000);
+    findings.range(&key("max_records"), callbacks.max_records, 1..=10_000);
+    findings.range(&key("max_waiting"), callbacks.max_waiting, 1..=100_000);
+    findings.range(&key("max_claim"), callbacks.max_claim, 1..=10_000);
+    for (name, value, allowed) in [
+        ("max_retry_after", callbacks.max_retry_after, second..=30 * day),
+        ("breaker_failing_for", callbacks.breaker_failing_for, Duration::ZERO..=day),
+        ("breaker_probe_interval", callbacks.breaker_probe_interval, second..=day),
+        ("breaker_max_probe_interval", callbacks.breaker_max_probe_interval, second..=day),
+        ("patience", callbacks.patience, tick..=hour),
+        ("lease", callbacks.lease, second..=day),
+        ("claim_interval", callbacks.claim_interval, 10 * tick..=hour),
+        ("commit_interval", callbacks.commit_interval, 10 * tick..=hour),
+        ("retention", callbacks.retention, hour..=10_000 * day),
+    ] {
+        findings.span(&key(name), value.duration(), allowed);
+    }
+    check_endpoints(callbacks, findings);
+}
+
+fn check_endpoints(callbacks: &CallbackSettings, findings: &mut Findings) {
+    let mut names = BTreeSet::new();
+    for (place, endpoint) in callbacks.endpoints.iter().enumerate() {
+        let key = |field: &str| format!("callbacks.endpoints[{place}].{field}");
+        if !names.insert(&endpoint.name) {
+            findings.add(&key("name"), "is another endpoint's too; deliveries are told apart by it");
+        }
+        findings.range(&key("batch"), endpoint.batch, 1..=10_000);
+        findings.range(&key("concurrency"), endpoint.concurrency, 1..=10_000);
+        let timeout = endpoint.timeout.duration();
+        findings.span(&key("timeout"), timeout, Duration::from_millis(10)..=LONGEST_REQUEST);
+        if timeout * 2 > callbacks.lease.duration() {
+            findings.add(&key("timeout"), "is more than half of callbacks.lease; lengthen the lease");
+        }
+        if endpoint.ordered && endpoint.batch > 1 {
+            let what = "goes with batch = 1 only: a batch holds events of one account that would have to \
+                        wait for each other";
+            findings.add(&key("ordered"), what);
+        }
+        for (field, rate) in [("rate", endpoint.rate), ("drain_rate", endpoint.drain_rate)] {
+            if rate.is_some_and(|rate| !(0.001..=1_000_000.0).contains(&rate)) {
+                findings.add(&key(field), "must be from 0.001 to 1000000 events a second");
+            }
+        }
+        if endpoint.client_certificate_file.is_some() != endpoint.client_key_file.is_some() {
+            let what = "goes with client_key_file; name both or neither";
+            findings.add(&key("client_certificate_file"), what);
+        }
+    }
+}

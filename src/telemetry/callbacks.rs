@@ -1,0 +1,115 @@
+//! The metrics of callbacks. Endpoints are labels: there are few, and their names are the operator's.
+
+use std::time::Duration;
+
+use opentelemetry::KeyValue;
+use opentelemetry::metrics::{Counter, Gauge, Histogram, Meter};
+
+/// Bucket bounds, in seconds, for an attempt.
+const ATTEMPT_BUCKETS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0];
+
+/// The instruments; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct CallbackMetrics {
+    attempts: Counter<u64>,
+    attempt_duration: Histogram<f64>,
+    ends: Counter<u64>,
+    lag_records: Gauge<u64>,
+    backlog: Gauge<u64>,
+    backlog_age: Gauge<f64>,
+    breaker_open: Gauge<u64>,
+    active: Gauge<u64>,
+    operational_events: Counter<u64>,
+    retries: Counter<u64>,
+}
+
+impl CallbackMetrics {
+    pub(super) fn new(meter: &Meter) -> Self {
+        let counter = |name: &'static str, description: &'static str| {
+            meter.u64_counter(name).with_description(description).build()
+        };
+        let gauge = |name: &'static str, description: &'static str| {
+            meter.u64_gauge(name).with_description(description).build()
+        };
+        Self {
+            attempts: counter(
+                "penstock.callbacks.attempts",
+                "Requests to endpoints, by endpoint and HTTP status; none without an answer.",
+            ),
+            attempt_duration: meter
+                .f64_histogram("penstock.callbacks.attempt.duration")
+                .with_unit("s")
+                .with_description("Time of a request, by endpoint.")
+                .with_boundaries(ATTEMPT_BUCKETS.to_vec())
+                .build(),
+            ends: counter(
+                "penstock.callbacks.deliveries",
+                "Deliveries recorded, by endpoint and state; repeated ones were recorded before.",
+            ),
+            lag_records: gauge("penstock.callbacks.lag.records", "Events appended but not yet polled."),
+            backlog: gauge("penstock.callbacks.backlog", "Parked deliveries, by endpoint."),
+            backlog_age: meter
+                .f64_gauge("penstock.callbacks.backlog.age")
+                .with_unit("s")
+                .with_description("Age of the oldest parked delivery, by endpoint.")
+                .build(),
+            breaker_open: gauge(
+                "penstock.callbacks.breaker.open",
+                "1 while an endpoint's breaker is open, by endpoint.",
+            ),
+            active: gauge(
+                "penstock.callbacks.endpoint.active",
+                "1 unless an endpoint is paused or disabled, by endpoint.",
+            ),
+            operational_events: counter(
+                "penstock.callbacks.operational_events",
+                "Endpoints that failed, were disabled or recovered, by endpoint and event.",
+            ),
+            retries: counter("penstock.callbacks.retries", "Steps tried again, by reason."),
+        }
+    }
+
+    /// A request was answered with `status`, or not at all.
+    pub fn attempt(&self, endpoint: &str, status: Option<u16>, duration: Duration) {
+        let endpoint = KeyValue::new("endpoint", endpoint.to_owned());
+        let status = status.map_or_else(|| "none".to_owned(), |status| status.to_string());
+        self.attempt_duration.record(duration.as_secs_f64(), std::slice::from_ref(&endpoint));
+        self.attempts.add(1, &[endpoint, KeyValue::new("status", status)]);
+    }
+
+    /// A delivery was recorded in `state`.
+    pub fn ended(&self, endpoint: &str, state: &'static str) {
+        let endpoint = KeyValue::new("endpoint", endpoint.to_owned());
+        self.ends.add(1, &[endpoint, KeyValue::new("state", state)]);
+    }
+
+    /// How many events are still to be polled.
+    pub fn lag(&self, records: u64) {
+        self.lag_records.record(records, &[]);
+    }
+
+    /// What is parked for an endpoint.
+    pub fn backlog(&self, endpoint: &str, count: u64, age: Duration) {
+        let endpoint = [KeyValue::new("endpoint", endpoint.to_owned())];
+        self.backlog.record(count, &endpoint);
+        self.backlog_age.record(age.as_secs_f64(), &endpoint);
+    }
+
+    /// Whether an endpoint is to be used, and whether it seems to work.
+    pub fn endpoint(&self, endpoint: &str, is_active: bool, is_breaker_open: bool) {
+        let endpoint = [KeyValue::new("endpoint", endpoint.to_owned())];
+        self.active.record(is_active.into(), &endpoint);
+        self.breaker_open.record(is_breaker_open.into(), &endpoint);
+    }
+
+    /// Operators are told of an endpoint.
+    pub fn operational_event(&self, endpoint: &str, event: &'static str) {
+        let endpoint = KeyValue::new("endpoint", endpoint.to_owned());
+        self.operational_events.add(1, &[endpoint, KeyValue::new("event", event)]);
+    }
+
+    /// A step is tried again.
+    pub fn retried(&self, reason: &'static str) {
+        self.retries.add(1, &[KeyValue::new("reason", reason)]);
+    }
+}

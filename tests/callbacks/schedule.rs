@@ -1,0 +1,365 @@
+//! The scheduler: one seed, one order of events.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use penstock::account::{Offset, Partition, Timestamp};
+use penstock::callbacks::breaker::BreakerOptions;
+use penstock::callbacks::routing::{Filter, Glob};
+use penstock::callbacks::schedule::Schedule as RetrySchedule;
+use penstock::callbacks::{Ambient, Deliverer, DelivererError, DelivererOptions, Endpoint, StepOutcome};
+use penstock::queue::{Headers, PollLimits, Queue, Record, Topic};
+use penstock::store::{DeliveryState, EndpointName};
+use penstock::telemetry::Metrics;
+use uuid::Uuid;
+
+use crate::checker;
+use crate::memory::deliveries::{Guard, MemoryDeliveries};
+use crate::memory::queue::{MemberId, MemoryQueue};
+use crate::random::Random;
+use crate::receivers::{DEAD, ENDPOINTS, MemorySender, ORDERED, Receivers};
+
+const GROUP: &str = "callbacks";
+const PARTITIONS: u32 = 3;
+const ACTIONS: u32 = 500;
+const EVENTS: u32 = 40;
+const START_MS: i64 = 1_700_000_000_000;
+
+type TestDeliverer = Deliverer<MemoryQueue, MemoryDeliveries, MemorySender>;
+type Step = Pin<Box<dyn Future<Output = (TestDeliverer, Result<StepOutcome, DelivererError>)>>>;
+
+/// What happens to processes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// Two crash and stand still as they like.
+    Rough,
+    /// One crashes, and its group is set back; nobody else can send what it has sent.
+    Alone,
+    /// Two go on for ever, so that they share what is parked.
+    Calm,
+}
+
+/// What a run does differently from what is right, or from what is usual.
+#[derive(Clone, Copy)]
+pub struct Schedule {
+    pub guard_off: Option<Guard>,
+    pub max_waiting: usize,
+    pub fate: Fate,
+}
+
+impl Default for Schedule {
+    fn default() -> Self {
+        Self { guard_off: None, max_waiting: 20, fate: Fate::Rough }
+    }
+}
+
+impl Schedule {
+    pub fn without(guard: Guard) -> Self {
+        Self { guard_off: Some(guard), ..Self::default() }
+    }
+}
+
+/// A deliverer as a process would run it: dropping it is a crash.
+struct Process {
+    queue: MemoryQueue,
+    member: MemberId,
+    step: Option<Step>,
+    last: StepOutcome,
+    frozen_turns: u64,
+}
+
+pub struct Run {
+    schedule: Schedule,
+    max_records: usize,
+    random: Random,
+    queue: MemoryQueue,
+    deliveries: MemoryDeliveries,
+    receivers: Receivers,
+    processes: Vec<Process>,
+    clock: Instant,
+    time_ms: Arc<AtomicI64>,
+    fed: u32,
+    /// Committed offsets that were found right.
+    checked: BTreeMap<Partition, Offset>,
+}
+
+impl Run {
+    pub fn new(seed: u64, schedule: Schedule) -> Self {
+        let deliveries =
+            schedule.guard_off.map_or_else(MemoryDeliveries::default, MemoryDeliveries::without);
+        let mut run = Self {
+            schedule,
+            max_records: 1 + usize::try_from(seed % 6).unwrap(),
+            random: Random(seed),
+            queue: MemoryQueue::new(PARTITIONS),
+            receivers: Receivers::new(seed, deliveries.clone(), schedule.fate),
+            deliveries,
+            processes: Vec::new(),
+            clock: Instant::now(),
+            time_ms: Arc::new(AtomicI64::new(START_MS)),
+            fed: 0,
+            checked: BTreeMap::new(),
+        };
+        let processes = if schedule.fate == Fate::Alone { 1 } else { 2 };
+        run.processes = (0..processes).map(|_| run.start()).collect();
+        run
+    }
+
+    /// Lets things happen, then lets everything drain in peace and checks the promises.
+    pub fn finish(mut self) -> Result<(), String> {
+        if self.schedule.fate == Fate::Calm {
+            self.share_partitions()?;
+        }
+        for _ in 0..ACTIONS {
+            self.act()?;
+            self.check_commits()?;
+        }
+        while self.fed < EVENTS {
+            self.feed();
+        }
+        self.drain()?;
+        if let Some(violation) = self.receivers.violation() {
+            return Err(violation);
+        }
+        checker::check(&self.queue, &self.deliveries, &self.receivers)?;
+        self.everything_is_committed()
+    }
+
+    fn start(&mut self) -> Process {
+        let queue = self.queue.new_handle();
+        let consumer = poll_now(queue.subscribe(Topic::Results, GROUP)).unwrap();
+        let member = consumer.id();
+        let (time, chance) =
+            (Arc::clone(&self.time_ms), AtomicI64::new(self.random.next().cast_signed()));
+        let ambient = Ambient::new(
+            move || Timestamp::from_unix_millis(time.load(Ordering::Relaxed)),
+            move || {
+                let mut random = Random(chance.load(Ordering::Relaxed).cast_unsigned());
+                let drawn = u32::try_from(random.below(1_000)).unwrap();
+                chance.store(random.0.cast_signed(), Ordering::Relaxed);
+                f64::from(drawn) / 1_000.0
+            },
+        );
+        let deliverer = Deliverer::new(
+            queue.clone(),
+            consumer,
+            self.deliveries.clone(),
+            self.receivers.sender(),
+            ENDPOINTS.into_iter().map(endpoint).collect(),
+            options(self.max_records, self.schedule.max_waiting),
+            ambient,
+            Metrics::disabled(),
+        );
+        let step = Some(step(deliverer, self.clock));
+        Process { queue, member, step, last: StepOutcome::Progress, frozen_turns: 0 }
+    }
+
+    /// Lets everybody get partitions before there is anything on them.
+    fn share_partitions(&mut self) -> Result<(), String> {
+        for _ in 0..200 {
+            (0..self.processes.len()).try_for_each(|index| self.poll(index))?;
+        }
+        Ok(())
+    }
+
+    fn act(&mut self) -> Result<(), String> {
+        let index = usize::try_from(self.random.below(self.processes.len() as u64)).unwrap();
+        match (self.random.below(100), self.schedule.fate) {
+            (0..70, _) => return self.poll(index),
+            (70..80, _) => self.feed(),
+            (80..83, Fate::Rough | Fate::Alone) => self.crash(index),
+            (83..87, Fate::Rough) => self.freeze(index),
+            (83..84, Fate::Alone) => self.set_back(),
+            (87..89, _) => self.queue.fail_next(u32::try_from(self.random.below(4)).unwrap()),
+            (89..92, _) => self.deliveries.fail_next(u32::try_from(self.random.below(4)).unwrap()),
+            _ => {
+                // Without crashes no lease may end before its request does.
+                let longest = if self.schedule.fate == Fate::Calm { 3 } else { 5 };
+                let millis = self.random.pick(&[5, 50, 400, 3_000, 20_000][..longest]);
+                self.pass(millis);
+            }
+        }
+        Ok(())
+    }
+
+    fn pass(&mut self, millis: u32) {
+        self.clock += Duration::from_millis(millis.into());
+        self.time_ms.fetch_add(millis.into(), Ordering::Relaxed);
+    }
+
+    /// Another event; now and then one that was published before, as a worker does after a crash, or
+    /// something that is no event.
+    fn feed(&mut self) {
+        if self.fed >= EVENTS {
+            return;
+        }
+        self.fed += 1;
+        let number = match self.random.below(10) {
+            0 => u32::try_from(self.random.below(self.fed.into())).unwrap(),
+            _ => self.fed,
+        };
+        let is_garbage = number == self.fed && self.random.below(15) == 0;
+        self.queue.append(Topic::Results, if is_garbage { garbage(number) } else { record(number) });
+    }
+
+    fn crash(&mut self, index: usize) {
+        self.processes[index].queue.crash();
+        self.processes[index] = self.start();
+    }
+
+    /// An operator sets the group back, which takes that nobody is in it.
+    fn set_back(&mut self) {
+        self.crash(0);
+        let partition = Partition(u32::try_from(self.random.below(PARTITIONS.into())).unwrap());
+        self.queue.set_back(Topic::Results, GROUP, partition, Offset(self.random.below(8)));
+        self.checked.clear();
+    }
+
+    /// A process stands still for so long that the group goes on without it.
+    fn freeze(&mut self, index: usize) {
+        self.processes[index].frozen_turns = self.random.below(60);
+        self.queue.expire(self.processes[index].member);
+    }
+
+    /// Lets one process go on up to its next point.
+    fn poll(&mut self, index: usize) -> Result<(), String> {
+        let now = self.clock;
+        let process = &mut self.processes[index];
+        if process.frozen_turns > 0 {
+            process.frozen_turns -= 1;
+            return Ok(());
+        }
+        let Some(future) = &mut process.step else { return Ok(()) };
+        let mut context = Context::from_waker(Waker::noop());
+        let Poll::Ready((deliverer, outcome)) = future.as_mut().poll(&mut context) else {
+            return Ok(());
+        };
+        process.last = outcome.map_err(|error| format!("a deliverer gave up: {error}"))?;
+        process.step = Some(step(deliverer, now));
+        Ok(())
+    }
+
+    /// Receivers get well, and everybody works until nothing is left to do.
+    fn drain(&mut self) -> Result<(), String> {
+        self.queue.fail_next(0);
+        self.deliveries.fail_next(0);
+        self.receivers.heal();
+        for round in 0..60_000 {
+            (0..self.processes.len()).try_for_each(|index| self.poll(index))?;
+            if round % 40 == 0 {
+                self.pass(2_000);
+            }
+            self.check_commits()?;
+            if round % 50 == 0 && self.is_at_rest() {
+                return Ok(());
+            }
+        }
+        Err("the deliverers never came to rest".to_owned())
+    }
+
+    fn is_at_rest(&self) -> bool {
+        let is_done = |state| matches!(state, DeliveryState::Delivered | DeliveryState::Exhausted);
+        let mut rows = self.deliveries.rows().into_iter();
+        let is_settled = rows.all(|row| is_done(row.state) || row.key.endpoint.as_str() == DEAD);
+        is_settled && self.everything_is_committed().is_ok()
+    }
+
+    fn check_commits(&mut self) -> Result<(), String> {
+        let committed = self.queue.committed(Topic::Results, GROUP);
+        if committed != self.checked {
+            checker::is_recorded_up_to(&self.queue, &self.deliveries, &committed)?;
+            self.checked = committed;
+        }
+        Ok(())
+    }
+
+    fn everything_is_committed(&self) -> Result<(), String> {
+        let committed = self.queue.committed(Topic::Results, GROUP);
+        for record in self.queue.log(Topic::Results) {
+            if committed.get(&record.partition) <= Some(&record.offset) {
+                return Err(format!("{:?}/{:?} was never committed", record.partition, record.offset));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn step(mut deliverer: TestDeliverer, now: Instant) -> Step {
+    Box::pin(async move {
+        let outcome = deliverer.step(now).await;
+        (deliverer, outcome)
+    })
+}
+
+fn poll_now<T>(future: impl Future<Output = T>) -> T {
+    let mut future = std::pin::pin!(future);
+    match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(value) => value,
+        Poll::Pending => panic!("a future that must not wait waits"),
+    }
+}
+
+fn record(number: u32) -> Record {
+    let verdict = if number.is_multiple_of(3) { "rejected" } else { "accepted" };
+    let mut headers = Headers::default();
+    headers.push("content-type", "application/json");
+    headers.push("ce_specversion", "1.0");
+    headers.push("ce_id", Uuid::from_u128(number.into()).to_string());
+    headers.push("ce_source", format!("n-{number}"));
+    headers.push("ce_type", format!("penstock.account.{verdict}"));
+    let key = Bytes::from(format!("LT/acc-{}", number % 5));
+    Record { key, value: Bytes::from(format!("{{\"number\": {number}}}")), headers }
+}
+
+fn garbage(number: u32) -> Record {
+    let key = Bytes::from(format!("LT/acc-{}", number % 5));
+    Record { key, value: Bytes::new(), headers: Headers::default() }
+}
+
+fn endpoint(name: &str) -> Endpoint {
+    let event_types = match name {
+        "accepted-only" => vec![Glob::new("*.accepted")],
+        _ => Vec::new(),
+    };
+    Endpoint {
+        name: EndpointName::parse(name).unwrap(),
+        filter: Filter { event_types, ..Filter::default() },
+        keys: Vec::new(),
+        is_ordered: name == ORDERED,
+        batch: 1,
+        concurrency: 2,
+        rate: None,
+        drain_rate: None,
+    }
+}
+
+fn options(max_records: usize, max_waiting: usize) -> DelivererOptions {
+    let waits = [5, 30, 60, 120, 120, 120, 120, 120, 120].map(Duration::from_secs).to_vec();
+    DelivererOptions {
+        schedule: RetrySchedule { waits, jitter: 0.2, max_retry_after: Duration::from_mins(1) },
+        breaker: BreakerOptions {
+            min_failures: 4,
+            failing_for: Duration::from_secs(2),
+            probe_interval: Duration::from_secs(5),
+            max_probe_interval: Duration::from_secs(20),
+        },
+        poll: PollLimits { max_records, max_bytes: 1 << 20, max_wait: Duration::ZERO },
+        max_waiting,
+        patience: Duration::from_millis(100),
+        lease: Duration::from_mins(1),
+        claim_interval: Duration::from_millis(200),
+        max_claim: 4,
+        refresh_interval: Duration::from_secs(1),
+        sweep_interval: Duration::from_secs(30),
+        retention: Duration::from_hours(1_000),
+        max_sweep: 100,
+        commit_interval: Duration::from_secs(1),
+        retry_wait: Duration::from_millis(1),
+    }
+}
