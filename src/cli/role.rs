@@ -1,5 +1,5 @@
-//! `penstock intake`, `penstock worker` and `penstock callbacks`: one role a process, any number of processes, over the
-//! production pair.
+//! `penstock intake`, `penstock worker` and `penstock callbacks`: one role a process, any number of
+//! processes, over the production pair.
 
 use std::io::{self, Write};
 use std::net::SocketAddr;

@@ -79,7 +79,7 @@ pub enum DeliveryState {
     Waiting,
     /// The receiver has acknowledged it.
     Delivered,
-    /// It failed as often as the schedule allows; `penstock callbacks redeliver` tries it again.
+    /// It failed as often as the schedule allows; [`Deliveries::redeliver`] tries it again.
     Exhausted,
 }
 
