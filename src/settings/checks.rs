@@ -9,9 +9,10 @@ use tracing_subscriber::EnvFilter;
 use crate::account::{BusinessUnit, RejectionCode};
 
 use super::callbacks;
+use super::kafka;
 use super::tree::{
-    IntakeSettings, KafkaQueueSettings, KafkaSaslMechanism, KafkaSecuritySettings, KafkaTopicSettings,
-    OtlpSettings, QueueKind, RuleSettings, Settings, StoreKind, TokenSettings, WorkerSettings,
+    IntakeSettings, OtlpSettings, QueueKind, RuleSettings, Settings, StoreKind, TokenSettings,
+    WorkerSettings,
 };
 
 /// Rules that are always applied: without them outcomes would depend on more than what is stored.
@@ -59,7 +60,7 @@ pub(super) fn check(settings: &Settings) -> Findings {
         findings.add("queue.generation", "is 0; it must be 1 or more");
     }
     check_files(settings, &mut findings);
-    check_kafka(&settings.queue.kafka, settings.queue.kind == QueueKind::Kafka, &mut findings);
+    kafka::check(&settings.queue.kafka, settings.queue.kind == QueueKind::Kafka, &mut findings);
     check_postgres(settings, &mut findings);
     check_intake(&settings.intake, &mut findings);
     check_worker(&settings.worker, &mut findings);
@@ -100,120 +101,6 @@ fn check_files(settings: &Settings, findings: &mut Findings) {
     ];
     for (key, size) in files.into_iter().filter(|(_, size)| size.bytes() != 0) {
         findings.range(key, size.bytes(), 1_000_000..=usize::MAX);
-    }
-}
-
-fn check_kafka(kafka: &KafkaQueueSettings, used: bool, findings: &mut Findings) {
-    let key = |name: &str| format!("queue.kafka.{name}");
-    let is_address = |address: &str| {
-        address.trim().rsplit_once(':').is_some_and(|(host, port)| {
-            !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0)
-        })
-    };
-    if used && !kafka.brokers.split(',').all(is_address) {
-        let what = "must be addresses such as kafka-1:9092,kafka-2:9092 when queue.kind is kafka";
-        findings.add(&key("brokers"), what);
-    }
-    let is_name =
-        |text: &str| text.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'_' | b'-'));
-    if kafka.group.is_empty() || kafka.group.len() > 200 || !is_name(&kafka.group) {
-        findings.add(&key("group"), "must be 1 to 200 letters, digits, dots, - and _");
-    }
-    if kafka.topic_prefix.len() > 200 || !is_name(&kafka.topic_prefix) {
-        findings.add(&key("topic_prefix"), "must be at most 200 letters, digits, dots, - and _");
-    }
-    findings.range(&key("partitions"), kafka.partitions as usize, 1..=10_000);
-    let (second, minute) = (Duration::from_secs(1), Duration::from_mins(1));
-    findings.span(&key("delivery_timeout"), kafka.delivery_timeout.duration(), second..=5 * minute);
-    let session = kafka.session_timeout.duration();
-    findings.span(&key("session_timeout"), session, 6 * second..=30 * minute);
-    let heartbeat = Duration::from_millis(100)..=session / 3;
-    findings.span(&key("heartbeat_interval"), kafka.heartbeat_interval.duration(), heartbeat);
-    findings.span(&key("stall_timeout"), kafka.stall_timeout.duration(), 5 * second..=60 * minute);
-    if kafka.instance_id.len() > 200 || !is_name(&kafka.instance_id) {
-        findings.add(&key("instance_id"), "must be at most 200 letters, digits, dots, - and _");
-    }
-    let pending = kafka.max_pending_bytes.bytes();
-    findings.range(&key("max_pending_bytes"), pending, 1_000_000..=1_000_000_000);
-    findings.range(
-        &key("max_record_bytes"),
-        kafka.max_record_bytes.bytes(),
-        1_000..=pending.min(100_000_000),
-    );
-    if used {
-        check_kafka_security(&kafka.security, findings);
-    }
-    check_kafka_topics(&kafka.topics, findings);
-}
-
-fn check_kafka_security(security: &KafkaSecuritySettings, findings: &mut Findings) {
-    let key = |name: &str| format!("queue.kafka.security.{name}");
-    for (name, what) in missing_of_sasl(security) {
-        findings.add(&key(name), what);
-    }
-    let (certificate, private_key) = (&security.certificate_file, &security.key_file);
-    if certificate.as_os_str().is_empty() != private_key.as_os_str().is_empty() {
-        let what = "and queue.kafka.security.key_file go together; name both files or none";
-        findings.add(&key("certificate_file"), what);
-    }
-}
-
-/// What the mechanism needs and is not there.
-fn missing_of_sasl(security: &KafkaSecuritySettings) -> Vec<(&'static str, &'static str)> {
-    use KafkaSaslMechanism as Mechanism;
-    if !security.protocol.has_sasl() {
-        return Vec::new();
-    }
-    let oidc = &security.oidc;
-    let asks = !oidc.token_endpoint_url.is_empty();
-    let needed = match security.mechanism {
-        Mechanism::Plain | Mechanism::ScramSha256 | Mechanism::ScramSha512 => vec![
-            ("username", security.username.is_empty(), "is empty; the mechanism needs a user"),
-            (
-                "password",
-                security.password.is_empty(),
-                "is empty; PENSTOCK__QUEUE__KAFKA__SECURITY__PASSWORD_FILE reads it from a file",
-            ),
-        ],
-        Mechanism::OauthBearer => vec![
-            (
-                "token_file",
-                security.token_file.as_os_str().is_empty() != asks,
-                "and queue.kafka.security.oidc.token_endpoint_url: OAUTHBEARER needs one of the two",
-            ),
-            ("oidc.client_id", asks && oidc.client_id.is_empty(), "is empty; the provider needs one"),
-            (
-                "oidc.client_secret",
-                asks && oidc.client_secret.is_empty(),
-                "is empty; PENSTOCK__QUEUE__KAFKA__SECURITY__OIDC__CLIENT_SECRET_FILE reads it from a file",
-            ),
-        ],
-        Mechanism::Gssapi => vec![
-            ("kerberos.principal", security.kerberos.principal.is_empty(), "is empty; GSSAPI needs one"),
-            (
-                "kerberos.keytab_file",
-                security.kerberos.keytab_file.as_os_str().is_empty(),
-                "is empty; GSSAPI needs the principal's key",
-            ),
-        ],
-    };
-    needed.into_iter().filter(|(_, missing, _)| *missing).map(|(key, _, what)| (key, what)).collect()
-}
-
-fn check_kafka_topics(topics: &KafkaTopicSettings, findings: &mut Findings) {
-    let key = |name: &str| format!("queue.kafka.topics.{name}");
-    let factor = topics.replication_factor as usize;
-    findings.range(&key("replication_factor"), factor, 1..=9);
-    let in_sync = topics.min_insync_replicas as usize;
-    findings.range(&key("min_insync_replicas"), in_sync, 1..=factor.max(1));
-    let (minute, century) = (Duration::from_mins(1), Duration::from_hours(24 * 365 * 100));
-    for (name, retention) in [
-        ("submitted_retention", topics.submitted_retention),
-        ("results_retention", topics.results_retention),
-        ("dead_letter_retention", topics.dead_letter_retention),
-        ("replies_retention", topics.replies_retention),
-    ] {
-        findings.span(&key(name), retention.duration(), minute..=century);
     }
 }
 

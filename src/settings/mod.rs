@@ -7,6 +7,7 @@
 mod callbacks;
 mod checks;
 mod client;
+mod kafka;
 mod known;
 mod layers;
 mod lists;
@@ -30,15 +31,18 @@ use crate::account::Policy;
 
 pub use callbacks::{CallbackSettings, EndpointSettings};
 pub use client::ClientSettings;
+pub use kafka::{
+    KafkaKerberosSettings, KafkaOidcSettings, KafkaProtocol, KafkaQueueSettings, KafkaSaslMechanism,
+    KafkaSecuritySettings, KafkaTopicSettings,
+};
 pub use report::{Problem, SettingsError};
 pub use schema::json_schema;
 pub use tree::{
     AdminSettings, AuthSettings, CodeEntry, CodeFile, CodeList, EventSettings, IntakeSettings,
-    KafkaKerberosSettings, KafkaOidcSettings, KafkaProtocol, KafkaQueueSettings, KafkaSaslMechanism,
-    KafkaSecuritySettings, KafkaTopicSettings, LogFormat, NamedCode, OnCreateExisting, OnUpdateMissing,
-    OtlpSettings, OtlpSignal, PostgresStoreSettings, QueueKind, QueueSettings, ReferenceSettings,
-    RuleSettings, Settings, ShutdownSettings, SqliteQueueSettings, SqliteStoreSettings, StoreKind,
-    StoreSettings, TelemetrySettings, TokenScope, TokenSettings, WorkerSettings,
+    LogFormat, NamedCode, OnCreateExisting, OnUpdateMissing, OtlpSettings, OtlpSignal,
+    PostgresStoreSettings, QueueKind, QueueSettings, ReferenceSettings, RuleSettings, Settings,
+    ShutdownSettings, SqliteQueueSettings, SqliteStoreSettings, StoreKind, StoreSettings,
+    TelemetrySettings, TokenScope, TokenSettings, WorkerSettings,
 };
 pub use units::{ByteSize, Network, Secret, Sha256Digest, Span, UnitError};
 

@@ -211,8 +211,8 @@ impl KafkaQueueOptions {
     fn reader(&self, group: &str) -> Result<ClientConfig, KafkaOpenError> {
         let mut config = self.client()?;
         for (key, value) in [
-            ("queued.min.messages", "20000"),
-            ("queued.max.messages.kbytes", "32768"),
+            ("queued.min.messages", "10000"),
+            ("queued.max.messages.kbytes", "16384"),
             ("fetch.queue.backoff.ms", "10"),
             ("fetch.message.max.bytes", "1048576"),
             ("fetch.max.bytes", "8388608"),
