@@ -79,7 +79,8 @@ mod kafka {
             if mode == Mode::Apply {
                 admin.apply(step).await.map_err(unavailable)?;
             }
-            writeln!(out, "{step}")?;
+            // Whoever closes the output still wants the rest of the topics.
+            let _ = writeln!(out, "{step}");
         }
         for concern in &plan.concerns {
             writeln!(told, "warning: {concern}")?;
