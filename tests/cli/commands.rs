@@ -86,7 +86,7 @@ async fn a_migration_that_reaches_no_server_says_so_without_the_password() {
     let output = command.output().await.unwrap();
     assert_eq!(output.status.code(), Some(5));
     let report = text(&output.stderr);
-    assert!(report.contains("check store.postgres.url") && report.contains("refused"), "{report}");
+    assert!(report.contains("store.postgres.url") && report.contains("refused"), "{report}");
     assert!(!report.contains("planted"), "{report}");
 }
 
