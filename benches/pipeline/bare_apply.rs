@@ -58,7 +58,7 @@ pub(crate) async fn run(work: Work) -> f64 {
 
 async fn write(mut connection: PgConnection, batches: Vec<Batch>) {
     for batch in batches {
-        let mut transaction = connection.begin().await.unwrap();
+        let mut transaction = connection.begin_with(sql::BEGIN).await.unwrap();
         for (statement, wanted) in [
             (sql::LOAD_LEDGER, batch.ledger),
             (sql::LOAD_ACCOUNTS, batch.accounts),

@@ -11,6 +11,7 @@ mod accounts;
 mod deliveries;
 mod failures;
 mod meetings;
+mod plans;
 mod rig;
 #[path = "../support/servers/mod.rs"]
 #[allow(dead_code, reason = "others need the rest")]

@@ -23,6 +23,7 @@ use connections::{Connections, Work};
 use rows::WantedRows;
 use work::{Apply, Load, Outcomes, Probe};
 
+pub use deliveries::statements as delivery_statements;
 pub use error::ServerError;
 pub use examine::examine;
 pub use options::PostgresStoreOptions;

@@ -4,11 +4,31 @@
 //! Rows are taken in the order of their keys' bytes, whatever order they are given in: two transactions
 //! that meet on several keys then wait for each other in a line, never in a circle.
 
-/// Begins a transaction that writes.
-pub const BEGIN: &str = "BEGIN";
+/// Has rows found by their keys. The server keeps the plan of a prepared statement until a table is
+/// analyzed: one made while a table was small would read the whole table for every batch until then,
+/// however fast a first feed fills it.
+macro_rules! by_keys {
+    ($begin:literal) => {
+        concat!(
+            $begin,
+            "; SET LOCAL enable_seqscan = off",
+            "; SET LOCAL enable_hashjoin = off",
+            "; SET LOCAL enable_mergejoin = off",
+        )
+    };
+}
 
-/// Begins a transaction whose reads are all of one moment.
-pub const BEGIN_SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+/// Begins a transaction that writes rows it finds by their keys.
+pub const BEGIN: &str = by_keys!("BEGIN");
+
+/// Begins a transaction that reads rows by their keys, all of one moment.
+pub const BEGIN_SNAPSHOT: &str = by_keys!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
+
+/// Begins a transaction that writes rows an operator has selected, by whatever.
+pub const BEGIN_SELECTION: &str = "BEGIN";
+
+/// Begins a transaction that reads rows an operator has selected, all of one moment.
+pub const BEGIN_SELECTION_SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
 /// Ledger rows of the numbers `$1`.
 pub const LOAD_LEDGER: &str = "

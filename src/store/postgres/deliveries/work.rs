@@ -9,7 +9,9 @@ use crate::store::stored::freed_lines;
 use crate::store::{Applied, Cause, Ending, KnownDeliveries, Leased, Line, NewDelivery, Settled, Swept};
 
 use super::super::connections::{End, Running, Work};
-use super::super::statements::{BEGIN, BEGIN_SNAPSHOT};
+use super::super::statements::{
+    BEGIN, BEGIN_SELECTION, BEGIN_SELECTION_SNAPSHOT, BEGIN_SNAPSHOT,
+};
 use super::{rows, statements};
 
 /// Reads what is known.
@@ -175,7 +177,7 @@ pub(super) struct Redeliver {
 impl Work for Redeliver {
     type Output = u64;
     const ACTION: &'static str = "making deliveries due again";
-    const BEGIN: &'static str = BEGIN;
+    const BEGIN: &'static str = BEGIN_SELECTION;
 
     async fn run(self, transaction: &mut Running<'_>) -> Result<End<u64>, sqlx::Error> {
         let rows = transaction.read(statements::REDELIVER, self.arguments).await?;
@@ -214,7 +216,7 @@ impl<T> Read<T> {
 impl<T: Send + 'static> Work for Read<T> {
     type Output = Vec<T>;
     const ACTION: &'static str = "reading deliveries";
-    const BEGIN: &'static str = BEGIN_SNAPSHOT;
+    const BEGIN: &'static str = BEGIN_SELECTION_SNAPSHOT;
 
     async fn run(self, snapshot: &mut Running<'_>) -> Result<End<Vec<T>>, sqlx::Error> {
         let rows = snapshot.read(self.statement, self.arguments).await?;

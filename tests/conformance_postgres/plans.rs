@@ -1,0 +1,80 @@
+//! Rows are found by their keys, also by a plan that was made while the tables were small.
+
+use penstock::store::postgres::{delivery_statements, statements};
+use sqlx::postgres::PgConnection;
+use sqlx::{AssertSqlSafe, Executor};
+
+use super::rig::PostgresStoreRig;
+use super::store::StoreRig;
+
+/// As many rows as a first minute may have left, for which reading a whole table looks cheap.
+const SMALL_TABLES: &str = "
+INSERT INTO accounts (business_unit, account_ext_id, business_entity_ext_id, generation, partition,
+    log_offset, communication_number, requester, action, account_number, account_status,
+    currency_code, opening_date)
+SELECT 'unit', 'account-' || n, 'customer', 1, 0, n, 'number-' || n, 'requester', 'CREATE', 'iban',
+    'ACTIVE', 'CHF', now()
+FROM generate_series(1, 1000) AS n;
+INSERT INTO rejections (generation, partition, log_offset, verdict, event_id, number,
+    business_unit, account_ext_id, business_entity_ext_id, requester)
+SELECT 1, 0, n, 'O005', gen_random_uuid(), 'number-' || n, 'unit', 'account-' || n, 'customer', 'requester'
+FROM generate_series(1, 1000) AS n";
+
+/// The plan that the server keeps of a statement in a transaction that has begun so.
+async fn kept_plan(session: &mut PgConnection, begin: &'static str, statement: &str) -> String {
+    let parameters = (1..=30).rev().find(|n| statement.contains(&format!("${n}"))).unwrap();
+    let nulls = vec!["NULL"; parameters].join(", ");
+    session.execute(begin).await.unwrap();
+    session.execute("SET LOCAL plan_cache_mode = force_generic_plan").await.unwrap();
+    session.execute(AssertSqlSafe(format!("PREPARE kept AS {statement}"))).await.unwrap();
+    let explain = AssertSqlSafe(format!("EXPLAIN EXECUTE kept ({nulls})"));
+    let rows: Vec<String> = sqlx::query_scalar(explain).fetch_all(&mut *session).await.unwrap();
+    session.execute("DEALLOCATE kept; ROLLBACK").await.unwrap();
+    rows.join("\n")
+}
+
+fn reads_a_whole_table(plan: &str) -> bool {
+    ["Seq Scan", "Hash Join", "Merge Join"].iter().any(|part| plan.contains(part))
+}
+
+async fn session_with_small_tables(rig: &PostgresStoreRig) -> PgConnection {
+    let store = rig.open().await;
+    rig.close(store).await;
+    let mut session = rig.session().await;
+    session.execute(SMALL_TABLES).await.unwrap();
+    session
+}
+
+#[tokio::test]
+async fn a_plan_made_for_small_tables_finds_rows_by_their_keys() {
+    let rig = PostgresStoreRig::default();
+    let mut session = session_with_small_tables(&rig).await;
+    for (begin, statement) in [
+        (statements::BEGIN_SNAPSHOT, statements::LOAD_LEDGER),
+        (statements::BEGIN_SNAPSHOT, statements::LOAD_ACCOUNTS),
+        (statements::BEGIN_SNAPSHOT, statements::LOAD_FRONTIERS),
+        (statements::BEGIN_SNAPSHOT, statements::LOAD_REJECTIONS),
+        (statements::BEGIN_SNAPSHOT, statements::OUTCOMES),
+        (statements::BEGIN, statements::MOVE_FRONTIERS),
+        (statements::BEGIN, statements::UPDATE_ACCOUNTS),
+        (statements::BEGIN_SNAPSHOT, delivery_statements::LOOK_KEYS),
+        (statements::BEGIN_SNAPSHOT, delivery_statements::LOOK_LINES),
+        (statements::BEGIN, delivery_statements::HOLD_HEADS),
+        (statements::BEGIN, delivery_statements::RECORD),
+        (statements::BEGIN, delivery_statements::CLAIM),
+        (statements::BEGIN, delivery_statements::SETTLE),
+        (statements::BEGIN, delivery_statements::RELEASE),
+    ] {
+        let plan = kept_plan(&mut session, begin, statement).await;
+        assert!(!reads_a_whole_table(&plan), "{statement}\n{plan}");
+    }
+}
+
+/// Why transactions begin as they do: if this fails, the server has learnt to do without.
+#[tokio::test]
+async fn left_to_itself_the_server_would_read_a_whole_table() {
+    let rig = PostgresStoreRig::default();
+    let mut session = session_with_small_tables(&rig).await;
+    let plan = kept_plan(&mut session, "BEGIN", statements::LOAD_ACCOUNTS).await;
+    assert!(reads_a_whole_table(&plan), "{plan}");
+}
