@@ -59,13 +59,13 @@ impl Schedule {
 }
 
 /// `wait` after `time`, to the millisecond.
-pub(super) fn later(time: Timestamp, wait: Duration) -> Timestamp {
+pub fn later(time: Timestamp, wait: Duration) -> Timestamp {
     let millis = i64::try_from(wait.as_millis()).unwrap_or(i64::MAX);
     Timestamp::from_unix_millis(time.unix_millis().saturating_add(millis))
 }
 
 /// `wait` before `time`, to the millisecond.
-pub(super) fn earlier(time: Timestamp, wait: Duration) -> Timestamp {
+pub fn earlier(time: Timestamp, wait: Duration) -> Timestamp {
     let millis = i64::try_from(wait.as_millis()).unwrap_or(i64::MAX);
     Timestamp::from_unix_millis(time.unix_millis().saturating_sub(millis))
 }

@@ -43,6 +43,8 @@ impl Exit {
         let no_export = |error: &TelemetryError| matches!(error, TelemetryError::Otlp(_));
         if error.is::<SettingsError>() || error.downcast_ref().is_some_and(no_export) {
             Self::Configuration
+        } else if error.is::<Misused>() {
+            Self::Usage
         } else if error.is::<Unavailable>() {
             Self::Unavailable
         } else if error.downcast_ref::<io::Error>().is_some_and(closed) {
@@ -59,6 +61,11 @@ impl From<Exit> for ExitCode {
         Self::from(exit as u8)
     }
 }
+
+/// An argument names something that is not there; says what there is.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Misused(pub String);
 
 /// Something a command needs cannot be had; says what, why, and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -82,6 +89,8 @@ mod tests {
         assert_eq!(Exit::of(&wrong), Exit::Configuration);
         let taken = anyhow::Error::from(Unavailable("port".to_owned()));
         assert_eq!(Exit::of(&taken), Exit::Unavailable);
+        let misused = anyhow::Error::from(Misused("no such endpoint".to_owned()));
+        assert_eq!(Exit::of(&misused), Exit::Usage);
         let closed = io::Error::from(io::ErrorKind::BrokenPipe);
         assert_eq!(Exit::of(&closed.into()), Exit::Ok);
         assert_eq!(Exit::of(&anyhow::anyhow!("else")), Exit::Failure);

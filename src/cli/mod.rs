@@ -4,6 +4,7 @@
 //! This is the only place that knows which implementation of a port is used.
 
 mod callback_options;
+mod callbacks;
 mod completions;
 mod config;
 mod dev;
@@ -28,7 +29,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::telemetry::with_causes;
 
-pub use exit::{Exit, Unavailable};
+pub use exit::{Exit, Misused, Unavailable};
 
 /// Takes in bank account batches over HTTP, queues them durably, decides and stores each account
 /// once, and tells the results.
@@ -50,9 +51,10 @@ enum Command {
     /// Decide, persist and tell the outcomes of what is queued; one role of the production set-up
     #[command(before_help = "Example: penstock worker --config penstock.toml")]
     Worker(role::RoleArgs),
-    /// Bring result events to the endpoints of the configuration; one role of the production set-up
+    /// Bring result events to the endpoints of the configuration; one role of the production set-up. Its
+    /// commands look at deliveries, repeat them, and pause endpoints
     #[command(before_help = "Example: penstock callbacks --config penstock.toml")]
-    Callbacks(role::RoleArgs),
+    Callbacks(callbacks::CallbacksArgs),
     /// Send account batches whose right outcomes are known, and check every answer
     #[command(before_help = "Example: penstock load --items 200000 --repeat 5% --conflict 1%")]
     Load(Box<load::LoadArgs>),
@@ -134,7 +136,7 @@ fn dispatch(command: Command) -> anyhow::Result<Exit> {
         Command::Dev(args) => dev::run(args),
         Command::Intake(args) => role::intake(args),
         Command::Worker(args) => role::worker(args),
-        Command::Callbacks(args) => role::callbacks(args),
+        Command::Callbacks(args) => callbacks::run(args),
         Command::Load(args) => load::run(&args),
         Command::Migrate(args) => migrate::run(args),
         Command::Topics(command) => topics::run(command),

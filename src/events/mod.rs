@@ -31,6 +31,18 @@ pub fn event_type(type_prefix: &str, verdict: Verdict) -> String {
     format!("{type_prefix}.account.{verdict}")
 }
 
+/// An event that tells nothing, by which an operator tries an endpoint: of type `<type_prefix>.test`.
+pub fn test_event(type_prefix: &str, id: EventId, time: Timestamp) -> CloudEvent {
+    CloudEvent {
+        id,
+        source: "penstock-test".to_owned(),
+        event_type: format!("{type_prefix}.test"),
+        further: vec![("time".to_owned(), time.to_string())],
+        trace: Vec::new(),
+        data: Bytes::from_static(br#"{"test":true}"#),
+    }
+}
+
 /// One result event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResultEvent {

@@ -33,23 +33,23 @@ impl Known {
 
     /// The problem of a key that is not known.
     pub(super) fn unknown(&self, key: &str, origin: &str) -> Problem {
-        let what = match self.resembling(key) {
+        let what = match resembling(key, self.keys()) {
             Some(similar) => format!("unknown key; did you mean {similar}?"),
             None => "unknown key; `penstock config print` lists the keys there are".to_owned(),
         };
         Problem::new(key, origin, what)
     }
+}
 
-    /// The known key that was most likely meant: nearly the same, or the same name elsewhere.
-    fn resembling(&self, key: &str) -> Option<&str> {
-        let name = |key: &str| key.rsplit('.').next().unwrap_or_default().to_owned();
-        let likeness = |known: &&str| {
-            let elsewhere = strsim::jaro_winkler(&name(known), &name(key)) * 0.95;
-            strsim::jaro_winkler(known, key).max(elsewhere)
-        };
-        let best = self.keys().max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
-        (likeness(&best) > 0.85).then_some(best)
-    }
+/// What is known and was most likely meant: nearly the same, or the same after other sections.
+pub fn resembling<'k>(key: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
+    let name = |key: &str| key.rsplit('.').next().unwrap_or_default().to_owned();
+    let likeness = |known: &str| {
+        let elsewhere = strsim::jaro_winkler(&name(known), &name(key)) * 0.95;
+        strsim::jaro_winkler(known, key).max(elsewhere)
+    };
+    let best = known.max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
+    (likeness(best) > 0.85).then_some(best)
 }
 
 fn collect_keys(table: &toml::Table, prefix: &str, keys: &mut BTreeSet<String>) {

@@ -35,6 +35,7 @@ pub use kafka::{
     KafkaKerberosSettings, KafkaOidcSettings, KafkaProtocol, KafkaQueueSettings, KafkaSaslMechanism,
     KafkaSecuritySettings, KafkaTopicSettings,
 };
+pub use known::resembling;
 pub use report::{Problem, SettingsError};
 pub use schema::json_schema;
 pub use tree::{

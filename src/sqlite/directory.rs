@@ -78,8 +78,13 @@ impl DataDir {
 
     /// The store's file within it.
     pub fn store_file(&self) -> PathBuf {
-        self.path.join("store.db")
+        store_file(&self.path)
     }
+}
+
+/// The store's file within a data directory, whoever has it.
+pub fn store_file(directory: &Path) -> PathBuf {
+    directory.join("store.db")
 }
 
 fn open_lock_file(directory: &Path) -> io::Result<File> {

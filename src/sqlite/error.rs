@@ -37,6 +37,26 @@ pub enum OpenError {
         /// The last version this release knows.
         known: i64,
     },
+    /// There is no file yet, and it is not this process's to create.
+    #[error("{} does not exist; `penstock dev` makes it, and data_dir or --data-dir says where it is", path.display())]
+    Missing {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file was written by an earlier release, and it is not this process's to bring up to date.
+    #[error(
+        "{} has schema version {found}, this release works with {known}; start `penstock dev` of this \
+         release on it, which brings it up to date",
+        path.display()
+    )]
+    Older {
+        /// The file.
+        path: PathBuf,
+        /// Its schema version.
+        found: i64,
+        /// The version this release works with.
+        known: i64,
+    },
     /// A setting that is fixed when the file is created has another value now.
     #[error(
         "{} was created with {setting} = {stored}, now it is {configured}; configure {stored} again, \

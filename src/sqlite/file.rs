@@ -41,10 +41,20 @@ pub(crate) struct FileKind {
     pub(crate) checkpoint_pages: u32,
 }
 
+/// Who else has a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Company {
+    /// Nobody: its directory is this process's.
+    Alone,
+    /// The process that has its directory, which sees to the write-ahead log.
+    Beside,
+}
+
 /// A file that has passed every check and has the current schema.
 #[derive(Clone, Debug)]
 pub(crate) struct Database {
     path: PathBuf,
+    company: Company,
     writer: SqliteConnectOptions,
     reader: SqliteConnectOptions,
 }
@@ -61,6 +71,27 @@ impl Database {
             Found::Nothing => create(path, kind).await?,
             Found::Ours { bytes } => check_and_migrate(path, kind, bytes).await?,
         }
+        Ok(Self::of(path, kind, max_bytes, Company::Alone))
+    }
+
+    /// Opens the file beside the process that has the directory, for a few short statements. Creates
+    /// and migrates nothing, and looks at the schema's version only: that process has checked the rest.
+    pub(crate) async fn open_beside(path: &Path, kind: &FileKind) -> Result<Self, OpenError> {
+        if let Found::Nothing = inspect(path, kind)? {
+            return Err(OpenError::Missing { path: path.to_owned() });
+        }
+        let database = |cause| database_error(path, "reading its version", cause);
+        let mut connection = options(path).read_only(true).connect().await.map_err(database)?;
+        let versions = versions(&mut connection, path, kind).await;
+        connection.close().await.map_err(database)?;
+        let Versions { found, known } = versions?;
+        if found < known {
+            return Err(OpenError::Older { path: path.to_owned(), found, known });
+        }
+        Ok(Self::of(path, kind, None, Company::Beside))
+    }
+
+    fn of(path: &Path, kind: &FileKind, max_bytes: Option<u64>, company: Company) -> Self {
         let mut writer = options(path)
             .synchronous(SqliteSynchronous::Full)
             .pragma("cache_size", format!("-{}", kind.cache_kib))
@@ -70,12 +101,17 @@ impl Database {
             writer =
                 writer.pragma("max_page_count", (max_bytes / u64::from(kind.page_bytes)).to_string());
         }
-        Ok(Self { path: path.to_owned(), writer, reader: options(path).read_only(true) })
+        Self { path: path.to_owned(), company, writer, reader: options(path).read_only(true) }
     }
 
     /// The file.
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Who else has it.
+    pub(super) fn company(&self) -> Company {
+        self.company
     }
 
     /// How large the write-ahead log is.
@@ -250,6 +286,22 @@ async fn check(
     if verdict != "ok" {
         return Err(OpenError::Damaged { path: path.to_owned(), reason: verdict });
     }
+    let Versions { found, known } = versions(connection, path, kind).await?;
+    Ok(found < known)
+}
+
+/// Versions of a schema: the file's, and the last one this release knows.
+struct Versions {
+    found: i64,
+    known: i64,
+}
+
+/// A file of a later release is an error.
+async fn versions(
+    connection: &mut SqliteConnection,
+    path: &Path,
+    kind: &FileKind,
+) -> Result<Versions, OpenError> {
     let applied = connection
         .list_applied_migrations(&kind.migrator.table_name)
         .await
@@ -259,7 +311,7 @@ async fn check(
     if found > known {
         return Err(OpenError::Newer { path: path.to_owned(), found, known });
     }
-    Ok(found < known)
+    Ok(Versions { found, known })
 }
 
 async fn migrate(

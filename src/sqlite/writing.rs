@@ -7,7 +7,7 @@ use std::time::Duration;
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{Connection, SqlitePool};
 
-use super::file::{Database, WAL_LIMIT_BYTES};
+use super::file::{Company, Database, WAL_LIMIT_BYTES};
 
 /// How long closing waits for reads that have begun.
 const READS_END_WITHIN: Duration = Duration::from_secs(5);
@@ -52,7 +52,7 @@ impl Writing {
     /// not have for long. Past its limit, this waits for such a moment.
     async fn bound_wal(&mut self, connection: &mut SqliteConnection) {
         let bytes = self.database.wal_bytes();
-        if bytes <= self.checkpoint_at_bytes {
+        if bytes <= self.checkpoint_at_bytes || self.database.company() == Company::Beside {
             return;
         }
         match checkpoint(connection).await {
@@ -65,13 +65,17 @@ impl Writing {
         self.checkpoint_at_bytes = self.database.wal_bytes() + WAL_LIMIT_BYTES;
     }
 
-    /// Ends reading, moves what the write-ahead log holds into the file, and closes.
+    /// Ends reading, moves what the write-ahead log holds into the file, and closes. Beside another
+    /// process it only closes: moving would have that one wait.
     pub(crate) async fn close(self) {
         if tokio::time::timeout(READS_END_WITHIN, self.readers.close()).await.is_err() {
             tracing::warn!(file = %self.database.path().display(), "closing while somebody reads");
         }
         let Some(mut connection) = self.connection else { return };
-        let moved = checkpoint(&mut connection).await;
+        let moved = match self.database.company() {
+            Company::Alone => checkpoint(&mut connection).await,
+            Company::Beside => Ok(()),
+        };
         if let Err(cause) = moved.and(connection.close().await) {
             // Nothing is lost: the log stays beside the file and is read when it is opened again.
             tracing::warn!(file = %self.database.path().display(), %cause, "not closed cleanly");

@@ -9,7 +9,7 @@ use super::decode::{Decoded, StoredRow, event_id, unreadable};
 use super::stored::event_of;
 use super::{
     Attempt, Availability, Backlog, Breaker, DeliveryKey, DeliveryRecord, DeliveryState, EndpointName,
-    EndpointState, Leased, Line,
+    EndpointState, Leased, Line, Mark, Redelivered, StateCount,
 };
 
 pub(super) fn key(row: &impl StoredRow) -> Decoded<DeliveryKey> {
@@ -52,7 +52,7 @@ pub(super) fn endpoint_state(row: &impl StoredRow) -> Decoded<EndpointState> {
 }
 
 pub(super) fn record(row: &impl StoredRow) -> Decoded<DeliveryRecord> {
-    let state = DeliveryState::parse(row.text("state")?).ok_or_else(|| unreadable("state"))?;
+    let state = state(row)?;
     let due_at = row.optional_time("due_at")?.filter(|_| state == DeliveryState::Parked);
     Ok(DeliveryRecord {
         key: key(row)?,
@@ -79,6 +79,30 @@ pub(super) fn backlog(row: &impl StoredRow) -> Decoded<Backlog> {
         count: count(row)?,
         oldest_at: time(row, "oldest_at")?,
     })
+}
+
+pub(super) fn state_count(row: &impl StoredRow) -> Decoded<StateCount> {
+    let state = state(row)?;
+    Ok(StateCount {
+        endpoint: name(row, "endpoint")?,
+        state,
+        count: count(row)?,
+        due_at: row.optional_time("due_at")?.filter(|_| state == DeliveryState::Parked),
+    })
+}
+
+/// What a call after `mark` made due anew, by the rows it wrote.
+pub(super) fn redelivered(mark: Mark, rows: &[impl StoredRow]) -> Decoded<Redelivered> {
+    let step = |last: Mark, row| row_mark(row).map(|mark| Mark(mark.0.max(last.0)));
+    Ok(Redelivered { count: rows.len() as u64, mark: rows.iter().try_fold(mark, step)? })
+}
+
+fn row_mark(row: &impl StoredRow) -> Decoded<Mark> {
+    row.offset("id").map(Mark)
+}
+
+fn state(row: &impl StoredRow) -> Decoded<DeliveryState> {
+    DeliveryState::parse(row.text("state")?).ok_or_else(|| unreadable("state"))
 }
 
 fn attempt(row: &impl StoredRow) -> Decoded<Option<Attempt>> {

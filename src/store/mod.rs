@@ -6,6 +6,7 @@
 mod decode;
 mod decode_delivery;
 mod deliveries;
+mod endpoints;
 pub mod postgres;
 pub mod sqlite;
 mod stored;
@@ -18,10 +19,11 @@ use crate::account::{
 };
 
 pub use deliveries::{
-    Attempt, Availability, Backlog, Breaker, Claim, Deliveries, DeliveryKey, DeliveryRecord,
-    DeliveryState, Ending, EndpointName, EndpointState, KnownDeliveries, Leased, Line, NameError,
-    NewDelivery, Selection, Settled, Swept, WantedDeliveries,
+    Attempt, Backlog, Claim, Deliveries, DeliveryKey, DeliveryRecord, DeliveryState, Ending,
+    KnownDeliveries, Leased, Line, Mark, NewDelivery, Redelivered, Selection, Settled, StateCount,
+    Swept, WantedDeliveries,
 };
+pub use endpoints::{Availability, Breaker, EndpointName, EndpointState, NameError};
 
 /// An error's cause, kept for the log.
 pub type Cause = Box<dyn std::error::Error + Send + Sync>;

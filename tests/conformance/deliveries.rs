@@ -9,8 +9,8 @@ use penstock::account::{EventId, Timestamp};
 use penstock::events::CloudEvent;
 use penstock::store::{
     Applied, Attempt, Availability, Breaker, Claim, Deliveries, DeliveryKey, DeliveryState, Ending,
-    EndpointName, EndpointState, KnownDeliveries, Leased, Line, NewDelivery, Selection, Settled, Swept,
-    WantedDeliveries,
+    EndpointName, EndpointState, KnownDeliveries, Leased, Line, Mark, NewDelivery, Selection, Settled,
+    Swept, WantedDeliveries,
 };
 use uuid::Uuid;
 
@@ -46,6 +46,9 @@ macro_rules! deliveries_conformance {
             selections_list_and_count_the_newest_first
             failed_attempts_are_listed_in_their_order
             what_has_ended_is_delivered_again_on_demand
+            a_redelivery_in_steps_takes_nothing_twice
+            what_is_parked_is_hastened_on_demand_but_not_what_may_be_leased
+            deliveries_are_counted_by_endpoint_and_state
             the_backlog_is_counted_by_endpoint
             a_thousand_deliveries_are_one_call
             empty_calls_are_done
@@ -463,11 +466,84 @@ pub(crate) async fn what_has_ended_is_delivered_again_on_demand<R: DeliveriesRig
     ];
     deliveries.record(&new, at(0)).await.unwrap();
     let risk = Selection { endpoint: Some(endpoint("risk")), ..Selection::default() };
-    assert_eq!(deliveries.redeliver(&risk, 2, at(1)).await.unwrap(), 2, "the oldest two");
+    let first = deliveries.redeliver(&risk, Mark::START, 2, at(1)).await.unwrap();
+    assert_eq!(first.count, 2, "the first two");
     assert_eq!(numbers(&claim(&deliveries, "risk", 9, 1).await), ["n-1"], "one after the other");
     let other = Selection { endpoint: Some(endpoint("other")), ..Selection::default() };
-    assert_eq!(deliveries.redeliver(&other, 9, at(1)).await.unwrap(), 1, "what is parked stays so");
+    let ended = deliveries.redeliver(&other, Mark::START, 9, at(1)).await.unwrap();
+    assert_eq!(ended.count, 1, "what is parked stays so");
     assert_eq!(numbers(&claim(&deliveries, "other", 9, 1).await), ["n-4"]);
+    rig.close_deliveries(deliveries).await;
+}
+
+pub(crate) async fn a_redelivery_in_steps_takes_nothing_twice<R: DeliveriesRig>() {
+    let rig = R::default();
+    let deliveries = rig.open_deliveries().await;
+    let new: Vec<_> = (1..=5).map(|number| delivered("risk", number)).collect();
+    deliveries.record(&new, at(0)).await.unwrap();
+    let all = Selection { state: Some(DeliveryState::Delivered), ..Selection::default() };
+    let (mut mark, mut steps) = (Mark::START, Vec::new());
+    for second in 1..=4 {
+        let step = deliveries.redeliver(&all, mark, 2, at(second)).await.unwrap();
+        // It is delivered again before the next step.
+        let leased = claim(&deliveries, "risk", 9, second).await;
+        let endings: Vec<_> = leased.iter().map(|leased| settled(leased, Ending::Delivered)).collect();
+        deliveries.settle(&endings, at(second)).await.unwrap();
+        steps.push(numbers(&leased).join(" "));
+        mark = step.mark;
+    }
+    assert_eq!(steps, ["n-1 n-2", "n-3 n-4", "n-5", ""]);
+    rig.close_deliveries(deliveries).await;
+}
+
+pub(crate) async fn what_is_parked_is_hastened_on_demand_but_not_what_may_be_leased<R: DeliveriesRig>() {
+    let rig = R::default();
+    let deliveries = rig.open_deliveries().await;
+    let new = [
+        NewDelivery { failures: 4, ..parked("risk", 1, 500) },
+        parked("risk", 2, 600),
+        parked("risk", 3, 0),
+        delivered("risk", 4),
+        parked("other", 5, 500),
+    ];
+    deliveries.record(&new, at(0)).await.unwrap();
+    let leased = claim(&deliveries, "risk", 9, 1).await;
+    assert_eq!(numbers(&leased), ["n-3"]);
+    let risk = Selection { endpoint: Some(endpoint("risk")), ..Selection::default() };
+    assert_eq!(deliveries.hasten(&risk, at(61), 1, at(2)).await.unwrap(), 1, "its limit");
+    assert_eq!(deliveries.hasten(&risk, at(61), 9, at(2)).await.unwrap(), 1);
+    assert_eq!(deliveries.hasten(&risk, at(61), 9, at(2)).await.unwrap(), 0);
+    let hastened = claim(&deliveries, "risk", 9, 2).await;
+    let mut found = numbers(&hastened);
+    found.sort();
+    assert_eq!(found, ["n-1", "n-2"]);
+    assert!(hastened.iter().all(|leased| leased.failures == 0), "the schedule begins anew");
+    deliveries.settle(&[settled(&leased[0], Ending::Delivered)], at(3)).await.unwrap();
+    let records = deliveries.list(&Selection { event: Some(event(3).id), ..risk }, 9).await.unwrap();
+    assert_eq!(records[0].state, DeliveryState::Delivered, "its lease was left alone");
+    rig.close_deliveries(deliveries).await;
+}
+
+pub(crate) async fn deliveries_are_counted_by_endpoint_and_state<R: DeliveriesRig>() {
+    let rig = R::default();
+    let deliveries = rig.open_deliveries().await;
+    assert_eq!(deliveries.state_counts().await.unwrap(), []);
+    let new = [parked("risk", 1, 9), parked("risk", 2, 5), delivered("risk", 3), delivered("other", 3)];
+    deliveries.record(&new, at(0)).await.unwrap();
+    let mut counts: Vec<_> = deliveries
+        .state_counts()
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|found| (found.endpoint.to_string(), found.state.as_str(), found.count, found.due_at))
+        .collect();
+    counts.sort();
+    let expected = [
+        ("other".to_owned(), "delivered", 1, None),
+        ("risk".to_owned(), "delivered", 1, None),
+        ("risk".to_owned(), "parked", 2, Some(at(5))),
+    ];
+    assert_eq!(counts, expected);
     rig.close_deliveries(deliveries).await;
 }
 

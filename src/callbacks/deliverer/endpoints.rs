@@ -126,7 +126,10 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
                 OperationalEvent::Recovered,
             )),
             Signal::Fails if !self.is_open(place) => {
-                let reason = "every attempt fails; the table delivery_attempts tells how".to_owned();
+                let name = &state.name;
+                let reason = format!(
+                    "every attempt fails; `penstock callbacks list --endpoint {name}` tells how"
+                );
                 let breaker = self.options.breaker.opened(now);
                 Some((EndpointState { reason, breaker, changed_at, ..state }, OperationalEvent::Failing))
             }
@@ -174,7 +177,7 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
                 endpoint,
                 event = event_name,
                 reason,
-                "events for the endpoint are parked until its row in the table endpoints says active again"
+                "events for the endpoint are parked until `penstock callbacks resume` lets them go"
             ),
             OperationalEvent::Recovered => tracing::info!(
                 endpoint,

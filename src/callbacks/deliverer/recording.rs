@@ -73,7 +73,7 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
                 endpoint = name,
                 event_id = %ended.job.key.event,
                 attempts = ended.failures,
-                "a delivery is given up; the table deliveries keeps it as exhausted"
+                "a delivery is given up; `penstock callbacks show` tells why, `redeliver` tries it again"
             );
         }
     }

@@ -64,7 +64,7 @@ pub(super) fn run(args: DevArgs) -> anyhow::Result<Exit> {
 }
 
 /// This machine's own networks.
-fn loopback() -> impl Iterator<Item = Network> {
+pub(super) fn loopback() -> impl Iterator<Item = Network> {
     [IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST)].into_iter().map(Network::from)
 }
 

@@ -3,7 +3,8 @@
 use crate::account::Timestamp;
 use crate::store::{
     Applied, Attempt, Backlog, Claim, Deliveries, DeliveryKey, DeliveryRecord, EndpointState,
-    KnownDeliveries, Leased, NewDelivery, Selection, Settled, StoreError, Swept, WantedDeliveries,
+    KnownDeliveries, Leased, Mark, NewDelivery, Redelivered, Selection, Settled, StateCount, StoreError,
+    Swept, WantedDeliveries,
 };
 
 use super::store::AnyStore;
@@ -75,10 +76,25 @@ impl Deliveries for AnyStore {
     async fn redeliver(
         &self,
         selection: &Selection,
+        mark: Mark,
+        limit: usize,
+        now: Timestamp,
+    ) -> Result<Redelivered, StoreError> {
+        delegated!(self, redeliver(selection, mark, limit, now))
+    }
+
+    async fn hasten(
+        &self,
+        selection: &Selection,
+        due_after: Timestamp,
         limit: usize,
         now: Timestamp,
     ) -> Result<u64, StoreError> {
-        delegated!(self, redeliver(selection, limit, now))
+        delegated!(self, hasten(selection, due_after, limit, now))
+    }
+
+    async fn state_counts(&self) -> Result<Vec<StateCount>, StoreError> {
+        delegated!(self, state_counts())
     }
 
     async fn backlog(&self) -> Result<Vec<Backlog>, StoreError> {

@@ -33,6 +33,7 @@ use admin::AdminPart;
 use callbacks::CallbacksPart;
 use intake::IntakePart;
 use ports::Ports;
+pub(super) use store::AnyStore;
 use worker::WorkerPart;
 
 /// How long whatever still blocks a thread may hold up the end of the process.

@@ -1,7 +1,8 @@
 //! The store that the settings name, behind one type.
 
 use crate::account::{CommunicationNumber, Plan, View};
-use crate::settings::{StoreKind, StoreSettings};
+use crate::settings::{Settings, StoreKind, StoreSettings};
+use crate::sqlite::store_file;
 use crate::store::postgres::{PostgresOpenError, PostgresStore};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{Applied, PersistedOutcome, Store, StoreError, Wanted};
@@ -35,6 +36,19 @@ impl AnyStore {
         })
     }
 
+    /// Opens the store for a command, beside the processes that have it.
+    pub(in crate::cli) async fn open_beside(settings: &Settings) -> anyhow::Result<Self> {
+        Ok(match settings.store.kind {
+            StoreKind::Sqlite => {
+                Self::Sqlite(SqliteStore::open_beside(store_file(&settings.data_dir)).await?)
+            }
+            StoreKind::Postgres => {
+                let options = options::postgres_store(&settings.store.postgres);
+                Self::Postgres(PostgresStore::open(options).await?)
+            }
+        })
+    }
+
     /// Opens the store for validations and look-ups, which may go unanswered: one that is away is
     /// connected to later, and one that lives in another process counts as none.
     pub(super) async fn open_for_questions(settings: &StoreSettings) -> anyhow::Result<Option<Self>> {
@@ -60,7 +74,7 @@ impl AnyStore {
     }
 
     /// Finishes what was asked for and closes it.
-    pub(super) async fn close(&self) {
+    pub(in crate::cli) async fn close(&self) {
         match self {
             Self::Sqlite(store) => store.close().await,
             Self::Postgres(store) => store.close().await,

@@ -62,7 +62,16 @@ impl SqliteStore {
         path: impl AsRef<Path>,
         options: SqliteStoreOptions,
     ) -> Result<Self, OpenError> {
-        let database = Database::open(path.as_ref(), &KIND, options.max_file_bytes).await?;
+        Self::on(Database::open(path.as_ref(), &KIND, options.max_file_bytes).await?).await
+    }
+
+    /// Opens the file beside the process that has it, for a few short operations. A file that is missing,
+    /// not a store's, or of another release is refused; nothing is created, migrated or checked.
+    pub async fn open_beside(path: impl AsRef<Path>) -> Result<Self, OpenError> {
+        Self::on(Database::open_beside(path.as_ref(), &KIND).await?).await
+    }
+
+    async fn on(database: Database) -> Result<Self, OpenError> {
         let readers = database.readers(READERS);
         let (writer, requests) = mpsc::channel(WAITING_PLANS);
         let writing = Writer::open(database, readers.clone()).await?;

@@ -7,8 +7,8 @@ use penstock::account::Timestamp;
 use penstock::events::CloudEvent;
 use penstock::store::{
     Applied, Attempt, Backlog, Claim, Deliveries, DeliveryKey, DeliveryRecord, DeliveryState, Ending,
-    EndpointName, EndpointState, KnownDeliveries, Leased, Line, NewDelivery, Selection, Settled,
-    StoreError, Swept, WantedDeliveries,
+    EndpointName, EndpointState, KnownDeliveries, Leased, Line, Mark, NewDelivery, Redelivered,
+    Selection, Settled, StateCount, StoreError, Swept, WantedDeliveries,
 };
 
 use super::point;
@@ -28,6 +28,7 @@ pub struct Row {
     attempts: u32,
     last_attempt: Option<Attempt>,
     failed_attempts: Vec<Attempt>,
+    mark: Mark,
 }
 
 impl Row {
@@ -87,6 +88,8 @@ struct State {
     rows: Vec<Row>,
     endpoints: BTreeMap<EndpointName, EndpointState>,
     outages: u32,
+    /// Deliveries recorded so far.
+    recorded: i64,
 }
 
 #[derive(Clone, Default)]
@@ -169,6 +172,7 @@ impl State {
             && new.is_ordered
             && matches!(new.ending, Ending::Parked { .. })
             && self.is_held(&new.line());
+        self.recorded += 1;
         let mut row = Row {
             key: key.clone(),
             account: Arc::clone(&new.account),
@@ -182,6 +186,7 @@ impl State {
             attempts: 0,
             last_attempt: None,
             failed_attempts: Vec::new(),
+            mark: Mark::of(self.recorded),
         };
         row.end(new.ending, attempt);
         row.note(new.ending, attempt);
@@ -357,21 +362,66 @@ impl Deliveries for MemoryDeliveries {
     async fn redeliver(
         &self,
         selection: &Selection,
+        mark: Mark,
         limit: usize,
         now: Timestamp,
-    ) -> Result<u64, StoreError> {
+    ) -> Result<Redelivered, StoreError> {
         self.between(|state| {
             let mut lines = Vec::new();
-            let chosen = state.rows.iter_mut().filter(|row| !row.holds() && row.is_selected(selection));
+            let mut redelivered = Redelivered { count: 0, mark };
+            let chosen = state
+                .rows
+                .iter_mut()
+                .filter(|row| row.mark > mark && !row.holds() && row.is_selected(selection));
             for row in chosen.take(limit) {
                 row.state = if row.is_ordered { DeliveryState::Waiting } else { DeliveryState::Parked };
                 (row.due_at, row.failures, row.lease) = (now, 0, row.lease + 1);
                 lines.push(row.line());
+                redelivered = Redelivered { count: redelivered.count + 1, mark: row.mark };
             }
             for line in &lines {
                 state.release(line, now);
             }
-            lines.len() as u64
+            redelivered
+        })
+        .await
+    }
+
+    async fn hasten(
+        &self,
+        selection: &Selection,
+        due_after: Timestamp,
+        limit: usize,
+        now: Timestamp,
+    ) -> Result<u64, StoreError> {
+        self.between(|state| {
+            let is_parked = |row: &&mut Row| {
+                row.state == DeliveryState::Parked
+                    && row.due_at > due_after
+                    && row.is_selected(selection)
+            };
+            let mut count = 0;
+            for row in state.rows.iter_mut().filter(is_parked).take(limit) {
+                (row.due_at, row.failures, row.lease) = (now, 0, row.lease + 1);
+                count += 1;
+            }
+            count
+        })
+        .await
+    }
+
+    async fn state_counts(&self) -> Result<Vec<StateCount>, StoreError> {
+        self.between(|state| {
+            let mut counts: BTreeMap<(EndpointName, DeliveryState), StateCount> = BTreeMap::new();
+            for row in &state.rows {
+                let (endpoint, state) = (row.key.endpoint.clone(), row.state);
+                let due_at = (state == DeliveryState::Parked).then_some(row.due_at);
+                let entry = counts.entry((endpoint.clone(), state));
+                let found = entry.or_insert(StateCount { endpoint, state, count: 0, due_at });
+                found.count += 1;
+                found.due_at = found.due_at.min(due_at);
+            }
+            counts.into_values().collect()
         })
         .await
     }

@@ -8,12 +8,13 @@ use crate::account::Timestamp;
 use crate::store::decode_delivery as decode;
 use crate::store::{
     Applied, Attempt, Backlog, Claim, Deliveries, DeliveryKey, DeliveryRecord, EndpointState,
-    KnownDeliveries, Leased, NewDelivery, Selection, Settled, StoreError, Swept, WantedDeliveries,
+    KnownDeliveries, Leased, Mark, NewDelivery, Redelivered, Selection, Settled, StateCount, StoreError,
+    Swept, WantedDeliveries,
 };
 
 use super::connections::Work;
 use super::{PostgresStore, encoding_error};
-use work::{Change, ClaimDue, Look, Read, Record, Redeliver, Settle, Sweep};
+use work::{Change, ClaimDue, Hasten, Look, Read, Record, Redeliver, Settle, Sweep};
 
 impl Deliveries for PostgresStore {
     async fn look(&self, wanted: &WantedDeliveries) -> Result<KnownDeliveries, StoreError> {
@@ -95,11 +96,29 @@ impl Deliveries for PostgresStore {
     async fn redeliver(
         &self,
         selection: &Selection,
+        mark: Mark,
+        limit: usize,
+        now: Timestamp,
+    ) -> Result<Redelivered, StoreError> {
+        let arguments =
+            rows::redeliver(selection, mark, limit, now).map_err(encoding_error::<Redeliver>)?;
+        self.0.run(Redeliver { arguments, mark, now }).await
+    }
+
+    async fn hasten(
+        &self,
+        selection: &Selection,
+        due_after: Timestamp,
         limit: usize,
         now: Timestamp,
     ) -> Result<u64, StoreError> {
-        let arguments = rows::redeliver(selection, limit, now).map_err(encoding_error::<Redeliver>)?;
-        self.0.run(Redeliver { arguments, now }).await
+        let arguments =
+            rows::hasten(selection, due_after, limit, now).map_err(encoding_error::<Hasten>)?;
+        self.0.run(Hasten(arguments)).await
+    }
+
+    async fn state_counts(&self) -> Result<Vec<StateCount>, StoreError> {
+        self.0.run(Read::all(statements::STATE_COUNTS, decode::state_count)).await
     }
 
     async fn backlog(&self) -> Result<Vec<Backlog>, StoreError> {

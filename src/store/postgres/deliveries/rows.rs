@@ -8,8 +8,8 @@ use sqlx::postgres::PgArguments;
 use crate::account::Timestamp;
 use crate::store::stored::{attributes_of, duration_ms, failed_attempt, state_of, storable};
 use crate::store::{
-    Attempt, Breaker, Cause, Claim, DeliveryKey, Ending, EndpointState, Line, NewDelivery, Selection,
-    Settled,
+    Attempt, Breaker, Cause, Claim, DeliveryKey, Ending, EndpointState, Line, Mark, NewDelivery,
+    Selection, Settled,
 };
 
 use super::super::rows::{Columns, columns, time};
@@ -134,10 +134,22 @@ pub(super) fn selection_of(selection: &Selection, limit: usize) -> Result<PgArgu
 
 pub(super) fn redeliver(
     selection: &Selection,
+    mark: Mark,
     limit: usize,
     now: Timestamp,
 ) -> Result<PgArguments, Cause> {
-    with_times(selection_of(selection, limit)?, [now])
+    let mut arguments = with_times(selection_of(selection, limit)?, [now])?;
+    arguments.add(mark.0)?;
+    Ok(arguments)
+}
+
+pub(super) fn hasten(
+    selection: &Selection,
+    due_after: Timestamp,
+    limit: usize,
+    now: Timestamp,
+) -> Result<PgArguments, Cause> {
+    with_times(selection_of(selection, limit)?, [now, due_after])
 }
 
 fn with_times<const N: usize>(

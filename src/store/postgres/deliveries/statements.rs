@@ -188,16 +188,17 @@ SELECT attempted_at, duration_ms, status, answer
 FROM delivery_attempts WHERE endpoint = $1 AND event_id = $2
 ORDER BY attempted_at";
 
-/// Makes at most `$7` selected deliveries that have ended due at `$8`, the oldest first.
+/// Makes at most `$7` selected deliveries that have ended due at `$8`, the first recorded after `$9`
+/// first.
 pub const REDELIVER: &str = "
 WITH chosen AS MATERIALIZED (
     SELECT endpoint, event_id FROM deliveries
-    WHERE state IN ('delivered', 'exhausted')
+    WHERE state IN ('delivered', 'exhausted') AND id > $9
       AND ($1::text IS NULL OR endpoint = $1) AND ($2::text IS NULL OR state = $2)
       AND ($3::text IS NULL OR number = $3) AND ($4::uuid IS NULL OR event_id = $4)
       AND ($5::timestamptz IS NULL OR recorded_at >= $5)
       AND ($6::timestamptz IS NULL OR recorded_at < $6)
-    ORDER BY recorded_at, id LIMIT $7
+    ORDER BY id LIMIT $7
     FOR UPDATE
 )
 UPDATE deliveries AS d SET
@@ -205,7 +206,29 @@ UPDATE deliveries AS d SET
     due_at = $8, failures = 0, lease = d.lease + 1
 FROM chosen
 WHERE d.endpoint = chosen.endpoint AND d.event_id = chosen.event_id
-RETURNING d.endpoint, d.account";
+RETURNING d.id, d.endpoint, d.account";
+
+/// Makes at most `$7` selected deliveries that are parked until after `$9` due at `$8`. What somebody
+/// else is about to take is left to them.
+pub const HASTEN: &str = "
+WITH chosen AS MATERIALIZED (
+    SELECT endpoint, event_id FROM deliveries
+    WHERE state = 'parked' AND due_at > $9
+      AND ($1::text IS NULL OR endpoint = $1) AND ($2::text IS NULL OR state = $2)
+      AND ($3::text IS NULL OR number = $3) AND ($4::uuid IS NULL OR event_id = $4)
+      AND ($5::timestamptz IS NULL OR recorded_at >= $5)
+      AND ($6::timestamptz IS NULL OR recorded_at < $6)
+    LIMIT $7
+    FOR UPDATE SKIP LOCKED
+)
+UPDATE deliveries AS d SET due_at = $8, failures = 0, lease = d.lease + 1
+FROM chosen
+WHERE d.endpoint = chosen.endpoint AND d.event_id = chosen.event_id";
+
+/// How many there are and when the first is due, by endpoint and state.
+pub const STATE_COUNTS: &str = "
+SELECT endpoint, state, count(*) AS count, min(due_at) AS due_at
+FROM deliveries GROUP BY endpoint, state ORDER BY endpoint, state";
 
 /// What is parked or waits, by endpoint.
 pub const BACKLOG: &str = "

@@ -6,7 +6,10 @@ use sqlx::postgres::{PgArguments, PgRow};
 use crate::account::Timestamp;
 use crate::store::decode_delivery as decode;
 use crate::store::stored::freed_lines;
-use crate::store::{Applied, Cause, Ending, KnownDeliveries, Leased, Line, NewDelivery, Settled, Swept};
+use crate::store::{
+    Applied, Cause, Ending, KnownDeliveries, Leased, Line, Mark, NewDelivery, Redelivered, Settled,
+    Swept,
+};
 
 use super::super::connections::{End, Running, Work};
 use super::super::statements::{
@@ -171,22 +174,36 @@ impl Work for Change {
 /// Makes ended deliveries due.
 pub(super) struct Redeliver {
     pub(super) arguments: PgArguments,
+    pub(super) mark: Mark,
     pub(super) now: Timestamp,
 }
 
 impl Work for Redeliver {
-    type Output = u64;
+    type Output = Redelivered;
     const ACTION: &'static str = "making deliveries due again";
     const BEGIN: &'static str = BEGIN_SELECTION;
 
-    async fn run(self, transaction: &mut Running<'_>) -> Result<End<u64>, sqlx::Error> {
+    async fn run(self, transaction: &mut Running<'_>) -> Result<End<Redelivered>, sqlx::Error> {
         let rows = transaction.read(statements::REDELIVER, self.arguments).await?;
         let lines: Vec<Line> = rows.iter().map(decode::line).collect::<Result<_, _>>()?;
         let freed = rows::release(&lines, self.now).map_err(sqlx::Error::Encode)?;
         if let Some(freed) = freed {
             transaction.write(statements::RELEASE, freed).await?;
         }
-        Ok(End::Commit(lines.len() as u64))
+        decode::redelivered(self.mark, &rows).map(End::Commit)
+    }
+}
+
+/// Makes parked deliveries due earlier.
+pub(super) struct Hasten(pub(super) PgArguments);
+
+impl Work for Hasten {
+    type Output = u64;
+    const ACTION: &'static str = "making deliveries due earlier";
+    const BEGIN: &'static str = BEGIN;
+
+    async fn run(self, transaction: &mut Running<'_>) -> Result<End<u64>, sqlx::Error> {
+        transaction.write(statements::HASTEN, self.0).await.map(End::Commit)
     }
 }
 

@@ -6,19 +6,21 @@ mod writes;
 
 use sqlx::query::Query;
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
-use sqlx::{Sqlite, SqlitePool};
+use sqlx::{AssertSqlSafe, Sqlite, SqlitePool};
 
 use crate::account::Timestamp;
 use crate::store::decode_delivery as decode;
 use crate::store::stored::storable;
 use crate::store::{
     Applied, Attempt, Backlog, Cause, Claim, Deliveries, DeliveryKey, DeliveryRecord, EndpointState,
-    KnownDeliveries, Leased, NewDelivery, Selection, Settled, StoreError, Swept, WantedDeliveries,
+    KnownDeliveries, Leased, Mark, NewDelivery, Redelivered, Selection, Settled, StateCount, StoreError,
+    Swept, WantedDeliveries,
 };
 
 use super::writer::{Done, Job, Request, Write};
 use super::{SqliteStore, uncancelled};
-use writes::{Change, ClaimDue, Record, Redeliver, Settle, Sweep};
+use statements::About;
+use writes::{Change, ClaimDue, Hasten, Record, Redeliver, Settle, Sweep};
 
 type Statement<'q> = Query<'q, Sqlite, SqliteArguments>;
 
@@ -101,12 +103,12 @@ impl Deliveries for SqliteStore {
         selection: &Selection,
         limit: usize,
     ) -> Result<Vec<DeliveryRecord>, StoreError> {
-        let statement = selected(statements::LIST, selection).bind(storable(limit as u64));
+        let statement = selected(&statements::LIST, selection).bind(storable(limit as u64));
         self.rows(statement, decode::record).await
     }
 
     async fn count(&self, selection: &Selection) -> Result<u64, StoreError> {
-        let counts = self.rows(selected(statements::COUNT, selection), decode::count).await?;
+        let counts = self.rows(selected(&statements::COUNT, selection), decode::count).await?;
         Ok(counts.into_iter().sum())
     }
 
@@ -120,11 +122,27 @@ impl Deliveries for SqliteStore {
     async fn redeliver(
         &self,
         selection: &Selection,
+        mark: Mark,
+        limit: usize,
+        now: Timestamp,
+    ) -> Result<Redelivered, StoreError> {
+        let redeliver = Redeliver { selection: selection.clone(), mark, limit, now };
+        self.run("making deliveries due again", redeliver).await
+    }
+
+    async fn hasten(
+        &self,
+        selection: &Selection,
+        due_after: Timestamp,
         limit: usize,
         now: Timestamp,
     ) -> Result<u64, StoreError> {
-        let redeliver = Redeliver { selection: selection.clone(), limit, now };
-        self.run("making deliveries due again", redeliver).await
+        let hasten = Hasten { selection: selection.clone(), due_after, limit, now };
+        self.run("making deliveries due earlier", hasten).await
+    }
+
+    async fn state_counts(&self) -> Result<Vec<StateCount>, StoreError> {
+        self.rows(sqlx::query(statements::STATE_COUNTS), decode::state_count).await
     }
 
     async fn backlog(&self) -> Result<Vec<Backlog>, StoreError> {
@@ -157,9 +175,9 @@ async fn look(
     Ok(known)
 }
 
-/// A statement with its selection.
-fn selected(statement: &'static str, selection: &Selection) -> Statement<'static> {
-    sqlx::query(statement)
+/// A statement about selected deliveries; what it takes beyond the selection is bound next, as `?7`.
+fn selected(about: &About, selection: &Selection) -> Statement<'static> {
+    sqlx::query(AssertSqlSafe(statements::selecting(about, selection)))
         .bind(selection.endpoint.as_ref().map(|name| name.as_str().to_owned()))
         .bind(selection.state.map(|state| state.as_str()))
         .bind(selection.number.clone())

@@ -1,5 +1,7 @@
 //! Every statement about deliveries. Like those of plans they are set-based.
 
+use crate::store::Selection;
+
 /// Which of an array of `[endpoint, event]` are recorded.
 pub const LOOK_KEYS: &str = "
 SELECT d.endpoint, d.event_id
@@ -153,43 +155,16 @@ ON CONFLICT (name) DO UPDATE SET
     changed_at = excluded.changed_at, version = excluded.version
 WHERE endpoints.version = ?8";
 
-/// Selected deliveries, the newest first, at most `?7`.
-pub const LIST: &str = "
-SELECT endpoint, event_id, number, state, recorded_at, due_at, attempts,
-       attempted_at, duration_ms, status, answer
-FROM deliveries
-WHERE (?1 IS NULL OR endpoint = ?1) AND (?2 IS NULL OR state = ?2)
-  AND (?3 IS NULL OR number = ?3) AND (?4 IS NULL OR event_id = ?4)
-  AND (?5 IS NULL OR recorded_at >= ?5) AND (?6 IS NULL OR recorded_at < ?6)
-ORDER BY recorded_at DESC, id DESC LIMIT ?7";
-
-/// How many are selected.
-pub const COUNT: &str = "
-SELECT count(*) AS count
-FROM deliveries
-WHERE (?1 IS NULL OR endpoint = ?1) AND (?2 IS NULL OR state = ?2)
-  AND (?3 IS NULL OR number = ?3) AND (?4 IS NULL OR event_id = ?4)
-  AND (?5 IS NULL OR recorded_at >= ?5) AND (?6 IS NULL OR recorded_at < ?6)";
-
 /// Attempts of the delivery `?1`, `?2` that failed.
 pub const FAILED_ATTEMPTS: &str = "
 SELECT attempted_at, duration_ms, status, answer
 FROM delivery_attempts WHERE endpoint = ?1 AND event_id = ?2
 ORDER BY attempted_at, id";
 
-/// Makes at most `?7` selected deliveries that have ended due at `?8`, the oldest first.
-pub const REDELIVER: &str = "
-UPDATE deliveries SET
-    state = CASE WHEN is_ordered THEN 'waiting' ELSE 'parked' END,
-    due_at = ?8, failures = 0, lease = lease + 1
-WHERE id IN (
-    SELECT id FROM deliveries
-    WHERE state IN ('delivered', 'exhausted')
-      AND (?1 IS NULL OR endpoint = ?1) AND (?2 IS NULL OR state = ?2)
-      AND (?3 IS NULL OR number = ?3) AND (?4 IS NULL OR event_id = ?4)
-      AND (?5 IS NULL OR recorded_at >= ?5) AND (?6 IS NULL OR recorded_at < ?6)
-    ORDER BY recorded_at, id LIMIT ?7)
-RETURNING endpoint, account";
+/// How many there are and when the first is due, by endpoint and state.
+pub const STATE_COUNTS: &str = "
+SELECT endpoint, state, count(*) AS count, min(due_at) AS due_at
+FROM deliveries GROUP BY endpoint, state ORDER BY endpoint, state";
 
 /// What is parked or waits, by endpoint.
 pub const BACKLOG: &str = "
@@ -200,3 +175,58 @@ FROM (
     SELECT endpoint, recorded_at FROM deliveries WHERE state = 'waiting'
 )
 GROUP BY endpoint ORDER BY endpoint";
+
+/// A statement about selected deliveries: with the conditions that are set and no others, so that the
+/// indexes fit those that are. [`bind_selection`](super::bind_selection) gives `?1` to `?6` their values.
+pub fn selecting(about: &About, selection: &Selection) -> String {
+    let conditions = [
+        (selection.endpoint.is_some(), " AND endpoint = ?1"),
+        (selection.state.is_some(), " AND state = ?2"),
+        (selection.number.is_some(), " AND number = ?3"),
+        (selection.event.is_some(), " AND event_id = ?4"),
+        (selection.from.is_some(), " AND recorded_at >= ?5"),
+        (selection.to.is_some(), " AND recorded_at < ?6"),
+    ];
+    let set = conditions.into_iter().filter(|(is_set, _)| *is_set);
+    let conditions: String = set.map(|(_, condition)| condition).collect();
+    format!("{}{conditions}{}", about.before, about.after)
+}
+
+/// What stands before and after the conditions of a selection.
+pub struct About {
+    before: &'static str,
+    after: &'static str,
+}
+
+/// The selected ones, the newest first, at most `?7`.
+pub const LIST: About = About {
+    before: "
+SELECT endpoint, event_id, number, state, recorded_at, due_at, attempts,
+       attempted_at, duration_ms, status, answer
+FROM deliveries WHERE true",
+    after: " ORDER BY recorded_at DESC, id DESC LIMIT ?7",
+};
+
+/// How many are selected.
+pub const COUNT: About =
+    About { before: "SELECT count(*) AS count FROM deliveries WHERE true", after: "" };
+
+/// Makes at most `?7` that have ended due at `?8`, the first recorded after `?9` first.
+pub const REDELIVER: About = About {
+    before: "
+UPDATE deliveries SET
+    state = CASE WHEN is_ordered THEN 'waiting' ELSE 'parked' END,
+    due_at = ?8, failures = 0, lease = lease + 1
+WHERE id IN (
+    SELECT id FROM deliveries
+    WHERE id > ?9 AND state IN ('delivered', 'exhausted')",
+    after: " ORDER BY id LIMIT ?7) RETURNING id, endpoint, account",
+};
+
+/// Makes at most `?7` that are parked until after `?9` due at `?8`.
+pub const HASTEN: About = About {
+    before: "
+UPDATE deliveries SET due_at = ?8, failures = 0, lease = lease + 1
+WHERE id IN (SELECT id FROM deliveries WHERE state = 'parked' AND due_at > ?9",
+    after: " LIMIT ?7)",
+};

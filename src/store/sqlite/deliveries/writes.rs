@@ -7,7 +7,8 @@ use crate::account::Timestamp;
 use crate::store::decode_delivery as decode;
 use crate::store::stored::{freed_lines, storable};
 use crate::store::{
-    Applied, Breaker, Cause, Claim, EndpointState, Leased, Line, NewDelivery, Selection, Settled, Swept,
+    Applied, Breaker, Cause, Claim, EndpointState, Leased, Line, Mark, NewDelivery, Redelivered,
+    Selection, Settled, Swept,
 };
 
 use super::super::rows::Rows;
@@ -177,23 +178,47 @@ impl Write for Change {
 /// Makes ended deliveries due.
 pub(super) struct Redeliver {
     pub(super) selection: Selection,
+    pub(super) mark: Mark,
     pub(super) limit: usize,
     pub(super) now: Timestamp,
 }
 
 impl Write for Redeliver {
-    type Output = u64;
+    type Output = Redelivered;
 
-    async fn run(self, transaction: &mut SqliteConnection) -> Result<u64, sqlx::Error> {
-        let rows = selected(statements::REDELIVER, &self.selection)
+    async fn run(self, transaction: &mut SqliteConnection) -> Result<Redelivered, sqlx::Error> {
+        let rows = selected(&statements::REDELIVER, &self.selection)
             .bind(storable(self.limit as u64))
             .bind(self.now.unix_millis())
+            .bind(self.mark.0)
             .fetch_all(&mut *transaction)
             .await?;
         let lines: Vec<Line> = rows.iter().map(decode::line).collect::<Result<_, _>>()?;
         let freed = rows::lines(&lines).map_err(sqlx::Error::Encode)?;
         release(transaction, freed, self.now).await?;
-        Ok(lines.len() as u64)
+        decode::redelivered(self.mark, &rows)
+    }
+}
+
+/// Makes parked deliveries due earlier.
+pub(super) struct Hasten {
+    pub(super) selection: Selection,
+    pub(super) due_after: Timestamp,
+    pub(super) limit: usize,
+    pub(super) now: Timestamp,
+}
+
+impl Write for Hasten {
+    type Output = u64;
+
+    async fn run(self, transaction: &mut SqliteConnection) -> Result<u64, sqlx::Error> {
+        let result = selected(&statements::HASTEN, &self.selection)
+            .bind(storable(self.limit as u64))
+            .bind(self.now.unix_millis())
+            .bind(self.due_after.unix_millis())
+            .execute(transaction)
+            .await?;
+        Ok(result.rows_affected())
     }
 }
 

@@ -7,50 +7,19 @@
 //! one is due at a time, in the order in which they were recorded; each operation takes place whole or
 //! not at all.
 
+mod operating;
+
 use std::collections::HashSet;
-use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use smol_str::SmolStr;
-
 use crate::account::{EventId, Timestamp};
 use crate::events::CloudEvent;
 
-use super::{Applied, StoreError};
+use super::{Applied, EndpointName, EndpointState, StoreError};
 
-/// Name of an endpoint: what the configuration, tables and metrics call it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct EndpointName(SmolStr);
-
-/// Why a text is no name of an endpoint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("must be 1 to 63 of a-z, 0-9, - and _")]
-pub struct NameError;
-
-impl EndpointName {
-    /// Takes 1 to 63 of `a-z`, `0-9`, `-` and `_`.
-    pub fn parse(text: &str) -> Result<Self, NameError> {
-        let is_allowed = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_');
-        if (1..=63).contains(&text.len()) && text.bytes().all(is_allowed) {
-            Ok(Self(SmolStr::new(text)))
-        } else {
-            Err(NameError)
-        }
-    }
-
-    /// The name.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for EndpointName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
+pub use operating::{Backlog, DeliveryRecord, Mark, Redelivered, Selection, StateCount};
 
 /// One event to one endpoint.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -251,130 +220,6 @@ pub struct Swept {
     pub released: u64,
 }
 
-/// Whether an endpoint is to be used at all.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Availability {
-    /// It is.
-    Active,
-    /// An operator has paused it: events are parked.
-    Paused,
-    /// An operator or its own 410 has disabled it: events are parked.
-    Disabled,
-}
-
-impl Availability {
-    /// Every value there is.
-    pub const ALL: [Self; 3] = [Self::Active, Self::Paused, Self::Disabled];
-
-    /// The value as tables and output spell it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Active => "active",
-            Self::Paused => "paused",
-            Self::Disabled => "disabled",
-        }
-    }
-
-    /// Finds a value by its spelling.
-    pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|known| known.as_str() == text)
-    }
-}
-
-/// Whether an endpoint seems to work.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Breaker {
-    /// It does, or nothing else is known.
-    Closed,
-    /// It does not: only probes are sent.
-    Open {
-        /// Since when.
-        since: Timestamp,
-        /// When the next probe may be sent.
-        probe_at: Timestamp,
-        /// Probes so far.
-        probes: u32,
-    },
-}
-
-/// What all replicas know of an endpoint.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EndpointState {
-    /// The endpoint.
-    pub name: EndpointName,
-    /// Whether it is to be used.
-    pub availability: Availability,
-    /// Why, in words for operators; empty when there is nothing to say.
-    pub reason: String,
-    /// Whether it seems to work.
-    pub breaker: Breaker,
-    /// Since when it is so.
-    pub changed_at: Timestamp,
-    /// Number of the change, 0 before the first. A change is taken only over the version it was made of.
-    pub version: u64,
-}
-
-impl EndpointState {
-    /// The state of an endpoint that nothing is known of.
-    pub fn unknown(name: EndpointName) -> Self {
-        Self {
-            name,
-            availability: Availability::Active,
-            reason: String::new(),
-            breaker: Breaker::Closed,
-            changed_at: Timestamp::from_unix_millis(0),
-            version: 0,
-        }
-    }
-}
-
-/// Which deliveries an operator means: those for which all that is set holds.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Selection {
-    /// The endpoint.
-    pub endpoint: Option<EndpointName>,
-    /// The state.
-    pub state: Option<DeliveryState>,
-    /// The communication's number.
-    pub number: Option<String>,
-    /// The event.
-    pub event: Option<EventId>,
-    /// Recorded at or after.
-    pub from: Option<Timestamp>,
-    /// Recorded before.
-    pub to: Option<Timestamp>,
-}
-
-/// A delivery as operators see it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DeliveryRecord {
-    /// What it is.
-    pub key: DeliveryKey,
-    /// The communication's number.
-    pub number: String,
-    /// Where it stands.
-    pub state: DeliveryState,
-    /// When it was recorded first.
-    pub recorded_at: Timestamp,
-    /// When it is due, if it is parked; when a lease is on it, the lease's end.
-    pub due_at: Option<Timestamp>,
-    /// Attempts so far.
-    pub attempts: u32,
-    /// The last attempt.
-    pub last_attempt: Option<Attempt>,
-}
-
-/// What is parked for an endpoint.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Backlog {
-    /// The endpoint.
-    pub endpoint: EndpointName,
-    /// Deliveries that are parked or wait.
-    pub count: u64,
-    /// When the oldest of them was recorded.
-    pub oldest_at: Timestamp,
-}
-
 /// A handle to what is known of deliveries; cheap to clone.
 pub trait Deliveries: Clone + Send + Sync + 'static {
     /// What is known, at one moment.
@@ -442,14 +287,29 @@ pub trait Deliveries: Clone + Send + Sync + 'static {
         key: &DeliveryKey,
     ) -> impl Future<Output = Result<Vec<Attempt>, StoreError>> + Send;
 
-    /// Makes at most `limit` selected deliveries that have ended due anew, the oldest first, with no
-    /// failures counted; tells how many.
+    /// Makes at most `limit` selected deliveries that have ended and were recorded after `mark` due anew,
+    /// the first recorded first, with no failures counted.
     fn redeliver(
         &self,
         selection: &Selection,
+        mark: Mark,
+        limit: usize,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Redelivered, StoreError>> + Send;
+
+    /// Makes at most `limit` selected deliveries that are parked until after `due_after` due `now`, with
+    /// no failures counted; tells how many. A leased one is due when its lease ends, so a bound no lease
+    /// reaches leaves alone what is under way.
+    fn hasten(
+        &self,
+        selection: &Selection,
+        due_after: Timestamp,
         limit: usize,
         now: Timestamp,
     ) -> impl Future<Output = Result<u64, StoreError>> + Send;
+
+    /// How many deliveries there are, by endpoint and state; none where there are none.
+    fn state_counts(&self) -> impl Future<Output = Result<Vec<StateCount>, StoreError>> + Send;
 
     /// What is parked, by endpoint.
     fn backlog(&self) -> impl Future<Output = Result<Vec<Backlog>, StoreError>> + Send;
@@ -460,22 +320,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_fit_for_tables_and_metrics() {
-        for good in ["risk", "risk-assessment_2", &"a".repeat(63)] {
-            assert_eq!(EndpointName::parse(good).unwrap().as_str(), good);
-        }
-        for bad in ["", "Risk", "a b", "ž", "a/b", &"a".repeat(64)] {
-            assert_eq!(EndpointName::parse(bad), Err(NameError), "{bad:?}");
-        }
-    }
-
-    #[test]
     fn states_are_found_by_their_spelling() {
         for state in DeliveryState::ALL {
             assert_eq!(DeliveryState::parse(state.as_str()), Some(state));
-        }
-        for availability in Availability::ALL {
-            assert_eq!(Availability::parse(availability.as_str()), Some(availability));
         }
         assert_eq!(DeliveryState::parse("lost"), None);
     }

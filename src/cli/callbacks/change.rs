@@ -1,0 +1,137 @@
+//! `penstock callbacks pause|resume|disable`: the state of an endpoint that all processes share.
+
+use clap::Args;
+
+use crate::account::Timestamp;
+use crate::cli::{Exit, unavailable};
+use crate::store::{Applied, Availability, Breaker, Deliveries, EndpointName, EndpointState};
+
+use super::output::{note, shown};
+use super::selection::configured;
+use super::{StoreArgs, at_store, now};
+
+/// How often a change is made anew because another process was faster.
+const ATTEMPTS: usize = 10;
+
+/// Options of the commands that change an endpoint's state.
+#[derive(Args, Debug)]
+pub(super) struct ChangeArgs {
+    /// Name of the endpoint
+    endpoint: String,
+    /// Why, for whoever looks at the endpoint
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+/// What becomes of an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    Pause,
+    Resume,
+    Disable,
+}
+
+impl Change {
+    fn availability(self) -> Availability {
+        match self {
+            Self::Pause => Availability::Paused,
+            Self::Resume => Availability::Active,
+            Self::Disable => Availability::Disabled,
+        }
+    }
+
+    /// The state with the change; none when it is so already.
+    fn of(self, state: &EndpointState, reason: Option<&str>, now: Timestamp) -> Option<EndpointState> {
+        let availability = self.availability();
+        let breaker = match self {
+            Self::Resume => Breaker::Closed,
+            Self::Pause | Self::Disable => state.breaker,
+        };
+        let reason = match (self, reason) {
+            (_, Some(reason)) => reason.to_owned(),
+            (Self::Resume, None) => String::new(),
+            (Self::Pause | Self::Disable, None) if state.availability == availability => {
+                state.reason.clone()
+            }
+            (Self::Pause | Self::Disable, None) => "by an operator".to_owned(),
+        };
+        let changed = EndpointState { availability, breaker, reason, ..state.clone() };
+        (changed != *state).then_some(EndpointState { changed_at: now, ..changed })
+    }
+}
+
+pub(super) async fn run(args: ChangeArgs, change: Change) -> anyhow::Result<Exit> {
+    let ChangeArgs { endpoint, reason, store } = args;
+    at_store(store, async |settings, store| {
+        let name = configured(settings, &endpoint)?;
+        let availability = change.availability().as_str();
+        match changed(store, &name, change, reason.as_deref()).await? {
+            Some(Applied::Done) => {
+                note(&format!("{name} is {availability}; running processes follow within 3 seconds"))?;
+            }
+            Some(Applied::Stale) => {
+                anyhow::bail!("other processes change the state of {name} all the time; try again");
+            }
+            None => note(&format!("{name} is {availability} already"))?,
+        }
+        if let (Some(reason), Change::Pause | Change::Disable) = (&reason, change) {
+            note(&format!("reason: {}", shown(reason)))?;
+        }
+        Ok(Exit::Ok)
+    })
+    .await
+}
+
+/// Changes a state; none when there is nothing to change. A process that opens a breaker at the same
+/// moment is no reason to give up.
+async fn changed(
+    store: &impl Deliveries,
+    name: &EndpointName,
+    change: Change,
+    reason: Option<&str>,
+) -> anyhow::Result<Option<Applied>> {
+    for _ in 0..ATTEMPTS {
+        let states = store.endpoint_states().await.map_err(unavailable)?;
+        let state = states.into_iter().find(|state| state.name == *name);
+        let state = state.unwrap_or_else(|| EndpointState::unknown(name.clone()));
+        let Some(wanted) = change.of(&state, reason, now()) else { return Ok(None) };
+        if store.change_endpoint(&wanted).await.map_err(unavailable)? == Applied::Done {
+            return Ok(Some(Applied::Done));
+        }
+    }
+    Ok(Some(Applied::Stale))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(millis: i64) -> Timestamp {
+        Timestamp::from_unix_millis(millis)
+    }
+
+    #[test]
+    fn a_change_goes_from_every_state_to_the_one_wanted() {
+        let active = EndpointState::unknown(EndpointName::parse("risk").unwrap());
+        assert_eq!(Change::Resume.of(&active, None, at(1)), None);
+        let paused = Change::Pause.of(&active, None, at(1)).unwrap();
+        assert_eq!((paused.availability, &*paused.reason), (Availability::Paused, "by an operator"));
+        assert_eq!(Change::Pause.of(&paused, None, at(2)), None, "the first time and reason stay");
+        let disabled = Change::Disable.of(&paused, Some("gone"), at(3)).unwrap();
+        assert_eq!((disabled.availability, &*disabled.reason), (Availability::Disabled, "gone"));
+        let resumed = Change::Resume.of(&disabled, None, at(4)).unwrap();
+        assert_eq!((resumed.availability, &*resumed.reason), (Availability::Active, ""));
+        assert_eq!(resumed.changed_at, at(4));
+    }
+
+    #[test]
+    fn resuming_closes_an_open_breaker_and_pausing_leaves_it() {
+        let breaker = Breaker::Open { since: at(1), probe_at: at(2), probes: 3 };
+        let open =
+            EndpointState { breaker, ..EndpointState::unknown(EndpointName::parse("risk").unwrap()) };
+        assert_eq!(Change::Resume.of(&open, None, at(5)).unwrap().breaker, Breaker::Closed);
+        assert_eq!(Change::Pause.of(&open, None, at(5)).unwrap().breaker, breaker);
+    }
+}

@@ -1,0 +1,131 @@
+//! `penstock callbacks`: the role, and the commands by which operators look at deliveries and change
+//! how they go on.
+//!
+//! The commands work on the store, beside the processes that use it; those follow what is changed there.
+//! Only `test-send` sends anything itself.
+
+mod change;
+mod endpoints;
+mod list;
+mod output;
+mod redeliver;
+mod selection;
+mod show;
+mod test_send;
+
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use anyhow::Context;
+use clap::{Args, Subcommand};
+
+use crate::account::Timestamp;
+use crate::settings::{Loaded, Settings, SettingsError};
+
+use super::config::ConfigFile;
+use super::process::AnyStore;
+use super::role::{self, RoleArgs};
+use super::{Exit, unavailable};
+use change::{Change, ChangeArgs};
+
+/// Options of `penstock callbacks`.
+#[derive(Args, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(super) struct CallbacksArgs {
+    #[command(flatten)]
+    role: RoleArgs,
+    /// What to look at or change; without one the role runs
+    #[command(subcommand)]
+    command: Option<CallbacksCommand>,
+}
+
+#[derive(Debug, Subcommand)]
+enum CallbacksCommand {
+    /// List deliveries, the newest first
+    #[command(before_help = "Example: penstock callbacks list --state exhausted --since 2h")]
+    List(list::ListArgs),
+    /// List the endpoints: whether they are in use, what is delivered, and what is due
+    #[command(before_help = "Example: penstock callbacks endpoints --config penstock.toml")]
+    Endpoints(endpoints::EndpointsArgs),
+    /// Show a delivery with its attempts
+    #[command(
+        before_help = "Example: penstock callbacks show risk 8f3cbb5e-6b0e-5d0e-9c39-0d4f5e6a7b8c"
+    )]
+    Show(show::ShowArgs),
+    /// Deliver again what was given up, or now what is parked; shows what it would do when that is more
+    /// than one delivery
+    #[command(
+        before_help = "Example: penstock callbacks redeliver --endpoint risk --since 1day --apply"
+    )]
+    Redeliver(redeliver::RedeliverArgs),
+    /// Send nothing to an endpoint for now: its events are parked
+    #[command(before_help = "Example: penstock callbacks pause risk --reason \"maintenance until 6\"")]
+    Pause(ChangeArgs),
+    /// Send to an endpoint again, also when its breaker is open: what is parked goes out as it is due
+    #[command(before_help = "Example: penstock callbacks resume risk")]
+    Resume(ChangeArgs),
+    /// Send nothing to an endpoint any more, until it is resumed: its events are parked
+    #[command(before_help = "Example: penstock callbacks disable risk --reason \"replaced by risk-2\"")]
+    Disable(ChangeArgs),
+    /// Send a signed test event to an endpoint, as the role would; fails unless it is acknowledged
+    #[command(before_help = "Example: penstock callbacks test-send risk --config penstock.toml")]
+    TestSend(test_send::TestSendArgs),
+}
+
+/// Options of every command that works on the store.
+#[derive(Args, Debug)]
+struct StoreArgs {
+    #[command(flatten)]
+    config: ConfigFile,
+    /// Directory of an embedded store [default: ./penstock-data]
+    #[arg(long, value_name = "DIRECTORY")]
+    data_dir: Option<PathBuf>,
+}
+
+impl StoreArgs {
+    fn settings(self) -> Result<Settings, SettingsError> {
+        let mut sources = self.config.sources();
+        let data_dir = self.data_dir.map(|path| ("data_dir", "--data-dir", path.display().to_string()));
+        sources.options.extend(data_dir);
+        Ok(Loaded::from(sources)?.settings)
+    }
+}
+
+/// Runs `penstock callbacks`.
+pub(super) fn run(args: CallbacksArgs) -> anyhow::Result<Exit> {
+    let Some(command) = args.command else { return role::callbacks(args.role) };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("starting the runtime")?;
+    runtime.block_on(carry_out(command))
+}
+
+async fn carry_out(command: CallbacksCommand) -> anyhow::Result<Exit> {
+    match command {
+        CallbacksCommand::List(args) => list::run(args).await,
+        CallbacksCommand::Endpoints(args) => endpoints::run(args).await,
+        CallbacksCommand::Show(args) => show::run(args).await,
+        CallbacksCommand::Redeliver(args) => redeliver::run(args).await,
+        CallbacksCommand::Pause(args) => change::run(args, Change::Pause).await,
+        CallbacksCommand::Resume(args) => change::run(args, Change::Resume).await,
+        CallbacksCommand::Disable(args) => change::run(args, Change::Disable).await,
+        CallbacksCommand::TestSend(args) => test_send::run(args).await,
+    }
+}
+
+/// Does something at the store that the settings name.
+async fn at_store(
+    args: StoreArgs,
+    work: impl AsyncFnOnce(&Settings, &AnyStore) -> anyhow::Result<Exit>,
+) -> anyhow::Result<Exit> {
+    let settings = args.settings()?;
+    let store = AnyStore::open_beside(&settings).await.map_err(unavailable)?;
+    let done = work(&settings, &store).await;
+    store.close().await;
+    done
+}
+
+fn now() -> Timestamp {
+    Timestamp::from(SystemTime::now())
+}

@@ -1,0 +1,151 @@
+//! `penstock callbacks redeliver`: selected deliveries are due anew.
+
+use clap::{Args, ValueEnum};
+
+use crate::account::Timestamp;
+use crate::callbacks::schedule::later;
+use crate::cli::{Exit, unavailable};
+use crate::settings::Settings;
+use crate::store::{Availability, Deliveries, DeliveryState, Mark, Redelivered, Selection, StoreError};
+
+use super::output::note;
+use super::selection::{SelectionArgs, configured};
+use super::{StoreArgs, at_store, list, now};
+
+/// Deliveries changed at a time, so that the processes that deliver are not held up for long.
+const STEP: usize = 1_000;
+/// Deliveries that a dry run shows.
+const SHOWN: usize = 10;
+
+/// Options of `penstock callbacks redeliver`.
+#[derive(Args, Debug)]
+pub(super) struct RedeliverArgs {
+    #[command(flatten)]
+    selection: SelectionArgs,
+    /// Those in this state: what was given up, what is parked until later, or what was acknowledged
+    #[arg(long, value_enum, default_value_t = Redeliverable::Exhausted)]
+    state: Redeliverable,
+    /// At most so many, those recorded first [default: all]
+    #[arg(long, value_name = "COUNT")]
+    limit: Option<u64>,
+    /// Do it, although it is more than one delivery
+    #[arg(long)]
+    apply: bool,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+/// A state from which a delivery may be made due anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Redeliverable {
+    Exhausted,
+    Parked,
+    Delivered,
+}
+
+impl Redeliverable {
+    fn state(self) -> DeliveryState {
+        match self {
+            Self::Exhausted => DeliveryState::Exhausted,
+            Self::Parked => DeliveryState::Parked,
+            Self::Delivered => DeliveryState::Delivered,
+        }
+    }
+}
+
+pub(super) async fn run(args: RedeliverArgs) -> anyhow::Result<Exit> {
+    let RedeliverArgs { selection, state, limit, apply, store } = args;
+    let began = now();
+    let selection = selection.selection(Some(state.state()), began);
+    at_store(store, async |settings, store| {
+        if let Some(name) = &selection.endpoint {
+            configured(settings, name.as_str())?;
+        }
+        let selected = store.count(&selection).await.map_err(unavailable)?;
+        let count = limit.map_or(selected, |limit| limit.min(selected));
+        let name = selection.state.map(DeliveryState::as_str).unwrap_or_default();
+        if count == 0 {
+            note(&format!("no {name} delivery is selected"))?;
+            return tell_others(store, &selection).await;
+        }
+        if count > 1 && !apply {
+            list::write_table(&store.list(&selection, SHOWN).await.map_err(unavailable)?)?;
+            note(&format!(
+                "{count} {name} deliveries would be due now; nothing is changed, --apply does it"
+            ))?;
+            return Ok(Exit::Differences);
+        }
+        let lease_end = later(began, settings.callbacks.lease.duration());
+        let done = carry_out(store, &selection, state, lease_end, count).await.map_err(unavailable)?;
+        note(&format!("{done} deliveries are due now"))?;
+        if state == Redeliverable::Parked && done < count {
+            let lease = humantime::format_duration(settings.callbacks.lease.duration());
+            note(&format!("{} are under way, or due within {lease} anyway", count - done))?;
+        }
+        tell_shut(settings, store, &selection).await
+    })
+    .await
+}
+
+/// Makes at most `count` selected deliveries due; tells how many.
+async fn carry_out(
+    store: &impl Deliveries,
+    selection: &Selection,
+    state: Redeliverable,
+    lease_end: Timestamp,
+    count: u64,
+) -> Result<u64, StoreError> {
+    let (mut mark, mut done) = (Mark::START, 0);
+    while done < count {
+        let limit = usize::try_from(count - done).map_or(STEP, |left| left.min(STEP));
+        let step = match state {
+            Redeliverable::Parked => {
+                let count = store.hasten(selection, lease_end, limit, now()).await?;
+                Redelivered { count, mark }
+            }
+            Redeliverable::Exhausted | Redeliverable::Delivered => {
+                store.redeliver(selection, mark, limit, now()).await?
+            }
+        };
+        if step.count == 0 {
+            break;
+        }
+        (mark, done) = (step.mark, done + step.count);
+    }
+    Ok(done)
+}
+
+/// Tells in which other states there are such deliveries: they may be meant.
+async fn tell_others(store: &impl Deliveries, selection: &Selection) -> anyhow::Result<Exit> {
+    for other in Redeliverable::value_variants().iter().map(|other| other.state()) {
+        let selection = Selection { state: Some(other), ..selection.clone() };
+        let count = store.count(&selection).await.map_err(unavailable)?;
+        if count > 0 {
+            let state = other.as_str();
+            note(&format!("{count} are {state}; --state {state} takes those"))?;
+        }
+    }
+    Ok(Exit::Ok)
+}
+
+/// Tells which of the selected endpoints get nothing for now.
+async fn tell_shut(
+    settings: &Settings,
+    store: &impl Deliveries,
+    selection: &Selection,
+) -> anyhow::Result<Exit> {
+    let is_selected = |name: &str| match &selection.endpoint {
+        Some(selected) => selected.as_str() == name,
+        None => settings.callbacks.endpoints.iter().any(|endpoint| endpoint.name == name),
+    };
+    for state in store.endpoint_states().await.map_err(unavailable)? {
+        let (name, availability) = (state.name.as_str(), state.availability);
+        if availability != Availability::Active && is_selected(name) {
+            let availability = availability.as_str();
+            note(&format!(
+                "{name} is {availability}: it gets nothing until `penstock callbacks resume {name}`"
+            ))?;
+        }
+    }
+    Ok(Exit::Ok)
+}
