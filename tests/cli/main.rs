@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
 mod audit;
+mod callbacks;
 mod canary;
 mod collector;
 mod commands;
@@ -15,6 +16,7 @@ mod process;
 #[cfg(feature = "production-tests")]
 mod production;
 mod readme;
+mod receiver;
 #[cfg(feature = "production-tests")]
 #[path = "../support/servers/mod.rs"]
 mod servers;

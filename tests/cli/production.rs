@@ -9,12 +9,12 @@ use tempfile::TempDir;
 
 use crate::contract::Contract;
 use crate::process::{DEADLINE, Dev, example_batch, penstock, text};
-use crate::readme::production_commands;
+use crate::readme::commands_marked;
 use crate::servers::kafka::{TopicPrefix, brokers};
 use crate::servers::postgres::Database;
 
 /// An installation of its own: topics, a database, a configuration.
-struct Installation {
+pub(crate) struct Installation {
     directory: TempDir,
     topics: TopicPrefix,
     database: Database,
@@ -33,7 +33,7 @@ impl Installation {
     }
 
     /// One with topics and schema in place.
-    async fn ready() -> Self {
+    pub(crate) async fn ready() -> Self {
         let installation = Self::new().await;
         for arguments in [&["topics", "apply"][..], &["migrate"]] {
             let output = installation.run(arguments).await;
@@ -54,7 +54,7 @@ impl Installation {
         std::fs::write(self.config(), settings).unwrap();
     }
 
-    fn config(&self) -> PathBuf {
+    pub(crate) fn config(&self) -> PathBuf {
         self.directory.path().join("penstock.toml")
     }
 
@@ -71,7 +71,7 @@ impl Installation {
     }
 
     /// Starts a role.
-    async fn start(&self, role: &str) -> Dev {
+    pub(crate) async fn start(&self, role: &str) -> Dev {
         let mut command = self.command(&[role, "--admin-listen", "127.0.0.1:0"]);
         if role == "intake" {
             command.args(["--listen", "127.0.0.1:0"]);
@@ -110,7 +110,7 @@ async fn the_contract_holds_on_kafka_and_postgresql() {
 async fn the_commands_of_the_readme_set_an_installation_up() {
     let installation = Installation::new().await;
     let mut processes = Vec::new();
-    for command in production_commands() {
+    for command in commands_marked("production") {
         let words: Vec<&str> = command.trim_end_matches(" &").split_whitespace().collect();
         assert_eq!(words[0], "penstock");
         let config = words.iter().position(|word| *word == "--config").unwrap();

@@ -26,7 +26,7 @@ fn shown() -> Vec<Shown> {
     README
         .split("<!-- tested")
         .skip(1)
-        .filter(|part| !part.starts_with(": production"))
+        .filter(|part| !MARKS.iter().any(|mark| part.starts_with(&format!(": {mark} -->"))))
         .map(|part| {
             let (mark, rest) = part.split_once("-->").unwrap();
             let command = block(rest, "```sh\n").expect("a command follows the mark");
@@ -37,10 +37,13 @@ fn shown() -> Vec<Shown> {
         .collect()
 }
 
-/// The commands that set the production pair up, one a line.
-#[cfg(feature = "production-tests")]
-pub(crate) fn production_commands() -> Vec<&'static str> {
-    let (_, rest) = README.split_once("<!-- tested: production -->").unwrap();
+/// Marks of blocks with a test of their own: the production pair, and callbacks.
+const MARKS: [&str; 2] = ["production", "callbacks"];
+
+/// The commands of the block with a mark, one a line.
+pub(crate) fn commands_marked(mark: &str) -> Vec<&'static str> {
+    assert!(MARKS.contains(&mark));
+    let (_, rest) = README.split_once(&format!("<!-- tested: {mark} -->")).unwrap();
     block(rest, "```sh\n").unwrap().lines().map(|line| line.split(" #").next().unwrap().trim()).collect()
 }
 
