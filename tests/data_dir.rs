@@ -244,6 +244,45 @@ async fn a_file_of_a_later_release_is_refused() {
 }
 
 #[tokio::test]
+async fn a_store_opened_beside_another_process_is_shared_with_it() {
+    let (_directory, queue, store) = temp();
+    filled(&queue, &store).await;
+    let holder = SqliteStore::open(&store).await.unwrap();
+    let beside = SqliteStore::open_beside(&store).await.unwrap();
+    for (writer, reader, from) in [(&holder, &beside, 2_000), (&beside, &holder, 2_001)] {
+        assert_eq!(writer.apply(&plan(from, from + 1)).await.unwrap(), Applied::Done);
+        assert_eq!(ledger_rows(reader, from + 1).await, usize::try_from(from + 1).unwrap());
+    }
+    beside.close().await;
+    assert_eq!(holder.apply(&plan(2_002, 2_003)).await.unwrap(), Applied::Done, "it goes on");
+    holder.close().await;
+}
+
+#[tokio::test]
+async fn what_is_opened_beside_another_process_is_neither_made_nor_migrated() {
+    let (directory, queue, store) = temp();
+    let missing = SqliteStore::open_beside(&store).await.unwrap_err();
+    assert!(matches!(missing, OpenError::Missing { .. }), "{missing}");
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+
+    filled(&queue, &store).await;
+    let foreign = SqliteStore::open_beside(&queue).await.unwrap_err();
+    assert!(matches!(foreign, OpenError::Foreign { .. }), "{foreign}");
+    let change = async |statement: &'static str| {
+        let mut database = new_database(&store).await;
+        database.execute(statement).await.unwrap();
+        database.close().await.unwrap();
+        SqliteStore::open_beside(&store).await.unwrap_err()
+    };
+    let older = change("DELETE FROM _sqlx_migrations WHERE version > 1").await;
+    assert!(matches!(older, OpenError::Older { found: 1, .. }), "{older}");
+    let later = "INSERT INTO _sqlx_migrations
+        (version, description, success, checksum, execution_time) VALUES (9999, 'later', 1, x'', 0)";
+    let newer = change(later).await;
+    assert!(matches!(newer, OpenError::Newer { found: 9999, .. }), "{newer}");
+}
+
+#[tokio::test]
 async fn another_partition_count_is_refused() {
     let (_directory, queue, _) = temp();
     open_queue(&queue).await.unwrap().close().await;

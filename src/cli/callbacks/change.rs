@@ -45,10 +45,6 @@ impl Change {
     /// The state with the change; none when it is so already.
     fn of(self, state: &EndpointState, reason: Option<&str>, now: Timestamp) -> Option<EndpointState> {
         let availability = self.availability();
-        let breaker = match self {
-            Self::Resume => Breaker::Closed,
-            Self::Pause | Self::Disable => state.breaker,
-        };
         let reason = match (self, reason) {
             (_, Some(reason)) => reason.to_owned(),
             (Self::Resume, None) => String::new(),
@@ -57,7 +53,11 @@ impl Change {
             }
             (Self::Pause | Self::Disable, None) => "by an operator".to_owned(),
         };
-        let changed = EndpointState { availability, breaker, reason, ..state.clone() };
+        let breaker = match self {
+            Self::Resume => Breaker::Closed,
+            Self::Pause | Self::Disable => state.breaker,
+        };
+        let changed = EndpointState { availability, reason, breaker, ..state.clone() };
         (changed != *state).then_some(EndpointState { changed_at: now, ..changed })
     }
 }

@@ -55,12 +55,13 @@ pub(super) async fn run(args: ListArgs) -> anyhow::Result<Exit> {
             output::note(&format!("note: {}", selection::unknown(settings, name.as_str())))?;
         }
         if listed.len() < limit {
-            output::note(&format!("{} deliveries", listed.len()))?;
+            output::note(&output::deliveries(listed.len() as u64))?;
             return Ok(Exit::Ok);
         }
         let count = store.count(&selection).await.map_err(unavailable)?;
         let more = if count > limit as u64 { "; --limit shows more" } else { "" };
-        output::note(&format!("{} of {count} deliveries, the newest first{more}", listed.len()))?;
+        let count = output::deliveries(count);
+        output::note(&format!("{} of {count}, the newest first{more}", listed.len()))?;
         Ok(Exit::Ok)
     })
     .await

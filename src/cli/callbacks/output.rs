@@ -38,11 +38,12 @@ pub(super) fn cell(text: &str) -> String {
 
 /// Writes a value as one line of JSON, in ASCII where it matters to terminals.
 pub(super) fn write_json(out: &mut impl Write, value: &impl Serialize) -> anyhow::Result<()> {
+    use std::fmt::Write as _;
     let mut line = String::new();
     for c in serde_json::to_string(value)?.chars() {
         // JSON has such characters in texts only, where an escape means the same.
         if acts_on_terminals(c) {
-            line.push_str(&format!("\\u{:04x}", u32::from(c)));
+            write!(line, "\\u{:04x}", u32::from(c))?;
         } else {
             line.push(c);
         }
@@ -130,6 +131,11 @@ impl AttemptJson {
 /// Whole milliseconds.
 pub(super) fn millis(duration: std::time::Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// So many deliveries, in words.
+pub(super) fn deliveries(count: u64) -> String {
+    format!("{count} {}", if count == 1 { "delivery" } else { "deliveries" })
 }
 
 /// Says something to whoever looks, beside the data.

@@ -8,12 +8,12 @@ use crate::cli::{Exit, unavailable};
 use crate::settings::Settings;
 use crate::store::{Availability, Deliveries, DeliveryState, Mark, Redelivered, Selection, StoreError};
 
-use super::output::note;
+use super::output::{deliveries, note};
 use super::selection::{SelectionArgs, configured};
 use super::{StoreArgs, at_store, list, now};
 
 /// Deliveries changed at a time, so that the processes that deliver are not held up for long.
-const STEP: usize = 1_000;
+const STEP: usize = 10_000;
 /// Deliveries that a dry run shows.
 const SHOWN: usize = 10;
 
@@ -77,10 +77,10 @@ pub(super) async fn run(args: RedeliverArgs) -> anyhow::Result<Exit> {
         }
         let lease_end = later(began, settings.callbacks.lease.duration());
         let done = carry_out(store, &selection, state, lease_end, count).await.map_err(unavailable)?;
-        note(&format!("{done} deliveries are due now"))?;
+        note(&format!("{} due now", be(done)))?;
         if state == Redeliverable::Parked && done < count {
             let lease = humantime::format_duration(settings.callbacks.lease.duration());
-            note(&format!("{} are under way, or due within {lease} anyway", count - done))?;
+            note(&format!("{} under way, or due within {lease} anyway", be(count - done)))?;
         }
         tell_shut(settings, store, &selection).await
     })
@@ -122,7 +122,7 @@ async fn tell_others(store: &impl Deliveries, selection: &Selection) -> anyhow::
         let count = store.count(&selection).await.map_err(unavailable)?;
         if count > 0 {
             let state = other.as_str();
-            note(&format!("{count} are {state}; --state {state} takes those"))?;
+            note(&format!("--state {state} takes {}", deliveries(count)))?;
         }
     }
     Ok(Exit::Ok)
@@ -148,4 +148,9 @@ async fn tell_shut(
         }
     }
     Ok(Exit::Ok)
+}
+
+/// So many deliveries, and their verb.
+fn be(count: u64) -> String {
+    format!("{} {}", deliveries(count), if count == 1 { "is" } else { "are" })
 }
