@@ -59,13 +59,13 @@ enum CallbacksCommand {
     )]
     Redeliver(redeliver::RedeliverArgs),
     /// Send nothing to an endpoint for now: its events are parked
-    #[command(before_help = "Example: penstock callbacks pause risk --reason \"maintenance until 6\"")]
+    #[command(before_help = "Example: penstock callbacks pause risk --reason maintenance")]
     Pause(ChangeArgs),
     /// Send to an endpoint again, also when its breaker is open: what is parked goes out as it is due
     #[command(before_help = "Example: penstock callbacks resume risk")]
     Resume(ChangeArgs),
     /// Send nothing to an endpoint any more, until it is resumed: its events are parked
-    #[command(before_help = "Example: penstock callbacks disable risk --reason \"replaced by risk-2\"")]
+    #[command(before_help = "Example: penstock callbacks disable risk --reason replaced")]
     Disable(ChangeArgs),
     /// Send a signed test event to an endpoint, as the role would; fails unless it is acknowledged
     #[command(before_help = "Example: penstock callbacks test-send risk --config penstock.toml")]
