@@ -190,7 +190,12 @@ async fn what_was_given_up_is_delivered_again_on_demand() {
     setup.says(&["redeliver", "--event-id", id, "--state", "delivered"], 0).await;
     until(async || setup.receiver.arrivals().len() == 5).await;
     assert_eq!(setup.receiver.arrivals()[4].header("ce-id"), id, "one needs no --apply");
+    setup.until_in_state("delivered", 2).await;
     dev.stop().await;
+    let settings = std::fs::read_to_string(setup.config()).unwrap();
+    std::fs::write(setup.config(), settings.replace("'risk'", "'other'")).unwrap();
+    let (_, told) = setup.says(&["redeliver", "--state", "delivered", "--apply"], 0).await;
+    assert!(told.contains("risk is not configured: nobody sends the 2 deliveries parked"), "{told}");
 }
 
 #[tokio::test]

@@ -134,10 +134,20 @@ async fn tell_shut(
     store: &impl Deliveries,
     selection: &Selection,
 ) -> anyhow::Result<Exit> {
+    let is_configured =
+        |name: &str| settings.callbacks.endpoints.iter().any(|endpoint| endpoint.name == name);
     let is_selected = |name: &str| match &selection.endpoint {
         Some(selected) => selected.as_str() == name,
-        None => settings.callbacks.endpoints.iter().any(|endpoint| endpoint.name == name),
+        None => is_configured(name),
     };
+    if selection.endpoint.is_none() {
+        for backlog in store.backlog().await.map_err(unavailable)? {
+            if !is_configured(backlog.endpoint.as_str()) {
+                let (name, parked) = (backlog.endpoint, deliveries(backlog.count));
+                note(&format!("{name} is not configured: nobody sends the {parked} parked for it"))?;
+            }
+        }
+    }
     for state in store.endpoint_states().await.map_err(unavailable)? {
         let (name, availability) = (state.name.as_str(), state.availability);
         if availability != Availability::Active && is_selected(name) {

@@ -177,7 +177,7 @@ FROM (
 GROUP BY endpoint ORDER BY endpoint";
 
 /// A statement about selected deliveries: with the conditions that are set and no others, so that the
-/// indexes fit those that are. [`bind_selection`](super::bind_selection) gives `?1` to `?6` their values.
+/// indexes fit those that are. `?1` to `?6` are the selection's values in its order, set or not.
 pub fn selecting(about: &About, selection: &Selection) -> String {
     let conditions = [
         (selection.endpoint.is_some(), " AND endpoint = ?1"),
