@@ -12,9 +12,7 @@ use crate::store::{
 };
 
 use super::super::connections::{End, Running, Work};
-use super::super::statements::{
-    BEGIN, BEGIN_SELECTION, BEGIN_SELECTION_SNAPSHOT, BEGIN_SNAPSHOT,
-};
+use super::super::statements::{BEGIN, BEGIN_SELECTION, BEGIN_SELECTION_SNAPSHOT, BEGIN_SNAPSHOT};
 use super::{rows, statements};
 
 /// Reads what is known.
@@ -200,7 +198,7 @@ pub(super) struct Hasten(pub(super) PgArguments);
 impl Work for Hasten {
     type Output = u64;
     const ACTION: &'static str = "making deliveries due earlier";
-    const BEGIN: &'static str = BEGIN;
+    const BEGIN: &'static str = BEGIN_SELECTION;
 
     async fn run(self, transaction: &mut Running<'_>) -> Result<End<u64>, sqlx::Error> {
         transaction.write(statements::HASTEN, self.0).await.map(End::Commit)
