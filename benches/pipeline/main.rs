@@ -146,6 +146,10 @@ impl Bench<'_> {
         }
         say(&report::warm_up(&rates));
         let (worker, _) = phases::drain(&self.servers, &installation, items);
+        let intake = installation.intake();
+        let connections = self.args.connections_100;
+        phases::end_to_end(&self.servers, [&intake, &worker], self.sizes.items, connections, None);
+        intake.stop();
         worker.stop();
         installation.remove(&self.servers).await;
     }

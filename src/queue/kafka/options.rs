@@ -212,10 +212,10 @@ impl KafkaQueueOptions {
         let mut config = self.client()?;
         for (key, value) in [
             ("queued.min.messages", "10000"),
-            ("queued.max.messages.kbytes", "16384"),
+            ("queued.max.messages.kbytes", "8192"),
             ("fetch.queue.backoff.ms", "10"),
             ("fetch.message.max.bytes", "1048576"),
-            ("fetch.max.bytes", "8388608"),
+            ("fetch.max.bytes", "4194304"),
             ("fetch.wait.max.ms", "20"),
         ] {
             config.set(key, self.extra_or(key, value));
