@@ -211,11 +211,11 @@ impl KafkaQueueOptions {
     fn reader(&self, group: &str) -> Result<ClientConfig, KafkaOpenError> {
         let mut config = self.client()?;
         for (key, value) in [
-            ("queued.min.messages", "10000"),
-            ("queued.max.messages.kbytes", "8192"),
+            ("queued.min.messages", "4000"),
+            ("queued.max.messages.kbytes", "4096"),
             ("fetch.queue.backoff.ms", "10"),
             ("fetch.message.max.bytes", "1048576"),
-            ("fetch.max.bytes", "4194304"),
+            ("fetch.max.bytes", "2097152"),
             ("fetch.wait.max.ms", "20"),
         ] {
             config.set(key, self.extra_or(key, value));
