@@ -15,17 +15,10 @@ use super::consuming::{
     seek_to_committed, take,
 };
 use super::rig::{PARTITIONS, QueueRig};
+use super::servers::kafka::{TopicPrefix, brokers};
 
 pub(crate) const TOPICS: [&str; 4] =
     ["accounts.submitted", "accounts.results", "accounts.dead-letter", "accounts.replies"];
-
-/// The brokers to test against. Without them the tests fail: they were asked for.
-fn brokers() -> String {
-    std::env::var("PENSTOCK_TEST_KAFKA").expect(
-        "PENSTOCK_TEST_KAFKA names no Kafka brokers: start some with deploy/local/kafka.sh start and set \
-         it to the address that prints, or run tests/run.sh, which does so",
-    )
-}
 
 fn admin(brokers: &str) -> AdminClient<DefaultClientContext> {
     ClientConfig::new().set("bootstrap.servers", brokers).create().unwrap()
@@ -73,14 +66,14 @@ pub(crate) async fn try_open(
     }
 }
 
-/// Topics with a prefix of their own; they are deleted with the rig.
+/// Topics of its own.
 pub(crate) struct KafkaQueueRig {
-    prefix: String,
+    topics: TopicPrefix,
 }
 
 impl Default for KafkaQueueRig {
     fn default() -> Self {
-        Self { prefix: format!("penstock-test-{}.", uuid::Uuid::new_v4().simple()) }
+        Self { topics: TopicPrefix::new() }
     }
 }
 
@@ -88,7 +81,7 @@ impl KafkaQueueRig {
     fn options(&self) -> KafkaQueueOptions {
         KafkaQueueOptions {
             brokers: brokers(),
-            topic_prefix: self.prefix.clone(),
+            topic_prefix: self.topics.as_str().to_owned(),
             partitions: PARTITIONS,
             // As fast as a broker allows, so that tests with many rebalances end in time.
             session_timeout: Duration::from_secs(6),
@@ -99,7 +92,7 @@ impl KafkaQueueRig {
 
     /// Opens the queue for a process with an instance id.
     async fn open_as(&self, instance_id: &str) -> KafkaQueue {
-        create_topics(&brokers(), &self.prefix, &[]).await;
+        create_topics(&brokers(), self.topics.as_str(), &[]).await;
         let options = KafkaQueueOptions { instance_id: Some(instance_id.to_owned()), ..self.options() };
         try_open(options, Metrics::disabled()).await.unwrap()
     }
@@ -109,25 +102,12 @@ impl QueueRig for KafkaQueueRig {
     type Queue = KafkaQueue;
 
     async fn open(&self) -> KafkaQueue {
-        create_topics(&brokers(), &self.prefix, &[]).await;
+        create_topics(&brokers(), self.topics.as_str(), &[]).await;
         try_open(self.options(), Metrics::disabled()).await.unwrap()
     }
 
     async fn close(&self, queue: KafkaQueue) {
         queue.close().await;
-    }
-}
-
-impl Drop for KafkaQueueRig {
-    fn drop(&mut self) {
-        let names = names(&self.prefix);
-        let deleting = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            let names: Vec<&str> = names.iter().map(String::as_str).collect();
-            // What is left behind on a failing broker disturbs nobody.
-            let _ = runtime.block_on(admin(&brokers()).delete_topics(&names, &AdminOptions::new()));
-        });
-        let _ = deleting.join();
     }
 }
 
@@ -141,7 +121,7 @@ async fn a_missing_topic_is_refused() {
 #[tokio::test]
 async fn another_partition_count_than_pinned_is_refused() {
     let rig = KafkaQueueRig::default();
-    create_topics(&brokers(), &rig.prefix, &[]).await;
+    create_topics(&brokers(), rig.topics.as_str(), &[]).await;
     let options = KafkaQueueOptions { partitions: 12, ..rig.options() };
     let error = try_open(options, Metrics::disabled()).await.unwrap_err();
     assert!(matches!(&error, KafkaOpenError::PartitionCount { found: 4, expected: 12, .. }), "{error}");
@@ -150,7 +130,7 @@ async fn another_partition_count_than_pinned_is_refused() {
 #[tokio::test]
 async fn a_compacted_submitted_topic_is_refused() {
     let rig = KafkaQueueRig::default();
-    create_topics(&brokers(), &rig.prefix, &[("cleanup.policy", "compact")]).await;
+    create_topics(&brokers(), rig.topics.as_str(), &[("cleanup.policy", "compact")]).await;
     let error = try_open(rig.options(), Metrics::disabled()).await.unwrap_err();
     assert!(matches!(&error, KafkaOpenError::Compacted { .. }), "{error}");
 }
@@ -246,7 +226,7 @@ async fn a_log_that_has_lost_its_beginning_is_read_from_where_it_begins() {
     let rig = KafkaQueueRig::default();
     let queue = rig.open().await;
     queue.publish(Topic::Submitted, records(0..400)).await.unwrap();
-    delete_records(&rig.prefix, 20).await;
+    delete_records(rig.topics.as_str(), 20).await;
     for round in 0..3 {
         let (mut consumer, assigned) = join_group(&queue, &format!("readers-{round}")).await;
         assert!(assigned.iter().all(|assignment| assignment.earliest.0 == 20), "{assigned:?}");

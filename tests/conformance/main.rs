@@ -21,6 +21,10 @@ mod memory;
 mod queue;
 mod rig;
 mod rig_memory;
+#[cfg(feature = "production-tests")]
+#[path = "../support/servers/mod.rs"]
+#[allow(dead_code, reason = "others need the rest")]
+mod servers;
 mod store;
 
 mod sqlite_queue {
