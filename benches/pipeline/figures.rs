@@ -2,9 +2,8 @@
 //! named process alone; memory is the most that was ever resident.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-use crate::support::median;
+use crate::support::aims::{Aim, at_least, at_most, medians};
 
 /// The figures of one repeat, or the medians of several.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -74,9 +73,7 @@ pub(crate) struct EndToEnd {
 impl Figures {
     /// Each figure's median.
     pub(crate) fn medians(repeats: &[Self]) -> Self {
-        let values: Vec<Value> =
-            repeats.iter().map(|figures| serde_json::to_value(figures).unwrap()).collect();
-        serde_json::from_value(medians(&values.iter().collect::<Vec<_>>())).unwrap()
+        medians(repeats)
     }
 
     /// What penstock aims at, on two cores that broker, database, roles and load share.
@@ -101,47 +98,4 @@ impl Figures {
                 .named("end to end at half of that rate: p50 in ms"),
         ]
     }
-}
-
-/// Of values with the same shape, the medians of their numbers in that shape.
-fn medians(values: &[&Value]) -> Value {
-    match values[0] {
-        Value::Object(first) => {
-            let of = |name| values.iter().map(|value| &value[name]).collect::<Vec<_>>();
-            first.keys().map(|name| (name.clone(), medians(&of(name)))).collect()
-        }
-        _ => median(&values.iter().filter_map(|value| value.as_f64()).collect::<Vec<_>>()).into(),
-    }
-}
-
-/// A figure beside what it is to be.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub(crate) struct Aim {
-    pub(crate) what: &'static str,
-    pub(crate) bound: Bound,
-    pub(crate) value: f64,
-    pub(crate) measured: f64,
-    pub(crate) met: bool,
-}
-
-/// From which side a figure is bounded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum Bound {
-    AtLeast,
-    AtMost,
-}
-
-impl Aim {
-    fn named(self, what: &'static str) -> Self {
-        Self { what, ..self }
-    }
-}
-
-fn at_least(aim: f64, measured: f64) -> Aim {
-    Aim { what: "", bound: Bound::AtLeast, value: aim, measured, met: measured >= aim }
-}
-
-fn at_most(aim: f64, measured: f64) -> Aim {
-    Aim { what: "", bound: Bound::AtMost, value: aim, measured, met: measured <= aim }
 }

@@ -3,9 +3,11 @@
 
 use std::fmt::Write;
 use std::fs::{self, File};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use penstock::queue::kafka::KafkaQueueOptions;
 use sha2::{Digest, Sha256};
 use sqlx::ConnectOptions;
 use sqlx::postgres::PgConnectOptions;
@@ -56,6 +58,17 @@ impl Installation {
         self.role("worker", &["admin"])
     }
 
+    /// Starts callbacks to the endpoints that were added.
+    pub(crate) fn callbacks(&self) -> Role {
+        self.role("callbacks", &["admin"])
+    }
+
+    /// Adds sections to its configuration.
+    pub(crate) fn add_settings(&self, sections: &str) {
+        let mut file = File::options().append(true).open(&self.config).unwrap();
+        file.write_all(sections.as_bytes()).unwrap();
+    }
+
     fn role(&self, role: &str, words: &[&str]) -> Role {
         let log =
             File::options().create(true).append(true).open(self.folder.join(format!("{role}.log")));
@@ -68,6 +81,15 @@ impl Installation {
         let mut command = command(words);
         command.arg("--config").arg(&self.config);
         command
+    }
+
+    /// Its queue, for whoever publishes to it himself.
+    pub(crate) fn queue_options(&self) -> KafkaQueueOptions {
+        KafkaQueueOptions {
+            brokers: self.brokers.clone(),
+            topic_prefix: format!("{}.", self.name),
+            ..KafkaQueueOptions::default()
+        }
     }
 
     /// One of its topics.

@@ -16,7 +16,9 @@
 mod bare_apply;
 mod bare_producer;
 mod figures;
+#[allow(dead_code, reason = "the other benchmark uses the rest")]
 mod installation;
+mod meter;
 mod phases;
 mod report;
 mod servers;

@@ -1,58 +1,16 @@
 //! The phases of one repeat: the door, the drain of what came through it, and the whole way.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::figures::{Door, Drain, EndToEnd};
 use crate::installation::{Installation, TOKEN};
+use crate::meter::{Meter, us_per_item};
 use crate::servers::Servers;
 use crate::support::load::Load;
 use crate::support::process::Role;
 
 /// A worker joins its group within this time, and never stands still for so long afterwards.
 const PATIENCE: Duration = Duration::from_mins(1);
-
-/// Processor time of roles and servers since a moment.
-struct Meter<'a> {
-    servers: &'a Servers,
-    roles: &'a [&'a Role],
-    at_start: Vec<Duration>,
-    started: Instant,
-}
-
-/// What a meter has seen, in microseconds an item.
-struct Cost {
-    roles: Vec<f64>,
-    kafka: f64,
-    postgres: f64,
-}
-
-impl<'a> Meter<'a> {
-    fn start(servers: &'a Servers, roles: &'a [&'a Role]) -> Self {
-        let at_start = read(servers, roles);
-        Self { servers, roles, at_start, started: Instant::now() }
-    }
-
-    fn stop(&self, items: u64) -> Cost {
-        let now = read(self.servers, self.roles);
-        let mut costs: Vec<f64> = now
-            .iter()
-            .zip(&self.at_start)
-            .map(|(now, then)| us_per_item(now.saturating_sub(*then), items))
-            .collect();
-        let roles = costs.split_off(2);
-        Cost { roles, kafka: costs[0], postgres: costs[1] }
-    }
-}
-
-fn read(servers: &Servers, roles: &[&Role]) -> Vec<Duration> {
-    let servers = [servers.kafka_cpu(), servers.postgres_cpu()];
-    servers.into_iter().chain(roles.iter().map(|role| role.usage().cpu)).collect()
-}
-
-#[allow(clippy::cast_precision_loss, reason = "a quotient")]
-fn us_per_item(cpu: Duration, items: u64) -> f64 {
-    cpu.as_secs_f64() * 1e6 / items as f64
-}
 
 /// Sends `items` new accounts to an intake that does not wait for outcomes.
 pub(crate) fn door(
@@ -95,7 +53,7 @@ pub(crate) fn drain(servers: &Servers, installation: &Installation, items: u64) 
         done = results.grown_beyond(done, PATIENCE);
     }
     let measured = items - first;
-    let rate = measured as f64 / meter.started.elapsed().as_secs_f64();
+    let rate = measured as f64 / meter.elapsed().as_secs_f64();
     let cost = meter.stop(measured);
     let drain = Drain {
         items_per_second: rate,

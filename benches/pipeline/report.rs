@@ -2,12 +2,13 @@
 
 use std::fmt::Write;
 
-use comfy_table::presets::UTF8_BORDERS_ONLY;
-use comfy_table::{CellAlignment, Table};
+use comfy_table::Table;
 use serde::Serialize;
 
-use crate::figures::{Aim, Bound, Door, Drain, EndToEnd, Figures, Produced};
+use crate::figures::{Door, Drain, EndToEnd, Figures, Produced};
 use crate::servers::Servers;
+use crate::support::aims::Aim;
+use crate::support::tables::{aims, rounded, table};
 
 /// What a run came to.
 #[derive(Debug, Serialize)]
@@ -163,24 +164,6 @@ impl From<&EndToEnd> for Line {
     }
 }
 
-fn aims(aims: &[Aim]) -> Table {
-    let mut table = table(&["", "aim", "measured", ""]);
-    for aim in aims {
-        let bound = match aim.bound {
-            Bound::AtLeast => "≥",
-            Bound::AtMost => "≤",
-        };
-        let wanted = format!("{bound} {}", rounded(aim.value));
-        table.add_row([
-            aim.what,
-            &wanted,
-            &rounded(aim.measured),
-            if aim.met { "met" } else { "missed" },
-        ]);
-    }
-    table
-}
-
 /// One repeat in a line.
 pub(crate) fn repeat(number: usize, figures: &Figures) -> String {
     format!(
@@ -198,25 +181,4 @@ pub(crate) fn repeat(number: usize, figures: &Figures) -> String {
 pub(crate) fn warm_up(rates: &[f64]) -> String {
     let rates: Vec<String> = rates.iter().map(|rate| rounded(*rate)).collect();
     format!("the bare producer while the broker warmed up, records/s: {}", rates.join(", "))
-}
-
-/// Three digits that count, or all before the point.
-fn rounded(figure: f64) -> String {
-    match figure {
-        large if large >= 100.0 => format!("{large:.0}"),
-        middle if middle >= 10.0 => format!("{middle:.1}"),
-        small => format!("{small:.2}"),
-    }
-}
-
-fn table(header: &[&str]) -> Table {
-    let mut table = Table::new();
-    table.load_style(UTF8_BORDERS_ONLY);
-    table.set_header(header);
-    for index in 1..header.len() {
-        if let Some(column) = table.column_mut(index) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    table
 }

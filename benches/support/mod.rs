@@ -2,8 +2,10 @@
 //! are told to people and to programs.
 #![allow(dead_code, reason = "not every benchmark needs everything")]
 
+pub(crate) mod aims;
 pub(crate) mod load;
 pub(crate) mod process;
+pub(crate) mod tables;
 
 use std::io::Write;
 use std::path::Path;
