@@ -125,8 +125,7 @@ impl Bench<'_> {
         let bare_batch =
             bare_client::run(&request, requests, concurrency).await * self.args.batch as f64;
         let installation = self.install(&format!("{name}_backlog")).await;
-        let (parking, backlog) =
-            park_and_drain(&self.servers, &installation, plain, events).await;
+        let (parking, backlog) = park_and_drain(&self.servers, &installation, plain, events).await;
         installation.remove(&self.servers).await;
         Figures { single, ordered, bare_single, batch, bare_batch, parking, backlog }
     }

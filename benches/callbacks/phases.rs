@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use penstock::callbacks::signature::SigningKey;
-use sqlx::postgres::PgConnection;
 use sqlx::ConnectOptions;
+use sqlx::postgres::PgConnection;
 use standardwebhooks::Webhook;
 
 use crate::figures::Delivered;
@@ -130,9 +130,7 @@ fn delivered(cost: &Cost, callbacks: &Role, events: u64, span: Duration) -> Deli
 fn verify(sample: &Sample) {
     let headers = sample.headers.iter();
     let headers: axum::http::HeaderMap = headers
-        .map(|(name, value)| {
-            (axum::http::HeaderName::try_from(name).unwrap(), value.parse().unwrap())
-        })
+        .map(|(name, value)| (axum::http::HeaderName::try_from(name).unwrap(), value.parse().unwrap()))
         .collect();
     Webhook::new(&key().secret_text()).unwrap().verify(&sample.body, &headers).unwrap();
 }

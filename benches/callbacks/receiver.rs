@@ -133,7 +133,8 @@ fn take(request: &[u8], seen: &Seen) -> &'static [u8] {
     let head = head_length(request).unwrap();
     let (head, body) = request.split_at(head);
     let is_batch = body.first() == Some(&b'[');
-    let events = if is_batch { body.windows(MARK.len()).filter(|part| *part == MARK).count() } else { 1 };
+    let events =
+        if is_batch { body.windows(MARK.len()).filter(|part| *part == MARK).count() } else { 1 };
     seen.sample.get_or_init(|| sample(head, body));
     let now = Instant::now();
     seen.span.lock().unwrap().get_or_insert((now, now)).1 = now;

@@ -15,7 +15,9 @@ pub(crate) struct Run {
 
 /// Starts `dev` on an empty directory, puts the load on it and stops it.
 pub(crate) fn run(data: &Path, args: &Args) -> Run {
-    let mut dev = command(["dev", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
+    // Callbacks would be no part of what the bare loop does.
+    let options = ["dev", "--no-receiver", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
+    let mut dev = command(options);
     dev.arg("--data-dir").arg(data).stderr(Stdio::null());
     let dev = Role::start(dev, &["url"]);
     let load = Load {

@@ -1,7 +1,7 @@
 //! Figures held against what they are to be, and the medians of several runs.
 
-use serde::de::DeserializeOwned;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::median;

@@ -26,7 +26,8 @@ pub struct BreakerOptions {
 }
 
 impl BreakerOptions {
-    fn interval(&self, probes: u32) -> Duration {
+    /// The wait after so many probes in vain.
+    pub(super) fn interval(&self, probes: u32) -> Duration {
         self.probe_interval.saturating_mul(1 << probes.min(16)).min(self.max_probe_interval)
     }
 

@@ -6,6 +6,7 @@ use crate::queue::PollLimits;
 use crate::store::EndpointName;
 
 use super::breaker::BreakerOptions;
+use super::handshake::Question;
 use super::routing::Filter;
 use super::schedule::Schedule;
 use super::signature::SigningKey;
@@ -29,6 +30,8 @@ pub struct Endpoint {
     pub rate: Option<f64>,
     /// Parked events a second at most, of one process, so that a receiver that is back is not run over.
     pub drain_rate: Option<f64>,
+    /// What the receiver is asked before it gets anything; none: it is not asked.
+    pub handshake: Option<Question>,
 }
 
 /// Options of a deliverer.

@@ -16,6 +16,7 @@ use crate::store::{Attempt, Claim, DeliveryKey, Ending, Leased};
 use super::attempt::{Answer, NoAnswer, Progress, Verdict, go_on};
 use super::breaker::Failing;
 use super::endpoint::{DelivererOptions, Endpoint};
+use super::handshake::{Agreement, Outcome, Permission, Question};
 use super::pace::Pace;
 use super::schedule::later;
 
@@ -122,6 +123,8 @@ pub(super) struct Outbox {
     flights: BTreeMap<u64, Vec<Job>>,
     next_flight: u64,
     gate: Gate,
+    /// Whether the receiver wants anything at all.
+    agreement: Agreement,
     /// The receiver has asked for quiet until then.
     quiet_until: Option<Timestamp>,
     failing: Failing,
@@ -140,6 +143,7 @@ impl Outbox {
             flights: BTreeMap::new(),
             next_flight: 0,
             gate: Gate::Free,
+            agreement: Agreement::new(endpoint.handshake.as_ref(), now),
             quiet_until: None,
             failing: Failing::default(),
             rate: Pace::new(endpoint.rate, now),
@@ -170,6 +174,9 @@ impl Outbox {
 
     /// When what cannot be sent now is due; none while something may be sent.
     fn shut_until(&self, now: Timestamp) -> Option<Timestamp> {
+        if let Some(until) = self.agreement.shut_until(now) {
+            return Some(until);
+        }
         match (self.quiet_until, self.gate) {
             (Some(until), _) if until > now => Some(until),
             (_, Gate::Free) => None,
@@ -222,7 +229,10 @@ impl Outbox {
     /// leased at a time; when it went slowly, less, so that no lease ends while its delivery waits.
     pub(super) fn claim(&mut self, now: Timestamp, max: usize) -> Option<Claim> {
         let is_leased = |job: &Job| job.origin != Origin::Topic;
-        if self.shut_until(now).is_some() || self.ready.iter().any(is_leased) {
+        if self.shut_until(now).is_some()
+            || !self.agreement.is_given()
+            || self.ready.iter().any(is_leased)
+        {
             return None;
         }
         let limit = match self.gate {
@@ -252,6 +262,26 @@ impl Outbox {
         self.ready.iter().chain(behind).chain(self.flights.values().flatten()).any(|job| job.key == *key)
     }
 
+    /// What to ask the receiver now, if anything; the answer is to be handed to [`Outbox::answered`].
+    pub(super) fn ask(&mut self, now: Timestamp) -> Option<Question> {
+        if self.gate == Gate::Shut {
+            return None;
+        }
+        let question = self.endpoint.handshake.as_ref()?;
+        self.agreement.ask(now).then(|| question.clone())
+    }
+
+    /// Takes what the receiver answered.
+    pub(super) fn answered(
+        &mut self,
+        answered: Result<Permission, NoAnswer>,
+        now: Timestamp,
+        options: &DelivererOptions,
+    ) -> Option<Outcome> {
+        let question = self.endpoint.handshake.as_ref()?;
+        Some(self.agreement.answered(question, answered, now, &options.breaker))
+    }
+
     /// The next request that may go: the number of its flight, and its events. What is under a lease
     /// that ends before `margin` is over is left to whoever leases it next.
     pub(super) fn take_off(
@@ -267,10 +297,11 @@ impl Outbox {
             |origin| matches!(origin, Origin::Store { until, .. } if until < safe_until),
         );
         let count = self.rate.allows(self.ready.len().min(self.endpoint.batch), now);
-        if count == 0 {
+        if count == 0 || !self.agreement.allows_request(now) {
             return None;
         }
         self.rate.spend(count);
+        self.agreement.spend_request();
         let jobs: Vec<Job> = self.ready.drain(..count).collect();
         let events = jobs.iter().map(|job| Arc::clone(&job.event)).collect();
         let flight = self.next_flight;

@@ -13,6 +13,7 @@ use crate::store::EndpointName;
 
 use super::attempt::{Answer, NoAnswer};
 use super::endpoint::Endpoint;
+use super::handshake::{Permission, Question, REQUEST_ORIGIN};
 use super::signature::webhook_headers;
 
 /// One request to an endpoint.
@@ -46,6 +47,8 @@ impl Request {
         };
         let signed = webhook_headers(&endpoint.keys, &id, at, &body);
         headers.extend(signed.map(|(name, value)| (name.to_owned(), value)));
+        let origin = endpoint.handshake.as_ref().map(|question| question.origin.as_str());
+        headers.extend(origin.map(|origin| (REQUEST_ORIGIN.to_owned(), origin.to_owned())));
         Ok(Self { endpoint: endpoint.name.clone(), headers, body })
     }
 }
@@ -67,6 +70,13 @@ pub trait Sender: Clone + Send + Sync + 'static {
     /// Sends a request once and reads the answer, within the endpoint's bounds of time and size. It
     /// follows no redirect and tries nothing again.
     fn send(&self, request: Request) -> impl Future<Output = Result<Answer, NoAnswer>> + Send;
+
+    /// Asks a receiver once whether it takes events, within the same bounds.
+    fn ask(
+        &self,
+        endpoint: EndpointName,
+        question: Question,
+    ) -> impl Future<Output = Result<Permission, NoAnswer>> + Send;
 }
 
 #[cfg(test)]
@@ -75,6 +85,7 @@ mod tests {
 
     use super::*;
     use crate::account::EventId;
+    use crate::callbacks::handshake::SenderOrigin;
     use crate::callbacks::routing::Filter;
     use crate::callbacks::signature::SigningKey;
 
@@ -88,6 +99,7 @@ mod tests {
             concurrency: 1,
             rate: None,
             drain_rate: None,
+            handshake: None,
         }
     }
 
@@ -133,6 +145,15 @@ mod tests {
         let signatures: Vec<&str> = header(&request, "webhook-signature").split(' ').collect();
         assert!(signatures[0].starts_with("v1,") && signatures[1].starts_with("v1a,"));
         assert!(request.headers.iter().all(|(_, value)| value.is_ascii()));
+    }
+
+    #[test]
+    fn who_was_asked_for_consent_hears_the_same_origin_with_every_event() {
+        let origin = SenderOrigin::parse("penstock.bank.example").unwrap();
+        let handshake = Some(Question { origin, requests_per_minute: None });
+        let endpoint = Endpoint { handshake, ..endpoint(1) };
+        let request = Request::of(&endpoint, &[event(1)], Timestamp::from_unix_millis(AT)).unwrap();
+        assert_eq!(header(&request, "webhook-request-origin"), "penstock.bank.example");
     }
 
     #[test]

@@ -15,11 +15,15 @@ use crate::telemetry::Metrics;
 use super::ambient::Ambient;
 use super::attempt::NoAnswer;
 use super::endpoint::DelivererOptions;
+use super::handshake::{Outcome, Permission};
 use super::outbox::{Ended, Landing, Outbox, Signal};
 use super::sender::{Request, Sender};
 
 /// An outbox's place, and how its attempt ended.
 type Flight = BoxFuture<'static, (usize, Landing)>;
+
+/// An outbox's place, and what its receiver answered when it was asked for its consent.
+type Question = BoxFuture<'static, (usize, Result<Permission, NoAnswer>)>;
 
 /// Outboxes, what is under way, and what came of it.
 pub(super) struct Sends<S> {
@@ -30,6 +34,7 @@ pub(super) struct Sends<S> {
     pub(super) signals: Vec<(usize, Signal)>,
     sender: S,
     flights: FuturesUnordered<Flight>,
+    questions: FuturesUnordered<Question>,
     ambient: Ambient,
     metrics: Metrics,
 }
@@ -42,6 +47,7 @@ impl<S: Sender> Sends<S> {
             signals: Vec::new(),
             sender,
             flights: FuturesUnordered::new(),
+            questions: FuturesUnordered::new(),
             ambient,
             metrics,
         }
@@ -101,10 +107,26 @@ impl<S: Sender> Sends<S> {
     fn turn(&mut self, options: &DelivererOptions, context: &mut Context<'_>) {
         loop {
             let now = self.ambient.now();
+            self.ask_receivers(options, now, context);
             self.take_off(options, now);
             match self.flights.poll_next_unpin(context) {
                 Poll::Ready(Some((place, landing))) => self.land(place, landing, options),
                 Poll::Ready(None) | Poll::Pending => return,
+            }
+        }
+    }
+
+    /// Asks receivers for their consent where that is due, and takes in what they answer.
+    fn ask_receivers(&mut self, options: &DelivererOptions, now: Timestamp, context: &mut Context<'_>) {
+        for (place, outbox) in self.outboxes.iter_mut().enumerate() {
+            let Some(question) = outbox.ask(now) else { continue };
+            let (sender, name) = (self.sender.clone(), outbox.endpoint.name.clone());
+            self.questions.push(Box::pin(async move { (place, sender.ask(name, question).await) }));
+        }
+        while let Poll::Ready(Some((place, answered))) = self.questions.poll_next_unpin(context) {
+            let Some(outbox) = self.outboxes.get_mut(place) else { continue };
+            if let Some(outcome) = outbox.answered(answered, now, options) {
+                tell_handshake(&self.metrics, outbox.endpoint.name.as_str(), &outcome);
             }
         }
     }
@@ -134,5 +156,23 @@ impl<S: Sender> Sends<S> {
         let (ended, signal) = outbox.land(landing, now, random, options);
         self.ended.extend(ended.into_iter().map(|ended| (place, ended)));
         self.signals.extend(signal.map(|signal| (place, signal)));
+    }
+}
+
+fn tell_handshake(metrics: &Metrics, endpoint: &str, outcome: &Outcome) {
+    const PARKED: &str = "the receiver does not agree to get events; they are parked until it does";
+    match outcome {
+        Outcome::Granted(allowed) => {
+            metrics.callbacks().handshake(endpoint, "granted");
+            tracing::info!(endpoint, %allowed, "the receiver agrees to get events");
+        }
+        Outcome::Denied(reason) => {
+            metrics.callbacks().handshake(endpoint, "denied");
+            tracing::warn!(endpoint, %reason, "{PARKED}");
+        }
+        Outcome::Failed(reason) => {
+            metrics.callbacks().handshake(endpoint, "failed");
+            tracing::warn!(endpoint, %reason, "{PARKED}");
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use ed25519_dalek::Signer;
+use ed25519_dalek::{Signature, Signer, Verifier};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
@@ -15,6 +15,8 @@ const SYMMETRIC: &str = "whsec_";
 const ASYMMETRIC: &str = "whsk_";
 const PUBLIC: &str = "whpk_";
 const SYMMETRIC_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
+/// How far a receiver's clock and a sender's may differ, in seconds.
+const TOLERANCE_SECONDS: u64 = 300;
 
 /// Why a text is no key. Never quotes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -31,6 +33,20 @@ pub enum KeyError {
     /// An ed25519 key is none.
     #[error("must be 32 bytes of an ed25519 seed, or 64 with its public key, after whsk_")]
     Ed25519,
+}
+
+/// Why a request is not taken for what it says it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotVerified {
+    /// A header is missing.
+    #[error("{0} is missing or not as it must be")]
+    Header(&'static str),
+    /// It is old, or from the future.
+    #[error("webhook-timestamp is more than five minutes from now")]
+    Time,
+    /// It was signed with other keys, or changed on its way.
+    #[error("no signature in webhook-signature is by this key")]
+    Signature,
 }
 
 /// A key that signs. Its text is shown nowhere.
@@ -108,6 +124,25 @@ impl SigningKey {
             }
         }
     }
+
+    fn verifies(&self, content: &[&[u8]], signature: &str) -> bool {
+        let bytes =
+            |prefix| signature.strip_prefix(prefix).and_then(|base64| BASE64.decode(base64).ok());
+        match self {
+            Self::Symmetric(key) => {
+                let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else { return false };
+                for part in content {
+                    mac.update(part);
+                }
+                bytes("v1,").is_some_and(|bytes| mac.verify_slice(&bytes).is_ok())
+            }
+            Self::Asymmetric(key) => {
+                bytes("v1a,").and_then(|bytes| Signature::from_slice(&bytes).ok()).is_some_and(
+                    |signature| key.verifying_key().verify(&content.concat(), &signature).is_ok(),
+                )
+            }
+        }
+    }
 }
 
 impl fmt::Debug for SigningKey {
@@ -134,9 +169,29 @@ pub fn webhook_headers(
     [("webhook-id", id.to_owned()), ("webhook-timestamp", seconds)].into_iter().chain(signature)
 }
 
+/// Sees as a receiver whether a request was signed with `key`, given its headers by name. In constant
+/// time for all that could tell of the key.
+pub fn verify<'h>(
+    key: &SigningKey,
+    header: impl Fn(&'static str) -> Option<&'h str>,
+    body: &[u8],
+    now: Timestamp,
+) -> Result<(), NotVerified> {
+    let found = |name| header(name).ok_or(NotVerified::Header(name));
+    let (id, seconds) = (found("webhook-id")?, found("webhook-timestamp")?);
+    let at: i64 = seconds.parse().map_err(|_| NotVerified::Header("webhook-timestamp"))?;
+    if now.unix_millis().div_euclid(1_000).abs_diff(at) > TOLERANCE_SECONDS {
+        return Err(NotVerified::Time);
+    }
+    let content = [id.as_bytes(), b".", seconds.as_bytes(), b".", body];
+    let mut signatures = found("webhook-signature")?.split(' ');
+    let is_ours = signatures.any(|signature| key.verifies(&content, signature));
+    if is_ours { Ok(()) } else { Err(NotVerified::Signature) }
+}
+
 #[cfg(test)]
 mod tests {
-    use ed25519_dalek::{Signature, Verifier, VerifyingKey};
+    use ed25519_dalek::VerifyingKey;
     use proptest::prelude::*;
     use standardwebhooks::Webhook;
 
@@ -192,6 +247,30 @@ mod tests {
         let signature = bytes(value(&headers, "webhook-signature").strip_prefix("v1a,").unwrap());
         let content = format!("id.{}.{{}}", value(&headers, "webhook-timestamp"));
         public.verify(content.as_bytes(), &Signature::from_slice(&signature).unwrap()).unwrap();
+    }
+
+    #[test]
+    fn a_receiver_takes_what_was_signed_with_its_key_and_nothing_else() {
+        let keys = [SigningKey::symmetric([1; 32]), SigningKey::asymmetric([2; 32])];
+        let at = now();
+        let headers: Vec<_> = webhook_headers(&keys, "id", at, b"{}").collect();
+        let seen = |key: &SigningKey, without: &str, body: &[u8], now| {
+            let known = headers.iter().filter(|(name, _)| *name != without);
+            let header = |name| known.clone().find(|(known, _)| *known == name);
+            verify(key, |name| header(name).map(|(_, value)| value.as_str()), body, now)
+        };
+        for key in &keys {
+            assert_eq!(seen(key, "", b"{}", at), Ok(()));
+            assert_eq!(seen(key, "", b"{ }", at), Err(NotVerified::Signature));
+        }
+        assert_eq!(seen(&SigningKey::symmetric([3; 32]), "", b"{}", at), Err(NotVerified::Signature));
+        for name in ["webhook-id", "webhook-timestamp", "webhook-signature"] {
+            assert_eq!(seen(&keys[0], name, b"{}", at), Err(NotVerified::Header(name)));
+        }
+        for minutes in [-6, 6] {
+            let other = Timestamp::from_unix_millis(at.unix_millis() + minutes * 60_000);
+            assert_eq!(seen(&keys[0], "", b"{}", other), Err(NotVerified::Time));
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ use secrecy::ExposeSecret;
 
 use crate::callbacks::address::EndpointUrl;
 use crate::callbacks::breaker::BreakerOptions;
+use crate::callbacks::handshake::{Question, SenderOrigin};
 use crate::callbacks::http::{HttpSender, TargetOptions, TlsOptions};
 use crate::callbacks::routing::{Filter, Glob};
 use crate::callbacks::schedule::Schedule;
@@ -73,7 +74,7 @@ pub(super) fn endpoints(
     let mut endpoints = Vec::new();
     let mut targets = Vec::new();
     for (place, settings) in callbacks.endpoints.iter().enumerate() {
-        match endpoint(place, settings) {
+        match endpoint(&format!("callbacks.endpoints[{place}]"), settings) {
             Ok((endpoint, target)) => {
                 targets.push((endpoint.name.clone(), target));
                 endpoints.push(endpoint);
@@ -84,18 +85,37 @@ pub(super) fn endpoints(
     if !problems.is_empty() {
         return Err(SettingsError { problems });
     }
-    let allowed = callbacks.allow_networks.iter().map(|network| network.net()).collect();
-    let sender = HttpSender::new(targets, allowed).map_err(|error| {
-        let what = crate::telemetry::with_causes(&error).to_string();
-        SettingsError { problems: vec![Problem::new("callbacks.endpoints", "settings", what)] }
-    })?;
-    Ok((endpoints, sender))
+    Ok((endpoints, sender(callbacks, targets, "callbacks.endpoints")?))
 }
 
-fn endpoint(place: usize, settings: &EndpointSettings) -> Result<(Endpoint, TargetOptions), Problem> {
+/// Where operators are told of endpoints, and the sender that reaches it; nothing when it is not set.
+pub(super) fn operator(
+    callbacks: &CallbackSettings,
+) -> Result<Option<(Endpoint, HttpSender)>, SettingsError> {
+    const KEY: &str = "callbacks.operator";
+    let Some(settings) = callbacks.operator.endpoint() else { return Ok(None) };
+    let (endpoint, target) =
+        endpoint(KEY, &settings).map_err(|problem| SettingsError { problems: vec![problem] })?;
+    let sender = sender(callbacks, vec![(endpoint.name.clone(), target)], KEY)?;
+    Ok(Some((endpoint, sender)))
+}
+
+fn sender(
+    callbacks: &CallbackSettings,
+    targets: Vec<(EndpointName, TargetOptions)>,
+    key: &'static str,
+) -> Result<HttpSender, SettingsError> {
+    let allowed = callbacks.allow_networks.iter().map(|network| network.net()).collect();
+    HttpSender::new(targets, allowed).map_err(|error| {
+        let what = crate::telemetry::with_causes(&error).to_string();
+        SettingsError { problems: vec![Problem::new(key, "settings", what)] }
+    })
+}
+
+/// An endpoint, and how it is reached; `key` is where it is set.
+fn endpoint(key: &str, settings: &EndpointSettings) -> Result<(Endpoint, TargetOptions), Problem> {
     let wrong = |field: &str, what: &dyn Display| {
-        let key = format!("callbacks.endpoints[{place}].{field}");
-        Problem::new(key, "settings", what.to_string())
+        Problem::new(format!("{key}.{field}"), "settings", what.to_string())
     };
     let name = EndpointName::parse(&settings.name).map_err(|error| wrong("name", &error))?;
     let url =
@@ -108,6 +128,15 @@ fn endpoint(place: usize, settings: &EndpointSettings) -> Result<(Endpoint, Targ
     for path in &settings.secret_files {
         keys.push(key_in(path).map_err(|what| wrong("secret_files", &what))?);
     }
+    let handshake = match &settings.handshake_origin {
+        None => None,
+        Some(origin) => {
+            let origin = SenderOrigin::parse(origin);
+            let origin = origin.map_err(|error| wrong("handshake_origin", &error))?;
+            let requests_per_minute = requests_per_minute(settings);
+            Some(Question { origin, requests_per_minute })
+        }
+    };
     let certificate = settings.client_certificate_file.clone().zip(settings.client_key_file.clone());
     let target = TargetOptions {
         url,
@@ -130,8 +159,17 @@ fn endpoint(place: usize, settings: &EndpointSettings) -> Result<(Endpoint, Targ
         concurrency: settings.concurrency,
         rate: settings.rate,
         drain_rate: settings.drain_rate,
+        handshake,
     };
     Ok((endpoint, target))
+}
+
+/// The requests a minute that the rate of events comes to; at least one.
+fn requests_per_minute(settings: &EndpointSettings) -> Option<u32> {
+    let batch = u32::try_from(settings.batch).unwrap_or(u32::MAX);
+    let requests = (settings.rate? * 60.0 / f64::from(batch)).ceil().clamp(1.0, f64::from(u32::MAX));
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "within its range")]
+    Some(requests as u32)
 }
 
 fn key_in(path: &Path) -> Result<SigningKey, String> {
@@ -168,7 +206,8 @@ mod tests {
         let text = "[{ name = 'Risk', url = 'https://a.example/' }, \
                      { name = 'b', url = 'http://b.example/' }, \
                      { name = 'c', url = 'https://c.example/', secrets = ['hunter2'] }, \
-                     { name = 'd', url = 'https://d.example/', secret_files = ['/none'] }]";
+                     { name = 'd', url = 'https://d.example/', secret_files = ['/none'] }, \
+                     { name = 'e', url = 'https://e.example/', handshake_origin = 'https://us' }]";
         let error = endpoints(&callbacks(text)).err().unwrap();
         let keys: Vec<&str> = error.problems.iter().map(|problem| problem.key.as_str()).collect();
         let expected = [
@@ -176,9 +215,38 @@ mod tests {
             "callbacks.endpoints[1].url",
             "callbacks.endpoints[2].secrets",
             "callbacks.endpoints[3].secret_files",
+            "callbacks.endpoints[4].handshake_origin",
         ];
         assert_eq!(keys, expected);
         assert!(!error.to_string().contains("hunter2"));
+    }
+
+    #[test]
+    fn a_receiver_is_asked_for_the_rate_that_is_set() {
+        let asked = |further: &str| {
+            let text = format!(
+                "[{{ name = 'a', url = 'https://a.example/', handshake_origin = 'us.example'{further} }}]"
+            );
+            let (endpoints, _) = endpoints(&callbacks(&text)).unwrap();
+            endpoints[0].handshake.as_ref().unwrap().requests_per_minute
+        };
+        assert_eq!(asked(""), None);
+        assert_eq!(asked(", rate = 10.0"), Some(600));
+        assert_eq!(asked(", rate = 10.0, batch = 100"), Some(6));
+        assert_eq!(asked(", rate = 0.001"), Some(1));
+    }
+
+    #[test]
+    fn operators_are_told_only_where_that_is_set() {
+        let operator = |url: &str| {
+            let options = vec![("callbacks.operator.url", "--test", url.to_owned())];
+            let loaded = Loaded::from(Sources { options, ..Sources::default() }).unwrap();
+            operator(&loaded.settings.callbacks)
+        };
+        assert!(operator("").unwrap().is_none());
+        assert!(operator("https://ops.bank.example/").unwrap().is_some());
+        let refused = operator("http://ops.bank.example/").err().unwrap().to_string();
+        assert!(refused.contains("callbacks.operator.url"), "{refused}");
     }
 
     #[test]

@@ -59,7 +59,7 @@ fn run(
     sources.options.extend(option.into_iter().chain(admin));
     let Loaded { settings, policy, .. } = Loaded::from(sources)?;
     refuse_unfit(role, &settings)?;
-    process::run(&[role], &settings, policy, |addresses| {
+    process::run(&[role], &settings, policy, None, |addresses| {
         let version = Version::current().number;
         let said = write!(
             io::stdout(),

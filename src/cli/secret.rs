@@ -28,14 +28,17 @@ pub(super) struct NewArgs {
 /// Runs `penstock secret`.
 pub(super) fn run(command: &SecretCommand) -> anyhow::Result<Exit> {
     let SecretCommand::New(args) = command;
-    let random = random();
-    let key =
-        if args.asymmetric { SigningKey::asymmetric(random) } else { SigningKey::symmetric(random) };
+    let key = if args.asymmetric { SigningKey::asymmetric(random()) } else { new_symmetric() };
     writeln!(io::stdout(), "{}", key.secret_text())?;
     if let Some(public) = key.public_text() {
         writeln!(io::stderr(), "receivers verify with {public}")?;
     }
     Ok(Exit::Ok)
+}
+
+/// A key that nobody has had before.
+pub(super) fn new_symmetric() -> SigningKey {
+    SigningKey::symmetric(random())
 }
 
 /// 32 bytes with 244 random bits from the operating system, spread over all of them.

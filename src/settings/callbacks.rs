@@ -51,6 +51,54 @@ pub struct CallbackSettings {
     pub commit_interval: Span,
     /// How long deliveries that have ended are kept.
     pub retention: Span,
+    /// Where operators are told of endpoints.
+    pub operator: OperatorSettings,
+}
+
+/// `callbacks.operator.*`
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OperatorSettings {
+    /// Its URL; nobody is told when empty.
+    pub url: String,
+    /// Keys that sign, `whsec_…` or `whsk_…`.
+    pub secrets: Vec<Secret>,
+    /// Files with one key each.
+    pub secret_files: Vec<PathBuf>,
+    /// How long a request may take.
+    pub timeout: Span,
+    /// Headers of every request.
+    pub headers: BTreeMap<String, Secret>,
+    /// Whether it may be plain HTTP.
+    pub allow_http: bool,
+    /// HTTP proxy; none when empty.
+    pub proxy: String,
+    /// File with further trusted authorities; none when empty.
+    pub ca_file: PathBuf,
+    /// File with this process's certificate chain; none when empty.
+    pub client_certificate_file: PathBuf,
+    /// File with its private key; none when empty.
+    pub client_key_file: PathBuf,
+}
+
+impl OperatorSettings {
+    /// The endpoint that operators are told at; none when there is no URL.
+    pub fn endpoint(&self) -> Option<EndpointSettings> {
+        let file = |path: &PathBuf| (!path.as_os_str().is_empty()).then(|| path.clone());
+        (!self.url.is_empty()).then(|| EndpointSettings {
+            secrets: self.secrets.clone(),
+            secret_files: self.secret_files.clone(),
+            timeout: self.timeout,
+            headers: self.headers.clone(),
+            allow_http: self.allow_http,
+            proxy: (!self.proxy.is_empty()).then(|| self.proxy.clone()),
+            ca_file: file(&self.ca_file),
+            client_certificate_file: file(&self.client_certificate_file),
+            client_key_file: file(&self.client_key_file),
+            concurrency: 1,
+            ..EndpointSettings::new("operator", self.url.clone())
+        })
+    }
 }
 
 /// One of `callbacks.endpoints`.
@@ -91,6 +139,10 @@ pub struct EndpointSettings {
     /// Parked events a second, of one process.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drain_rate: Option<f64>,
+    /// The name under which the receiver is asked for its consent first; it is not asked when there is
+    /// none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handshake_origin: Option<String>,
     /// How long a request may take.
     #[serde(default = "fifteen_seconds")]
     pub timeout: Span,
@@ -112,6 +164,34 @@ pub struct EndpointSettings {
     /// File with its private key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_key_file: Option<PathBuf>,
+}
+
+impl EndpointSettings {
+    /// An endpoint of which only name and URL are set.
+    pub fn new(name: &str, url: String) -> Self {
+        Self {
+            name: name.to_owned(),
+            url,
+            event_types: Vec::new(),
+            business_units: Vec::new(),
+            requesters: Vec::new(),
+            secrets: Vec::new(),
+            secret_files: Vec::new(),
+            ordered: false,
+            batch: one(),
+            concurrency: sixteen(),
+            rate: None,
+            drain_rate: None,
+            handshake_origin: None,
+            timeout: fifteen_seconds(),
+            headers: BTreeMap::new(),
+            allow_http: false,
+            proxy: None,
+            ca_file: None,
+            client_certificate_file: None,
+            client_key_file: None,
+        }
+    }
 }
 
 fn one() -> usize {
@@ -158,6 +238,17 @@ pub(super) fn check(callbacks: &CallbackSettings, findings: &mut Findings) {
         findings.span(&key(name), value.duration(), allowed);
     }
     check_endpoints(callbacks, findings);
+    check_operator(&callbacks.operator, findings);
+}
+
+fn check_operator(operator: &OperatorSettings, findings: &mut Findings) {
+    let timeout = operator.timeout.duration();
+    findings.span("callbacks.operator.timeout", timeout, Duration::from_millis(10)..=LONGEST_REQUEST);
+    let is_empty = |path: &PathBuf| path.as_os_str().is_empty();
+    if is_empty(&operator.client_certificate_file) != is_empty(&operator.client_key_file) {
+        let what = "goes with client_key_file; name both or neither";
+        findings.add("callbacks.operator.client_certificate_file", what);
+    }
 }
 
 fn check_endpoints(callbacks: &CallbackSettings, findings: &mut Findings) {

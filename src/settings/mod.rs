@@ -29,7 +29,7 @@ use config::builder::{ConfigBuilder, DefaultState};
 
 use crate::account::Policy;
 
-pub use callbacks::{CallbackSettings, EndpointSettings};
+pub use callbacks::{CallbackSettings, EndpointSettings, OperatorSettings};
 pub use client::ClientSettings;
 pub use kafka::{
     KafkaKerberosSettings, KafkaOidcSettings, KafkaProtocol, KafkaQueueSettings, KafkaSaslMechanism,

@@ -70,13 +70,14 @@ impl Readiness {
     }
 }
 
-/// Serves probes and metrics until the future is dropped.
+/// Serves probes, metrics and `further` paths until the future is dropped.
 pub async fn serve_admin(
     listener: TcpListener,
     readiness: Readiness,
     exporter: Exporter,
+    further: Router,
 ) -> io::Result<()> {
-    axum::serve(listener, router(readiness, exporter)).await
+    axum::serve(listener, router(readiness, exporter).merge(further)).await
 }
 
 fn router(readiness: Readiness, exporter: Exporter) -> Router {

@@ -20,6 +20,8 @@ pub struct CallbackMetrics {
     breaker_open: Gauge<u64>,
     active: Gauge<u64>,
     operational_events: Counter<u64>,
+    operator_reports: Counter<u64>,
+    handshakes: Counter<u64>,
     retries: Counter<u64>,
 }
 
@@ -65,6 +67,14 @@ impl CallbackMetrics {
                 "penstock.callbacks.operational_events",
                 "Endpoints that failed, were disabled or recovered, by endpoint and event.",
             ),
+            operator_reports: counter(
+                "penstock.callbacks.operator.reports",
+                "Reports to callbacks.operator.url, by outcome: told or lost.",
+            ),
+            handshakes: counter(
+                "penstock.callbacks.handshakes",
+                "Receivers asked for their consent, by endpoint and outcome: granted, denied or failed.",
+            ),
             retries: counter("penstock.callbacks.retries", "Steps tried again, by reason."),
         }
     }
@@ -106,6 +116,17 @@ impl CallbackMetrics {
     pub fn operational_event(&self, endpoint: &str, event: &'static str) {
         let endpoint = KeyValue::new("endpoint", endpoint.to_owned());
         self.operational_events.add(1, &[endpoint, KeyValue::new("event", event)]);
+    }
+
+    /// A report to operators has ended: `told` or `lost`.
+    pub fn operator_report(&self, outcome: &'static str) {
+        self.operator_reports.add(1, &[KeyValue::new("outcome", outcome)]);
+    }
+
+    /// A receiver was asked for its consent: `granted`, `denied` or `failed`.
+    pub fn handshake(&self, endpoint: &str, outcome: &'static str) {
+        let endpoint = KeyValue::new("endpoint", endpoint.to_owned());
+        self.handshakes.add(1, &[endpoint, KeyValue::new("outcome", outcome)]);
     }
 
     /// A step is tried again.

@@ -5,9 +5,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
 mod checker;
+mod consent;
+mod operators;
 mod receivers;
 mod schedule;
 mod wire;
+mod world;
 
 #[path = "../support/memory/mod.rs"]
 #[allow(dead_code, reason = "other tests use the rest")]

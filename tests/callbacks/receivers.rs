@@ -1,12 +1,14 @@
 //! Receivers in memory, each with a character of its own, and what they saw.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use penstock::callbacks::attempt::{Answer, NoAnswer};
+use penstock::callbacks::handshake::{Permission, Question};
 use penstock::callbacks::{Request, Sender};
-use penstock::store::DeliveryState;
+use penstock::store::{DeliveryState, EndpointName};
 
 use crate::memory::deliveries::MemoryDeliveries;
 use crate::memory::point;
@@ -14,9 +16,12 @@ use crate::random::Random;
 use crate::schedule::Fate;
 
 /// The endpoints there are. All take every event but the last.
-pub const ENDPOINTS: [&str; 6] = ["fast", "flaky", "ordered", "throttling", "dead", "accepted-only"];
+pub const ENDPOINTS: [&str; 7] =
+    ["fast", "flaky", "ordered", "throttling", "dead", "asked", "accepted-only"];
 /// The endpoint that wants the events of an account one after the other.
 pub const ORDERED: &str = "ordered";
+/// The endpoint whose receiver must agree first.
+pub const ASKED: &str = "asked";
 /// The endpoint that never has anything.
 pub const DEAD: &str = "dead";
 
@@ -72,7 +77,7 @@ impl Receivers {
 
     /// A sender of one process.
     pub fn sender(&self) -> MemorySender {
-        MemorySender(self.clone())
+        MemorySender { receivers: self.clone(), has_consent: Arc::default() }
     }
 
     fn begin(&self, endpoint: &str, event_id: &str) -> UnderWay {
@@ -88,6 +93,24 @@ impl Receivers {
             state.violation = Some(format!("{key:?} is under way two at a time"));
         }
         UnderWay { receivers: self.clone(), key }
+    }
+
+    fn note(&self, violation: String) {
+        self.lock().violation = Some(violation);
+    }
+
+    /// What a receiver says when it is asked for its consent.
+    fn permission(&self) -> Result<Permission, NoAnswer> {
+        let mut state = self.lock();
+        let mut random = Random(state.random);
+        let chance = random.below(100);
+        state.random = random.0;
+        let rate = (chance < 60).then(|| "6000".to_owned());
+        match (chance, state.are_healthy) {
+            (50.., _) | (_, true) => Ok(Permission { origin: Some("*".to_owned()), rate }),
+            (25.., false) => Ok(Permission::default()),
+            (_, false) => Err(NoAnswer("refused".to_owned())),
+        }
     }
 
     /// What a receiver does with a request that reaches it.
@@ -142,17 +165,23 @@ impl Drop for UnderWay {
 
 /// A sender whose requests reach [`Receivers`].
 #[derive(Clone)]
-pub struct MemorySender(Receivers);
+pub struct MemorySender {
+    receivers: Receivers,
+    has_consent: Arc<AtomicBool>,
+}
 
 impl Sender for MemorySender {
     async fn send(&self, request: Request) -> Result<Answer, NoAnswer> {
-        let receivers = self.0.clone();
+        let receivers = self.receivers.clone();
         let header = |name: &str| {
             let found = request.headers.iter().find(|(known, _)| known == name);
             found.map(|(_, value)| value.clone()).unwrap()
         };
         let (endpoint, event_id) = (request.endpoint.as_str().to_owned(), header("ce-id"));
         assert_eq!(header("webhook-id"), event_id);
+        if endpoint == ASKED && !self.has_consent.load(Ordering::Relaxed) {
+            receivers.note(format!("{event_id} was sent to a receiver that had not agreed"));
+        }
         let under_way = receivers.begin(&endpoint, &event_id);
         for _ in 0..=(request.body.len() % 3) {
             point().await;
@@ -161,5 +190,16 @@ impl Sender for MemorySender {
         point().await;
         drop(under_way);
         answered
+    }
+
+    async fn ask(&self, endpoint: EndpointName, question: Question) -> Result<Permission, NoAnswer> {
+        assert_eq!(endpoint.as_str(), ASKED);
+        point().await;
+        let permission = self.receivers.permission();
+        let is_granted =
+            permission.as_ref().is_ok_and(|permission| permission.for_question(&question).is_ok());
+        self.has_consent.store(is_granted, Ordering::Relaxed);
+        point().await;
+        permission
     }
 }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use penstock::account::{Offset, Partition, Timestamp};
 use penstock::callbacks::breaker::BreakerOptions;
+use penstock::callbacks::handshake::{Question, SenderOrigin};
 use penstock::callbacks::routing::{Filter, Glob};
 use penstock::callbacks::schedule::Schedule as RetrySchedule;
 use penstock::callbacks::{Ambient, Deliverer, DelivererError, DelivererOptions, Endpoint, StepOutcome};
@@ -23,7 +24,7 @@ use crate::checker;
 use crate::memory::deliveries::{Guard, MemoryDeliveries};
 use crate::memory::queue::{MemberId, MemoryQueue};
 use crate::random::Random;
-use crate::receivers::{DEAD, ENDPOINTS, MemorySender, ORDERED, Receivers};
+use crate::receivers::{ASKED, DEAD, ENDPOINTS, MemorySender, ORDERED, Receivers};
 
 const GROUP: &str = "callbacks";
 const PARTITIONS: u32 = 3;
@@ -336,6 +337,10 @@ fn endpoint(name: &str) -> Endpoint {
         concurrency: 2,
         rate: None,
         drain_rate: None,
+        handshake: (name == ASKED).then(|| Question {
+            origin: SenderOrigin::parse("penstock.bank.example").unwrap(),
+            requests_per_minute: None,
+        }),
     }
 }
 

@@ -5,30 +5,10 @@ use crate::queue::Queue;
 use crate::store::{Applied, Availability, Breaker, Deliveries, EndpointState};
 
 use super::super::error::DelivererError;
+use super::super::operational::OperationalEvent;
 use super::super::outbox::{Gate, Signal};
 use super::super::sender::Sender;
 use super::{Deliverer, StepOutcome};
-
-/// What operators are told of an endpoint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum OperationalEvent {
-    /// The breaker has opened.
-    Failing,
-    /// It answered 410.
-    Disabled,
-    /// The breaker has closed.
-    Recovered,
-}
-
-impl OperationalEvent {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Failing => "endpoint.failing",
-            Self::Disabled => "endpoint.disabled",
-            Self::Recovered => "endpoint.recovered",
-        }
-    }
-}
 
 impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
     /// Reads the shared states, and takes the probes that are due.
@@ -166,6 +146,9 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
         let Some(state) = self.states.get(place) else { return };
         let (endpoint, event_name) = (state.name.as_str(), event.name());
         self.metrics.callbacks().operational_event(endpoint, event_name);
+        if let Some(reports) = &self.reports {
+            reports.report(event, state);
+        }
         match event {
             OperationalEvent::Failing => tracing::error!(
                 endpoint,

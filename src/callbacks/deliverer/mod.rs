@@ -20,6 +20,7 @@ use super::ambient::Ambient;
 use super::endpoint::{DelivererOptions, Endpoint};
 use super::error::DelivererError;
 use super::ledger::Ledger;
+use super::operational::OperatorReports;
 use super::outbox::{Gate, Job, Outbox, Signal};
 use super::schedule::{earlier, later};
 use super::sender::Sender;
@@ -47,6 +48,7 @@ pub struct Deliverer<Q: Queue, D: Deliveries, S: Sender> {
     options: DelivererOptions,
     metrics: Metrics,
     ambient: Ambient,
+    reports: Option<OperatorReports>,
     unstarted: Vec<Assignment>,
     ledgers: BTreeMap<Partition, Ledger>,
     /// Read, but not yet looked up and given to the outboxes.
@@ -100,6 +102,7 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
             options,
             metrics,
             ambient,
+            reports: None,
             unstarted: Vec::new(),
             ledgers: BTreeMap::new(),
             inbox: Vec::new(),
@@ -110,6 +113,11 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
             is_failing: false,
             timers: Timers::default(),
         }
+    }
+
+    /// Has operators told of what becomes of endpoints.
+    pub fn with_reports(self, reports: OperatorReports) -> Self {
+        Self { reports: Some(reports), ..self }
     }
 
     /// Steps until `stop` is cancelled, then records what is under way and commits. An error is final.

@@ -26,6 +26,9 @@ use crate::telemetry::with_causes;
 
 use super::address::EndpointUrl;
 use super::attempt::{Answer, NoAnswer};
+use super::handshake::{
+    ALLOWED_ORIGIN, ALLOWED_RATE, Permission, Question, REQUEST_ORIGIN, REQUEST_RATE,
+};
 use super::schedule::parse_retry_after;
 use super::sender::{Request, Sender};
 use connector::Connector;
@@ -132,9 +135,20 @@ impl Sender for HttpSender {
     async fn send(&self, request: Request) -> Result<Answer, NoAnswer> {
         match self.0.get(&request.endpoint) {
             Some(target) => target.send(request).await,
-            None => Err(NoAnswer("the endpoint is not configured".to_owned())),
+            None => Err(not_configured()),
         }
     }
+
+    async fn ask(&self, endpoint: EndpointName, question: Question) -> Result<Permission, NoAnswer> {
+        match self.0.get(&endpoint) {
+            Some(target) => target.ask(&question).await,
+            None => Err(not_configured()),
+        }
+    }
+}
+
+fn not_configured() -> NoAnswer {
+    NoAnswer("the endpoint is not configured".to_owned())
 }
 
 impl Target {
@@ -165,13 +179,8 @@ impl Target {
     }
 
     async fn send(&self, request: Request) -> Result<Answer, NoAnswer> {
-        let request = self
-            .http_request(request)
-            .ok_or_else(|| NoAnswer("the request cannot be written as HTTP".to_owned()))?;
-        let answered = tokio::time::timeout(self.timeout, self.client.request(request)).await;
-        let response = answered
-            .map_err(|_| NoAnswer(format!("no answer within {} s", self.timeout.as_secs_f64())))?
-            .map_err(|error| NoAnswer(with_causes(&error).to_string()))?;
+        let headers = request.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let response = self.exchange(Method::POST, headers, request.body).await?;
         let now = Timestamp::from(SystemTime::now());
         let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
         Ok(Answer {
@@ -181,18 +190,54 @@ impl Target {
         })
     }
 
-    fn http_request(&self, request: Request) -> Option<hyper::Request<Full<Bytes>>> {
+    async fn ask(&self, question: &Question) -> Result<Permission, NoAnswer> {
+        let rate = question.requests_per_minute.map(|rate| rate.to_string());
+        let origin = std::iter::once((REQUEST_ORIGIN, question.origin.as_str()));
+        let headers = origin.chain(rate.iter().map(|rate| (REQUEST_RATE, rate.as_str())));
+        let response = self.exchange(Method::OPTIONS, headers, Bytes::new()).await?;
+        let header = |name| {
+            let value = response.headers().get(name)?;
+            Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
+        };
+        let permission = Permission { origin: header(ALLOWED_ORIGIN), rate: header(ALLOWED_RATE) };
+        // Read, so that the connection can be used again.
+        first_bytes(response).await;
+        Ok(permission)
+    }
+
+    /// Sends a request once; the answer up to its headers.
+    async fn exchange<'h>(
+        &self,
+        method: Method,
+        headers: impl Iterator<Item = (&'h str, &'h str)>,
+        body: Bytes,
+    ) -> Result<Response<Incoming>, NoAnswer> {
+        let request = self
+            .http_request(method, headers, body)
+            .ok_or_else(|| NoAnswer("the request cannot be written as HTTP".to_owned()))?;
+        let answered = tokio::time::timeout(self.timeout, self.client.request(request)).await;
+        answered
+            .map_err(|_| NoAnswer(format!("no answer within {} s", self.timeout.as_secs_f64())))?
+            .map_err(|error| NoAnswer(with_causes(&error).to_string()))
+    }
+
+    fn http_request<'h>(
+        &self,
+        method: Method,
+        headers: impl Iterator<Item = (&'h str, &'h str)>,
+        body: Bytes,
+    ) -> Option<hyper::Request<Full<Bytes>>> {
         let mut http = hyper::Request::builder()
-            .method(Method::POST)
+            .method(method)
             .uri(self.uri.clone())
             .header(USER_AGENT, concat!("penstock/", env!("CARGO_PKG_VERSION")));
         for (name, value) in &self.headers {
             http = http.header(name, value);
         }
-        for (name, value) in &request.headers {
-            http = http.header(name.as_str(), value.as_str());
+        for (name, value) in headers {
+            http = http.header(name, value);
         }
-        http.body(Full::new(request.body)).ok()
+        http.body(Full::new(body)).ok()
     }
 }
 

@@ -2,6 +2,8 @@
 //! others.
 
 mod banner;
+mod page;
+mod receiver;
 
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -13,9 +15,11 @@ use crate::settings::{Loaded, Network, Problem, Settings, SettingsError, Sha256D
 
 use super::Exit;
 use super::config::ConfigFile;
-use super::process::{self, Role};
+use super::process::{self, OwnReceiver, Role};
+use super::secret;
 use super::version::Version;
 use banner::Banner;
+use receiver::Receiver;
 
 /// The token everybody knows; good on this machine only.
 const KNOWN_TOKEN: &str = "dev";
@@ -37,30 +41,48 @@ pub(super) struct DevArgs {
     /// Bearer token that clients may use besides the configured ones [default: dev, if none is configured]
     #[arg(long)]
     token: Option<String>,
+    /// Do without the built-in receiver, which gets every callback when no endpoint is configured
+    #[arg(long)]
+    no_receiver: bool,
 }
 
 /// Runs `penstock dev` until it is asked to stop.
 pub(super) fn run(args: DevArgs) -> anyhow::Result<Exit> {
-    let given = args.token.clone();
+    let (given, no_receiver) = (args.token.clone(), args.no_receiver);
     let Loaded { mut settings, policy, .. } = load(args)?;
     let token = add_token(&mut settings, given);
     refuse_known_token_beyond_this_machine(&settings)?;
     let mut roles = vec![Role::Intake, Role::Worker];
-    if !settings.callbacks.endpoints.is_empty() {
+    let receiver = own_receiver(&settings, no_receiver);
+    if receiver.is_some() || !settings.callbacks.endpoints.is_empty() {
         // A receiver on this machine is what one tries callbacks with.
         settings.callbacks.allow_networks.extend(loopback());
         roles.push(Role::Callbacks);
     }
-    process::run(&roles, &settings, policy, |addresses| {
+    let has_page = receiver.is_some();
+    let own = receiver.map(|receiver| OwnReceiver {
+        routes: receiver.routes(),
+        endpoint: Box::new(move |admin| receiver.endpoint(admin)),
+    });
+    process::run(&roles, &settings, policy, own, |addresses| {
         let banner = Banner {
             version: Version::current().number,
             addresses,
             data_dir: &settings.data_dir,
+            page: has_page
+                .then(|| format!("http://{}{}", receiver::reachable(addresses.admin), receiver::PATH)),
             token: token.as_deref(),
         };
         // Whoever started the process may have closed its output; that is no reason to end.
         let _ = write!(io::stdout(), "{banner}").and_then(|()| io::stdout().flush());
     })
+}
+
+/// The built-in receiver, for who has configured none. What it shows is for this machine only.
+fn own_receiver(settings: &Settings, is_unwanted: bool) -> Option<Receiver> {
+    let is_for_us = settings.admin.listen.ip().is_loopback();
+    let is_needed = settings.callbacks.endpoints.is_empty() && !is_unwanted;
+    (is_needed && is_for_us).then(|| Receiver::new(secret::new_symmetric()))
 }
 
 /// This machine's own networks.
@@ -140,6 +162,21 @@ mod tests {
         assert!(check("0.0.0.0:8080", Some("a secret of our own")).is_ok());
         let refused = check("0.0.0.0:8080", None).unwrap_err().to_string();
         assert!(refused.contains("intake.listen (from --token): is 0.0.0.0:8080"), "{refused}");
+    }
+
+    #[test]
+    fn callbacks_are_shown_only_when_nobody_else_gets_them_and_only_here() {
+        let has_receiver = |options: &[(&'static str, &str)], is_unwanted| {
+            let option = |(key, value): &(&'static str, &str)| (*key, "--test", (*value).to_owned());
+            let options = options.iter().map(option).collect();
+            let settings = Loaded::from(Sources { options, ..Sources::default() }).unwrap().settings;
+            own_receiver(&settings, is_unwanted).is_some()
+        };
+        let endpoint = "[{ name = 'risk', url = 'https://risk.bank.example/' }]";
+        assert!(has_receiver(&[], false));
+        assert!(!has_receiver(&[], true));
+        assert!(!has_receiver(&[("callbacks.endpoints", endpoint)], false));
+        assert!(!has_receiver(&[("admin.listen", "0.0.0.0:9464")], false));
     }
 
     #[test]

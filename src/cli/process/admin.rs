@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 
+use axum::Router;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
@@ -21,9 +22,10 @@ impl AdminPart {
         listener: TcpListener,
         readiness: Readiness,
         exporter: Exporter,
+        further: Router,
     ) -> io::Result<Self> {
         let address = listener.local_addr()?;
-        Ok(Self { address, server: tokio::spawn(serve_admin(listener, readiness, exporter)) })
+        Ok(Self { address, server: tokio::spawn(serve_admin(listener, readiness, exporter, further)) })
     }
 
     pub(super) fn address(&self) -> SocketAddr {

@@ -1,12 +1,14 @@
 //! The role of callbacks in a process: its deliverer.
 
+use std::time::Duration;
+
 use anyhow::anyhow;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::callbacks::{Ambient, Deliverer, DelivererError};
+use crate::callbacks::{Ambient, Deliverer, DelivererError, operator_webhook};
 use crate::queue::{Queue, Topic};
-use crate::settings::Settings;
+use crate::settings::CallbackSettings;
 use crate::telemetry::Metrics;
 
 use super::failed_task;
@@ -16,32 +18,50 @@ use crate::cli::callback_options;
 /// The consumer group of deliverers.
 const GROUP: &str = "penstock-callbacks";
 
+/// How long operators are still told of what was seen before the end.
+const REPORT_TIME: Duration = Duration::from_secs(3);
+
 /// The deliverer while it runs.
 pub(super) struct CallbacksPart {
     deliverer: JoinHandle<Result<(), DelivererError>>,
+    /// What tells operators, if anything does; it ends after the deliverer.
+    reporter: Option<JoinHandle<()>>,
     stop: CancellationToken,
 }
 
 impl CallbacksPart {
     pub(super) async fn start(
-        settings: &Settings,
+        settings: &CallbackSettings,
+        type_prefix: &str,
         ports: &Ports,
         metrics: &Metrics,
     ) -> anyhow::Result<Self> {
         let store = ports.store.as_ref().ok_or_else(|| anyhow!("callbacks need a store"))?;
-        let (endpoints, sender) = callback_options::endpoints(&settings.callbacks)?;
-        let deliverer = Deliverer::new(
+        let (endpoints, sender) = callback_options::endpoints(settings)?;
+        let operator = callback_options::operator(settings)?;
+        let mut deliverer = Deliverer::new(
             ports.queue.clone(),
             ports.queue.subscribe(Topic::Results, GROUP).await?,
             store.clone(),
             sender,
             endpoints,
-            callback_options::deliverer(&settings.callbacks),
+            callback_options::deliverer(settings),
             Ambient::system(),
             metrics.clone(),
         );
         let stop = CancellationToken::new();
-        Ok(Self { deliverer: tokio::spawn(deliverer.run(stop.clone())), stop })
+        let reporter = operator.map(|(endpoint, sender)| {
+            let (ambient, metrics) = (Ambient::system(), metrics.clone());
+            operator_webhook(endpoint, type_prefix, sender, ambient, metrics)
+        });
+        let reporter = match reporter {
+            Some((reports, reporter)) => {
+                deliverer = deliverer.with_reports(reports);
+                Some(tokio::spawn(reporter.run(stop.clone())))
+            }
+            None => None,
+        };
+        Ok(Self { reporter, deliverer: tokio::spawn(deliverer.run(stop.clone())), stop })
     }
 
     /// Waits until it ends, which it does not by itself.
@@ -58,9 +78,15 @@ impl CallbacksPart {
         if self.deliverer.is_finished() {
             return Ok(());
         }
-        match self.deliverer.await {
-            Ok(ended) => Ok(ended?),
+        let ended = match self.deliverer.await {
+            Ok(ended) => ended.map_err(anyhow::Error::from),
             Err(_) => Err(failed_task("callbacks", true)),
+        };
+        if let Some(mut reporter) = self.reporter
+            && tokio::time::timeout(REPORT_TIME, &mut reporter).await.is_err()
+        {
+            reporter.abort();
         }
+        ended
     }
 }

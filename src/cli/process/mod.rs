@@ -20,11 +20,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
+use axum::Router;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::account::Policy;
-use crate::settings::Settings;
+use crate::settings::{CallbackSettings, EndpointSettings, Settings};
 use crate::telemetry::{Exporter, Readiness, Telemetry};
 
 use super::signals::stop_on_signal;
@@ -80,12 +81,21 @@ impl fmt::Display for Addresses {
     }
 }
 
+/// A receiver of callbacks that a process has itself, on its admin listener.
+pub(super) struct OwnReceiver {
+    /// Its paths.
+    pub(super) routes: Router,
+    /// The endpoint that sends to it, given where the admin listener is.
+    pub(super) endpoint: Box<dyn FnOnce(SocketAddr) -> EndpointSettings + Send>,
+}
+
 /// Runs a process with these roles until it is asked to stop or a part of it ends on its own. Calls
 /// `serving` once everything is up.
 pub(super) fn run(
     roles: &[Role],
     settings: &Settings,
     policy: Policy,
+    own: Option<OwnReceiver>,
     serving: impl FnOnce(Addresses),
 ) -> anyhow::Result<Exit> {
     let telemetry = Telemetry::start(options::telemetry(roles, &settings.telemetry))?;
@@ -93,7 +103,8 @@ pub(super) fn run(
     let runtime = tokio::runtime::Runtime::new().context("starting the runtime")?;
     let ended = runtime.block_on(async {
         let stop = stop_on_signal().context("listening for signals")?;
-        let started = stop.run_until_cancelled(Process::start(roles, settings, policy, exporter)).await;
+        let started =
+            stop.run_until_cancelled(Process::start(roles, settings, policy, own, exporter)).await;
         let Some(process) = started.transpose()? else { return Ok(()) };
         serving(process.addresses);
         process.run(stop, settings.shutdown.drain_timeout.duration()).await
@@ -121,6 +132,7 @@ impl Process {
         roles: &[Role],
         settings: &Settings,
         policy: Policy,
+        own: Option<OwnReceiver>,
         exporter: Exporter,
     ) -> anyhow::Result<Self> {
         let metrics = exporter.metrics();
@@ -143,8 +155,10 @@ impl Process {
         } else {
             None
         };
+        let (admin_paths, endpoints) = with_own(settings, own, admin_listener.local_addr()?);
         let callbacks = if roles.contains(&Role::Callbacks) {
-            Some(CallbacksPart::start(settings, &ports, &metrics).await?)
+            let prefix = &settings.events.type_prefix;
+            Some(CallbacksPart::start(&endpoints, prefix, &ports, &metrics).await?)
         } else {
             None
         };
@@ -152,7 +166,7 @@ impl Process {
         let port_checks = if needs_ports { ports.checks() } else { Vec::new() };
         let checks = intake.iter().map(IntakePart::check).chain(port_checks);
         let readiness = Readiness::new(checks.collect());
-        let admin = AdminPart::start(admin_listener, readiness.clone(), exporter)?;
+        let admin = AdminPart::start(admin_listener, readiness.clone(), exporter, admin_paths)?;
         let addresses =
             Addresses { intake: intake.as_ref().map(IntakePart::address), admin: admin.address() };
         Ok(Self { addresses, intake, worker, callbacks, admin, readiness, ports })
@@ -202,6 +216,20 @@ impl Process {
         tracing::info!("stopped: everything is closed");
         worker.and(callbacks)
     }
+}
+
+/// The paths of the process's own receiver, and the settings of callbacks with its endpoint.
+fn with_own(
+    settings: &Settings,
+    own: Option<OwnReceiver>,
+    admin: SocketAddr,
+) -> (Router, CallbackSettings) {
+    let mut callbacks = settings.callbacks.clone();
+    let routes = own.map(|own| {
+        callbacks.endpoints.push((own.endpoint)(admin));
+        own.routes
+    });
+    (routes.unwrap_or_default(), callbacks)
 }
 
 /// Waits for a part's end; for ever when there is no such part.
