@@ -1,15 +1,18 @@
-//! The requests of all endpoints that are under way at the same time.
+//! The requests of all endpoints that are under way at the same time, and the recording of what has
+//! ended, which goes on beside them. One recording is under way at a time, so that ends are recorded in
+//! their order.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 
 use crate::account::Timestamp;
+use crate::store::StoreError;
 use crate::telemetry::Metrics;
 
 use super::ambient::Ambient;
@@ -25,11 +28,19 @@ type Flight = BoxFuture<'static, (usize, Landing)>;
 /// An outbox's place, and what its receiver answered when it was asked for its consent.
 type Question = BoxFuture<'static, (usize, Result<Permission, NoAnswer>)>;
 
+/// What the store is being told.
+struct Recording {
+    ends: Vec<(usize, Ended)>,
+    work: BoxFuture<'static, Result<(), StoreError>>,
+    outcome: Option<Result<(), StoreError>>,
+}
+
 /// Outboxes, what is under way, and what came of it.
 pub(super) struct Sends<S> {
     pub(super) outboxes: Vec<Outbox>,
     /// Ends that are to be recorded, each with its outbox's place, in their order.
     pub(super) ended: Vec<(usize, Ended)>,
+    recording: Option<Recording>,
     /// What attempts said of endpoints.
     pub(super) signals: Vec<(usize, Signal)>,
     sender: S,
@@ -44,6 +55,7 @@ impl<S: Sender> Sends<S> {
         Self {
             outboxes,
             ended: Vec::new(),
+            recording: None,
             signals: Vec::new(),
             sender,
             flights: FuturesUnordered::new(),
@@ -55,7 +67,46 @@ impl<S: Sender> Sends<S> {
 
     /// Whether anything is under way or waits.
     pub(super) fn is_busy(&self) -> bool {
-        !self.ended.is_empty() || !self.outboxes.iter().all(Outbox::is_idle)
+        self.unrecorded() > 0 || !self.outboxes.iter().all(Outbox::is_idle)
+    }
+
+    /// Ends that the store does not have yet.
+    pub(super) fn unrecorded(&self) -> usize {
+        self.ended.len() + self.recorded_now().len()
+    }
+
+    /// Ends that are being recorded.
+    pub(super) fn recorded_now(&self) -> &[(usize, Ended)] {
+        self.recording.as_ref().map_or(&[], |recording| &recording.ends)
+    }
+
+    /// Whether a recording is under way, or its outcome not taken yet.
+    pub(super) fn is_recording(&self) -> bool {
+        self.recording.is_some()
+    }
+
+    /// Begins a recording of `ends`, which were the first of those that ended.
+    pub(super) fn record(
+        &mut self,
+        ends: Vec<(usize, Ended)>,
+        work: BoxFuture<'static, Result<(), StoreError>>,
+    ) {
+        self.recording = Some(Recording { ends, work, outcome: None });
+    }
+
+    /// The recording that has come to its end, and its outcome.
+    pub(super) fn take_recorded(&mut self) -> Option<(Vec<(usize, Ended)>, Result<(), StoreError>)> {
+        self.recording.as_ref()?.outcome.as_ref()?;
+        let Recording { ends, outcome, .. } = self.recording.take()?;
+        Some((ends, outcome?))
+    }
+
+    /// Whether the next thing to do is to take a recording's outcome, or to begin one.
+    fn has_work(&self) -> bool {
+        match &self.recording {
+            Some(recording) => recording.outcome.is_some(),
+            None => !self.ended.is_empty(),
+        }
     }
 
     /// Requests that are under way.
@@ -77,7 +128,8 @@ impl<S: Sender> Sends<S> {
         .await
     }
 
-    /// Waits for something else, but no longer than until something has ended. What is waited for must
+    /// Waits for something else, but no longer than until there is something to record, or something
+    /// is recorded. What is waited for must
     /// lose nothing when it is dropped.
     pub(super) async fn until_ended<T>(
         &mut self,
@@ -89,22 +141,29 @@ impl<S: Sender> Sends<S> {
             self.turn(options, context);
             match other.as_mut().poll(context) {
                 Poll::Ready(output) => Poll::Ready(Some(output)),
-                Poll::Pending if !self.ended.is_empty() => Poll::Ready(None),
+                Poll::Pending if self.has_work() => Poll::Ready(None),
                 Poll::Pending => Poll::Pending,
             }
         })
         .await
     }
 
-    /// Waits until something has ended; at once when nothing is under way.
+    /// Waits until there is something to record or something is recorded; at once when nothing is under
+    /// way.
     pub(super) async fn next_ended(&mut self, options: &DelivererOptions) {
-        if self.in_flight() > 0 {
+        if self.in_flight() > 0 || self.is_recording() {
             let _ = self.until_ended(options, std::future::pending::<()>()).await;
         }
     }
 
     /// Takes in answers that are there, and lets go what may.
     fn turn(&mut self, options: &DelivererOptions, context: &mut Context<'_>) {
+        if let Some(recording) = &mut self.recording
+            && recording.outcome.is_none()
+            && let Poll::Ready(outcome) = recording.work.poll_unpin(context)
+        {
+            recording.outcome = Some(outcome);
+        }
         loop {
             let now = self.ambient.now();
             self.ask_receivers(options, now, context);

@@ -25,6 +25,7 @@ use super::outbox::{Gate, Job, Outbox, Signal};
 use super::schedule::{earlier, later};
 use super::sender::Sender;
 use super::sends::Sends;
+use recording::MAX_UNRECORDED;
 
 /// What a step came to, for whoever drives the deliverer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,9 +157,10 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
     }
 
     async fn work(&mut self, now: Instant) -> Result<StepOutcome, DelivererError> {
-        if !self.sends.ended.is_empty() {
-            return self.record_ended().await;
+        if let pause @ StepOutcome::Pause(_) = self.take_recorded()? {
+            return Ok(pause);
         }
+        self.begin_recording();
         if !self.unstarted.is_empty() {
             return self.start_partitions().await;
         }
@@ -201,10 +203,11 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
             outbox.forget(|_| true);
         }
         let _ = self.park_what_is_shut();
-        while self.sends.in_flight() > 0 || !self.sends.ended.is_empty() {
-            if !self.sends.ended.is_empty() && self.record_ended().await? != StepOutcome::Progress {
+        while self.sends.in_flight() > 0 || self.sends.unrecorded() > 0 {
+            if let StepOutcome::Pause(_) = self.take_recorded()? {
                 break;
             }
+            self.begin_recording();
             self.sends.next_ended(&self.options).await;
             let _ = self.park_what_is_shut();
         }
@@ -236,10 +239,12 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
         }
     }
 
-    /// Nothing more is read while as much waits for an endpoint as may.
+    /// Nothing more is read while as much waits for an endpoint, or to be recorded, as may.
     fn poll_limits(&self) -> PollLimits {
         let is_full = |outbox: &Outbox| outbox.waiting() >= self.options.max_waiting;
-        let max_records = if self.sends.outboxes.iter().any(is_full) { 0 } else { usize::MAX };
+        let is_behind = self.sends.unrecorded() >= MAX_UNRECORDED;
+        let max_records =
+            if is_behind || self.sends.outboxes.iter().any(is_full) { 0 } else { usize::MAX };
         PollLimits { max_records: max_records.min(self.options.poll.max_records), ..self.options.poll }
     }
 
@@ -252,6 +257,7 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
         if !outboxes.iter().any(is_full) || !outboxes.iter().any(Outbox::is_idle) {
             return false;
         }
+        let ended_before = self.sends.ended.len();
         let now = self.ambient.now();
         let entered_before = earlier(now, self.options.patience);
         let lease_until = later(now, self.options.lease);
@@ -259,17 +265,18 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
             let ended = outbox.make_room(entered_before, now, lease_until);
             self.sends.ended.extend(ended.into_iter().map(|ended| (place, ended)));
         }
-        !self.sends.ended.is_empty()
+        self.sends.ended.len() > ended_before
     }
 
     /// Parks what waits for an endpoint to which nothing may be sent; tells whether anything did.
     fn park_what_is_shut(&mut self) -> bool {
+        let ended_before = self.sends.ended.len();
         let now = self.ambient.now();
         for (place, outbox) in self.sends.outboxes.iter_mut().enumerate() {
             let ended = outbox.give_back_if_shut(now);
             self.sends.ended.extend(ended.into_iter().map(|ended| (place, ended)));
         }
-        !self.sends.ended.is_empty()
+        self.sends.ended.len() > ended_before
     }
 
     async fn claim_parked(&mut self, now: Instant) -> Result<StepOutcome, DelivererError> {

@@ -28,6 +28,7 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
     pub(super) async fn give_back(&mut self, partitions: &[Partition]) -> Result<(), DelivererError> {
         self.unstarted.retain(|assignment| !partitions.contains(&assignment.partition));
         self.inbox.retain(|received| !partitions.contains(&received.partition));
+        self.record_everything().await?;
         self.commit().await?;
         self.ledgers.retain(|partition, _| !partitions.contains(partition));
         for places in self.active.values_mut() {
@@ -37,14 +38,18 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
         for outbox in &mut self.sends.outboxes {
             outbox.forget(|key| active.get(key).is_none_or(Vec::is_empty));
         }
-        // What is under way keeps its place: if its record comes back, it is not sent a second time.
+        self.forget_what_is_not_under_way();
+        self.consumer.release(partitions).await.map_err(DelivererError::Queue)
+    }
+
+    /// What is under way keeps its place: if its record comes back, it is not sent a second time.
+    fn forget_what_is_not_under_way(&mut self) {
         let outboxes = &self.sends.outboxes;
-        let ended = &self.sends.ended;
+        let ended = || self.sends.ended.iter().chain(self.sends.recorded_now());
         self.active.retain(|key, places| {
             let is_known = outboxes.iter().any(|outbox| outbox.has(key));
-            !places.is_empty() || is_known || ended.iter().any(|(_, ended)| ended.job.key == *key)
+            !places.is_empty() || is_known || ended().any(|(_, ended)| ended.job.key == *key)
         });
-        self.consumer.release(partitions).await.map_err(DelivererError::Queue)
     }
 
     /// Commits what is done. A queue that is unavailable is asked again later: until then events would

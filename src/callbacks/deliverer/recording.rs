@@ -1,4 +1,4 @@
-//! What has ended goes into the store; only then it counts for the offsets.
+//! What has ended goes into the store, beside everything else; only then it counts for the offsets.
 
 use crate::queue::Queue;
 use crate::store::{Deliveries, DeliveryState, NewDelivery, Settled};
@@ -10,11 +10,17 @@ use super::{Deliverer, StepOutcome};
 
 /// Ends recorded at a time.
 const MAX_RECORDED: usize = 1_000;
+/// Ends that may wait to be recorded; with more nothing is read.
+pub(super) const MAX_UNRECORDED: usize = 2 * MAX_RECORDED;
 
 impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
-    /// Records ends, the earliest first. What came from the topic comes before what was leased: a
-    /// delivery that passed to the store while it was under way has its end among the latter.
-    pub(super) async fn record_ended(&mut self) -> Result<StepOutcome, DelivererError> {
+    /// Begins to record ends, the earliest first, if no recording is under way. What came from the topic
+    /// comes before what was leased: a delivery that passed to the store while it was under way has its
+    /// end among the latter.
+    pub(super) fn begin_recording(&mut self) {
+        if self.sends.is_recording() || self.sends.ended.is_empty() {
+            return;
+        }
         let count = self.sends.ended.len().min(MAX_RECORDED);
         let ended: Vec<(usize, Ended)> = self.sends.ended.drain(..count).collect();
         let now = self.ambient.now();
@@ -22,11 +28,18 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
             ended.iter().filter_map(|(place, ended)| self.new_delivery(*place, ended)).collect();
         let settled: Vec<Settled> = ended.iter().filter_map(|(_, ended)| settled(ended)).collect();
         let store = self.store.clone();
-        let recording = async {
+        let work = async move {
             store.record(&new, now).await?;
             store.settle(&settled, now).await
         };
-        if let Err(error) = self.sends.alongside(&self.options, recording).await {
+        self.sends.record(ended, Box::pin(work));
+    }
+
+    /// Takes the outcome of a recording, if there is one: what is recorded counts, what is not is to be
+    /// recorded again before anything that ended later.
+    pub(super) fn take_recorded(&mut self) -> Result<StepOutcome, DelivererError> {
+        let Some((ended, outcome)) = self.sends.take_recorded() else { return Ok(StepOutcome::Idle) };
+        if let Err(error) = outcome {
             self.sends.ended.splice(0..0, ended);
             return self.retry_store(error);
         }
@@ -40,6 +53,20 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
             }
         }
         Ok(StepOutcome::Progress)
+    }
+
+    /// Waits until everything that has ended is recorded, or the store is unavailable.
+    pub(super) async fn record_everything(&mut self) -> Result<(), DelivererError> {
+        loop {
+            self.begin_recording();
+            if !self.sends.is_recording() {
+                return Ok(());
+            }
+            self.sends.next_ended(&self.options).await;
+            if let StepOutcome::Pause(_) = self.take_recorded()? {
+                return Ok(());
+            }
+        }
     }
 
     fn new_delivery(&self, place: usize, ended: &Ended) -> Option<NewDelivery> {
