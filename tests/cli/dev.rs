@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::binary::field;
 use crate::process::{DEADLINE, Dev, example_batch, penstock, text};
 
 #[tokio::test]
@@ -34,6 +35,39 @@ async fn dev_serves_what_it_prints_and_ends_when_asked() {
 
     dev.terminate().await;
     assert_eq!(dev.ended().await.code(), Some(0), "{}", dev.log());
+}
+
+#[tokio::test]
+async fn dev_shows_the_callbacks_of_what_was_sent() {
+    let directory = tempfile::tempdir().unwrap();
+    let dev = Dev::start(&directory, &[]).await;
+    let page = field(&dev.banner, "events").unwrap();
+    assert_eq!(page, format!("{}/dev/callbacks", dev.admin));
+    dev.send(example_batch()).await;
+    let shown = async || {
+        let (status, json) = dev.get(&format!("{page}.json")).await;
+        assert_eq!(status, 200);
+        serde_json::from_str::<serde_json::Value>(&json).unwrap()
+    };
+    until(async || shown().await["received"] == 2).await;
+    let shown = shown().await;
+    for callback in shown["callbacks"].as_array().unwrap() {
+        assert_eq!(callback["verified"], true, "{callback}");
+        assert_eq!(callback["headers"]["ce-source"], "1b1e1c23-f62f-4338-90b9-8d54993dd2cd");
+        assert!(callback["body"].as_str().unwrap().contains("resultType"), "{callback}");
+    }
+    let (_, html) = dev.get(&page).await;
+    assert!(html.contains("penstock.account.rejected") && html.contains("signature verified"), "{html}");
+    dev.stop().await;
+}
+
+#[tokio::test]
+async fn without_its_receiver_dev_shows_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let dev = Dev::start(&directory, &["--no-receiver"]).await;
+    assert_eq!(field(&dev.banner, "events"), None);
+    assert_eq!(dev.get(&format!("{}/dev/callbacks", dev.admin)).await.0, 404);
+    dev.stop().await;
 }
 
 #[tokio::test]
@@ -112,7 +146,7 @@ async fn begin_request(dev: &Dev) -> (TcpStream, String) {
     );
     stream.write_all(request.as_bytes()).await.unwrap();
     // The body is being read once its bytes count as in flight.
-    until(|| async {
+    until(async || {
         let (_, metrics) = dev.get(&format!("{}/metrics", dev.admin)).await;
         let in_flight =
             metrics.lines().find_map(|line| line.strip_prefix("penstock_intake_in_flight_bytes "));
@@ -123,10 +157,10 @@ async fn begin_request(dev: &Dev) -> (TcpStream, String) {
 }
 
 async fn until_it_drains(dev: &Dev) {
-    until(|| async { dev.get(&format!("{}/readyz", dev.admin)).await.0 == 503 }).await;
+    until(async || dev.get(&format!("{}/readyz", dev.admin)).await.0 == 503).await;
 }
 
-async fn until<F: Future<Output = bool>>(condition: impl Fn() -> F) {
+async fn until(condition: impl AsyncFn() -> bool) {
     let wait = async {
         while !condition().await {
             tokio::time::sleep(Duration::from_millis(10)).await;
