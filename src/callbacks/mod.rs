@@ -27,4 +27,4 @@ pub use deliverer::{Deliverer, StepOutcome};
 pub use endpoint::{DelivererOptions, Endpoint};
 pub use error::DelivererError;
 pub use operational::{OperatorReporter, OperatorReports, operator_webhook};
-pub use sender::{Request, Sender};
+pub use sender::{Headers, Request, Sender};

@@ -254,10 +254,7 @@ mod tests {
     async fn a_report_is_tried_until_it_is_acknowledged() {
         let requests = report(&[204, 500, 301]).await;
         assert_eq!(requests.len(), 3);
-        let header = |request: &Request, name: &str| {
-            let mut headers = request.headers.iter();
-            headers.find(|(known, _)| known == name).map(|(_, value)| value.clone()).unwrap()
-        };
+        let header = |request: &Request, name: &str| request.headers.get(name).unwrap();
         assert_eq!(header(&requests[0], "ce-type"), "penstock.endpoint.disabled");
         assert_eq!(header(&requests[0], "ce-source"), "/callbacks/endpoints/risk");
         assert_eq!(header(&requests[0], "ce-id"), header(&requests[2], "ce-id"));

@@ -55,6 +55,11 @@ impl Filter {
             && is_listed(&self.business_units, &origin.business_unit)
             && is_listed(&self.requesters, &origin.requester)
     }
+
+    /// Whether it asks where events come from.
+    pub fn needs_origin(&self) -> bool {
+        !self.business_units.is_empty() || !self.requesters.is_empty()
+    }
 }
 
 /// Where an event comes from, by its data.

@@ -16,7 +16,7 @@ use crate::store::StoreError;
 use crate::telemetry::Metrics;
 
 use super::ambient::Ambient;
-use super::attempt::NoAnswer;
+use super::attempt::{NoAnswer, Verdict};
 use super::endpoint::DelivererOptions;
 use super::handshake::{Outcome, Permission};
 use super::outbox::{Ended, Landing, Outbox, Signal};
@@ -208,7 +208,10 @@ impl<S: Sender> Sends<S> {
     }
 
     fn land(&mut self, place: usize, landing: Landing, options: &DelivererOptions) {
-        let (now, random) = (self.ambient.now(), self.ambient.random());
+        let now = self.ambient.now();
+        // Chance is asked of the system, and only what failed needs it.
+        let is_delivered = Verdict::of(&landing.answered) == Verdict::Delivered;
+        let random = if is_delivered { 0.0 } else { self.ambient.random() };
         let Some(outbox) = self.outboxes.get_mut(place) else { return };
         let status = landing.answered.as_ref().ok().map(|answer| answer.status);
         self.metrics.callbacks().attempt(outbox.endpoint.name.as_str(), status, landing.duration);

@@ -113,12 +113,12 @@ impl CloudEvent {
 
     /// The headers of HTTP's binary mode: `content-type`, `ce-…` with encoded values, and the trace's.
     /// The body is the data.
-    pub fn http_headers(&self) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
-        let attributes =
-            self.attributes().map(|(name, value)| (format!("ce-{name}").into(), header_value(value)));
-        let trace = self.trace.iter().map(|(name, value)| {
-            (Cow::Borrowed(name.as_str()), header_value(Cow::Borrowed(value.as_str())))
-        });
+    pub fn http_headers(&self) -> impl Iterator<Item = (Cow<'static, str>, Cow<'_, str>)> {
+        let attributes = self.attributes().map(|(name, value)| (header_name(name), header_value(value)));
+        let trace = self
+            .trace
+            .iter()
+            .map(|(name, value)| (trace_header_name(name), header_value(Cow::Borrowed(value.as_str()))));
         std::iter::once(("content-type".into(), JSON.into())).chain(attributes).chain(trace)
     }
 }
@@ -142,6 +142,30 @@ impl Serialize for JsonFormat<'_> {
         members.serialize_entry("datacontenttype", JSON)?;
         members.serialize_entry("data", data)?;
         members.end()
+    }
+}
+
+/// The header of an attribute. The names that penstock gives are not written anew for every event.
+fn header_name(attribute: &str) -> Cow<'static, str> {
+    const KNOWN: [&str; 8] = [
+        "ce-specversion",
+        "ce-id",
+        "ce-source",
+        "ce-type",
+        "ce-subject",
+        "ce-time",
+        "ce-traceparent",
+        "ce-tracestate",
+    ];
+    let is_it = |known: &&&str| known.strip_prefix("ce-") == Some(attribute);
+    KNOWN.iter().find(is_it).map_or_else(|| format!("ce-{attribute}").into(), |known| (*known).into())
+}
+
+fn trace_header_name(name: &str) -> Cow<'static, str> {
+    match name {
+        "traceparent" => "traceparent".into(),
+        "tracestate" => "tracestate".into(),
+        other => other.to_owned().into(),
     }
 }
 

@@ -173,10 +173,8 @@ pub struct MemorySender {
 impl Sender for MemorySender {
     async fn send(&self, request: Request) -> Result<Answer, NoAnswer> {
         let receivers = self.receivers.clone();
-        let header = |name: &str| {
-            let found = request.headers.iter().find(|(known, _)| known == name);
-            found.map(|(_, value)| value.clone()).unwrap()
-        };
+        let header =
+            |name: &str| String::from_utf8(request.headers.get(name).unwrap().to_vec()).unwrap();
         let (endpoint, event_id) = (request.endpoint.as_str().to_owned(), header("ce-id"));
         assert_eq!(header("webhook-id"), event_id);
         if endpoint == ASKED && !self.has_consent.load(Ordering::Relaxed) {

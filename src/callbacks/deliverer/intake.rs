@@ -69,8 +69,10 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
     }
 
     fn route(&self, received: &Received, event: CloudEvent) -> Routed {
-        let origin = routing::Origin::of(&event);
         let outboxes = self.sends.outboxes.iter().enumerate();
+        // Reading the data is dear, and most filters do not ask for it.
+        let needs_origin = outboxes.clone().any(|(_, outbox)| outbox.endpoint.filter.needs_origin());
+        let origin = if needs_origin { routing::Origin::of(&event) } else { routing::Origin::default() };
         let places = outboxes
             .filter(|(_, outbox)| outbox.endpoint.filter.takes(&event.event_type, &origin))
             .map(|(place, _)| place)

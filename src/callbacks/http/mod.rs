@@ -4,6 +4,7 @@
 mod connector;
 mod tls;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::header::{HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT};
 use hyper::{Method, Response, Uri};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -30,7 +31,7 @@ use super::handshake::{
     ALLOWED_ORIGIN, ALLOWED_RATE, Permission, Question, REQUEST_ORIGIN, REQUEST_RATE,
 };
 use super::schedule::parse_retry_after;
-use super::sender::{Request, Sender};
+use super::sender::{Headers, Request, Sender};
 use connector::Connector;
 
 pub use tls::TlsOptions;
@@ -102,6 +103,9 @@ pub struct TargetOptions {
     /// Connections that are kept open while nothing is sent.
     pub max_idle_connections: usize,
 }
+
+/// Who sends, as receivers are told.
+const SENT_BY: HeaderValue = HeaderValue::from_static(concat!("penstock/", env!("CARGO_PKG_VERSION")));
 
 type HttpClient = Client<HttpsConnector<Connector>, Full<Bytes>>;
 
@@ -179,8 +183,7 @@ impl Target {
     }
 
     async fn send(&self, request: Request) -> Result<Answer, NoAnswer> {
-        let headers = request.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        let response = self.exchange(Method::POST, headers, request.body).await?;
+        let response = self.exchange(Method::POST, &request.headers, request.body).await?;
         let now = Timestamp::from(SystemTime::now());
         let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
         Ok(Answer {
@@ -193,8 +196,8 @@ impl Target {
     async fn ask(&self, question: &Question) -> Result<Permission, NoAnswer> {
         let rate = question.requests_per_minute.map(|rate| rate.to_string());
         let origin = std::iter::once((REQUEST_ORIGIN, question.origin.as_str()));
-        let headers = origin.chain(rate.iter().map(|rate| (REQUEST_RATE, rate.as_str())));
-        let response = self.exchange(Method::OPTIONS, headers, Bytes::new()).await?;
+        let headers = origin.chain(rate.iter().map(|rate| (REQUEST_RATE, rate.as_str()))).collect();
+        let response = self.exchange(Method::OPTIONS, &headers, Bytes::new()).await?;
         let header = |name| {
             let value = response.headers().get(name)?;
             Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
@@ -206,10 +209,10 @@ impl Target {
     }
 
     /// Sends a request once; the answer up to its headers.
-    async fn exchange<'h>(
+    async fn exchange(
         &self,
         method: Method,
-        headers: impl Iterator<Item = (&'h str, &'h str)>,
+        headers: &Headers,
         body: Bytes,
     ) -> Result<Response<Incoming>, NoAnswer> {
         let request = self
@@ -221,23 +224,31 @@ impl Target {
             .map_err(|error| NoAnswer(with_causes(&error).to_string()))
     }
 
-    fn http_request<'h>(
+    fn http_request(
         &self,
         method: Method,
-        headers: impl Iterator<Item = (&'h str, &'h str)>,
+        headers: &Headers,
         body: Bytes,
     ) -> Option<hyper::Request<Full<Bytes>>> {
-        let mut http = hyper::Request::builder()
-            .method(method)
-            .uri(self.uri.clone())
-            .header(USER_AGENT, concat!("penstock/", env!("CARGO_PKG_VERSION")));
+        let mut request = hyper::Request::new(Full::new(body));
+        *request.method_mut() = method;
+        *request.uri_mut() = self.uri.clone();
+        let written = request.headers_mut();
+        let headers = headers.iter();
+        // What the client adds itself is among it.
+        written.reserve(self.headers.len() + headers.len() + 4);
+        written.insert(USER_AGENT, SENT_BY);
         for (name, value) in &self.headers {
-            http = http.header(name, value);
+            written.append(name, value.clone());
         }
         for (name, value) in headers {
-            http = http.header(name, value);
+            let value = HeaderValue::from_maybe_shared(value).ok()?;
+            match name {
+                Cow::Borrowed(name) => written.append(HeaderName::from_static(name), value),
+                Cow::Owned(name) => written.append(name.parse::<HeaderName>().ok()?, value),
+            };
         }
-        http.body(Full::new(body)).ok()
+        Some(request)
     }
 }
 
@@ -252,6 +263,9 @@ fn header((name, value): &(String, SecretString)) -> Result<(HeaderName, HeaderV
 /// The first bytes of an answer as text. What is longer or slower than it may be is left unread.
 async fn first_bytes(response: Response<Incoming>) -> String {
     let mut body = response.into_body();
+    if body.is_end_stream() {
+        return String::new();
+    }
     let mut kept = Vec::new();
     let mut read = 0;
     let reading = async {
