@@ -11,13 +11,13 @@ use uuid::Uuid;
 use crate::installation::Installation;
 
 /// Records published at a time.
-const BATCH: u64 = 2_000;
+const BATCH: usize = 2_000;
 
 /// Publishes so many events, each of an account of its own.
 pub(crate) async fn fill(installation: &Installation, events: u64) {
     let queue = open(installation).await;
-    for first in (0..events).step_by(BATCH as usize) {
-        let records = (first..events.min(first + BATCH)).map(record).collect();
+    for first in (0..events).step_by(BATCH) {
+        let records = (first..events.min(first + BATCH as u64)).map(record).collect();
         queue.publish(Topic::Results, records).await.unwrap();
     }
     queue.close().await;

@@ -225,13 +225,14 @@ impl Outbox {
         self.ready.extend(jobs);
     }
 
-    /// What to lease now; nothing before all that was leased is under way. When that went fast, more is
-    /// leased at a time; when it went slowly, less, so that no lease ends while its delivery waits.
+    /// What to lease now; nothing before half of what was leased is under way, so that the store is asked
+    /// while there is something to send. When that went fast, more is leased at a time; when it went
+    /// slowly, less, so that no lease ends while its delivery waits.
     pub(super) fn claim(&mut self, now: Timestamp, max: usize) -> Option<Claim> {
         let is_leased = |job: &Job| job.origin != Origin::Topic;
         if self.shut_until(now).is_some()
             || !self.agreement.is_given()
-            || self.ready.iter().any(is_leased)
+            || self.ready.iter().filter(|job| is_leased(job)).count() > self.claim_size / 2
         {
             return None;
         }

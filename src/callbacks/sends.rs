@@ -28,9 +28,12 @@ type Flight = BoxFuture<'static, (usize, Landing)>;
 /// An outbox's place, and what its receiver answered when it was asked for its consent.
 type Question = BoxFuture<'static, (usize, Result<Permission, NoAnswer>)>;
 
+/// Ends, each with its outbox's place, in their order.
+pub(super) type Ends = Vec<(usize, Ended)>;
+
 /// What the store is being told.
 struct Recording {
-    ends: Vec<(usize, Ended)>,
+    ends: Ends,
     work: BoxFuture<'static, Result<(), StoreError>>,
     outcome: Option<Result<(), StoreError>>,
 }
@@ -38,8 +41,8 @@ struct Recording {
 /// Outboxes, what is under way, and what came of it.
 pub(super) struct Sends<S> {
     pub(super) outboxes: Vec<Outbox>,
-    /// Ends that are to be recorded, each with its outbox's place, in their order.
-    pub(super) ended: Vec<(usize, Ended)>,
+    /// Ends that are to be recorded.
+    pub(super) ended: Ends,
     recording: Option<Recording>,
     /// What attempts said of endpoints.
     pub(super) signals: Vec<(usize, Signal)>,
@@ -86,16 +89,12 @@ impl<S: Sender> Sends<S> {
     }
 
     /// Begins a recording of `ends`, which were the first of those that ended.
-    pub(super) fn record(
-        &mut self,
-        ends: Vec<(usize, Ended)>,
-        work: BoxFuture<'static, Result<(), StoreError>>,
-    ) {
+    pub(super) fn record(&mut self, ends: Ends, work: BoxFuture<'static, Result<(), StoreError>>) {
         self.recording = Some(Recording { ends, work, outcome: None });
     }
 
     /// The recording that has come to its end, and its outcome.
-    pub(super) fn take_recorded(&mut self) -> Option<(Vec<(usize, Ended)>, Result<(), StoreError>)> {
+    pub(super) fn take_recorded(&mut self) -> Option<(Ends, Result<(), StoreError>)> {
         self.recording.as_ref()?.outcome.as_ref()?;
         let Recording { ends, outcome, .. } = self.recording.take()?;
         Some((ends, outcome?))

@@ -117,6 +117,7 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
     }
 
     /// Has operators told of what becomes of endpoints.
+    #[must_use]
     pub fn with_reports(self, reports: OperatorReports) -> Self {
         Self { reports: Some(reports), ..self }
     }

@@ -6,6 +6,7 @@ use crate::store::{Deliveries, DeliveryState, NewDelivery, Settled};
 use super::super::error::DelivererError;
 use super::super::outbox::{Ended, Origin};
 use super::super::sender::Sender;
+use super::super::sends::Ends;
 use super::{Deliverer, StepOutcome};
 
 /// Ends recorded at a time.
@@ -22,7 +23,7 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
             return;
         }
         let count = self.sends.ended.len().min(MAX_RECORDED);
-        let ended: Vec<(usize, Ended)> = self.sends.ended.drain(..count).collect();
+        let ended: Ends = self.sends.ended.drain(..count).collect();
         let now = self.ambient.now();
         let new: Vec<NewDelivery> =
             ended.iter().filter_map(|(place, ended)| self.new_delivery(*place, ended)).collect();
