@@ -26,9 +26,8 @@ async fn until_told(world: &World, event: &str) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    if tokio::time::timeout(DEADLINE, told).await.is_err() {
-        panic!("nobody told of {event}, only of {:?}", reports(world));
-    }
+    let in_time = tokio::time::timeout(DEADLINE, told).await.is_ok();
+    assert!(in_time, "nobody told of {event}, only of {:?}", reports(world));
 }
 
 fn told(events: &[&str], endpoint: &str) -> Vec<(String, String)> {
