@@ -20,13 +20,26 @@ use axum::{Json, Router};
 use serde_json::json;
 use tokio::net::TcpListener;
 
-use super::Exporter;
+use super::{Exporter, with_causes};
 
 /// Longest time a check may take before it counts as failed.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Asks whether a part of the process works; says why not, without personal data.
 pub type Check = Box<dyn Fn() -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>> + Send + Sync>;
+
+/// A check that asks `subject` by `ask`.
+pub fn check<T, E, A>(subject: T, ask: impl Fn(T) -> A + Send + Sync + 'static) -> Check
+where
+    T: Clone + Send + Sync + 'static,
+    E: std::error::Error + 'static,
+    A: Future<Output = Result<(), E>> + Send + 'static,
+{
+    Box::new(move || {
+        let asked = ask(subject.clone());
+        Box::pin(async move { asked.await.map_err(|error| with_causes(&error).to_string()) })
+    })
+}
 
 /// Whether the process can accept; cheap to clone.
 #[derive(Clone, Default)]

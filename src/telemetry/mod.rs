@@ -18,7 +18,7 @@ mod span;
 mod start;
 mod trace_context;
 
-pub use admin::{Check, Readiness, serve_admin};
+pub use admin::{Check, Readiness, check, serve_admin};
 pub use callbacks::CallbackMetrics;
 pub use calls::{QueueUse, ServedRequest, StoreCall};
 pub use causes::with_causes;

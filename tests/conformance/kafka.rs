@@ -236,3 +236,26 @@ async fn a_log_that_has_lost_its_beginning_is_read_from_where_it_begins() {
         assert!(received.iter().all(|received| received.offset.0 >= 20));
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_queue_is_ready_once_its_members_have_joined_also_those_that_get_nothing() {
+    let rig = KafkaQueueRig::default();
+    let queue = rig.open().await;
+    queue.check().await.unwrap();
+    let mut members = Vec::new();
+    for _ in 0..=PARTITIONS {
+        members.push(queue.subscribe(Topic::Submitted, GROUP).await.unwrap());
+    }
+    let error = queue.check().await.unwrap_err();
+    assert!(format!("{error:?}").contains("has not joined the group"), "{error:?}");
+    let joined = async {
+        while queue.check().await.is_err() {
+            for member in &mut members {
+                if let Polled::Revoked(partitions) = member.poll(limits()).await.unwrap() {
+                    member.release(&partitions).await.unwrap();
+                }
+            }
+        }
+    };
+    tokio::time::timeout(DEADLINE, joined).await.expect("every member joins");
+}

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::account::Policy;
 use crate::intake::{self, Intake};
 use crate::settings::Settings;
-use crate::telemetry::{Check, Metrics, with_causes};
+use crate::telemetry::{Check, Metrics, check};
 
 use super::failed_task;
 use super::ports::Ports;
@@ -57,14 +57,7 @@ impl IntakePart {
 
     /// Ready while batches can be accepted.
     pub(super) fn check(&self) -> (&'static str, Check) {
-        let intake = self.intake.clone();
-        let check = move || {
-            let intake = intake.clone();
-            Box::pin(
-                async move { intake.ready().await.map_err(|error| with_causes(&error).to_string()) },
-            ) as _
-        };
-        ("intake", Box::new(check))
+        ("intake", check(self.intake.clone(), |intake| async move { intake.ready().await }))
     }
 
     /// Waits until it ends, which it does not by itself.

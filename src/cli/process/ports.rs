@@ -3,7 +3,7 @@
 use crate::queue::Queue;
 use crate::settings::Settings;
 use crate::store::Store;
-use crate::telemetry::{Check, Metrics, with_causes};
+use crate::telemetry::{Check, Metrics, check};
 
 use super::Role;
 use super::directory::Directory;
@@ -40,21 +40,10 @@ impl Ports {
 
     /// Ready while queue and store answer.
     pub(super) fn checks(&self) -> Vec<(&'static str, Check)> {
-        let queue = self.queue.clone();
-        let queue_check: Check = Box::new(move || {
-            let queue = queue.clone();
-            Box::pin(async move { queue.check().await.map_err(|error| with_causes(&error).to_string()) })
-        });
-        let store_check = self.store.clone().map(|store| -> Check {
-            Box::new(move || {
-                let store = store.clone();
-                Box::pin(
-                    async move { store.check().await.map_err(|error| with_causes(&error).to_string()) },
-                )
-            })
-        });
-        let queue = std::iter::once(("queue", queue_check));
-        queue.chain(store_check.map(|check| ("store", check))).collect()
+        let queue = check(self.queue.clone(), |queue| async move { queue.check().await });
+        let store = self.store.clone();
+        let store = store.map(|store| check(store, |store| async move { store.check().await }));
+        std::iter::once(("queue", queue)).chain(store.map(|store| ("store", store))).collect()
     }
 
     /// Finishes what was asked for and closes everything.

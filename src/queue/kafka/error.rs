@@ -2,7 +2,7 @@
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
-use crate::queue::QueueError;
+use crate::queue::{Cause, QueueError};
 
 /// Why the queue cannot be used at all.
 #[derive(Debug, thiserror::Error)]
@@ -140,7 +140,7 @@ pub(super) fn queue_error(action: &'static str, cause: KafkaError) -> QueueError
     }
 }
 
-pub(super) fn unavailable(action: &'static str, cause: &'static str) -> QueueError {
+pub(super) fn unavailable(action: &'static str, cause: impl Into<Cause>) -> QueueError {
     QueueError::Unavailable { action, cause: cause.into() }
 }
 

@@ -202,6 +202,9 @@ impl Queue for KafkaQueue {
 
     async fn check(&self) -> Result<(), QueueError> {
         let action = "checking the queue";
+        if let Some(group) = self.inner.seats.awaited().first() {
+            return Err(unavailable(action, format!("a consumer has not joined the group {group} yet")));
+        }
         let topic = self.topic(Topic::Submitted);
         let asking = Arc::clone(&self.inner.asking);
         blocking(action, move || {

@@ -96,6 +96,7 @@ impl KafkaConsumer {
             flow: Arc::clone(&flow),
             release_timeout: session_timeout / 3,
             progress: Progress::new(stall_timeout),
+            joined: seat.joined(),
         };
         std::thread::Builder::new()
             .name("kafka-consumer".to_owned())

@@ -31,6 +31,7 @@ use super::membership::{Event, GroupClient, held};
 use super::signal::Signal;
 use crate::queue::kafka::client::{Asking, log_error};
 use crate::queue::kafka::record::received;
+use crate::queue::kafka::seats::Joined;
 use crate::telemetry::RebalancePhase;
 use arrival::Arrival;
 use liveness::{End, Liveness};
@@ -108,6 +109,7 @@ pub(super) struct Poller {
     pub(super) flow: Arc<Flow>,
     pub(super) release_timeout: Duration,
     pub(super) progress: Progress,
+    pub(super) joined: Joined,
 }
 
 /// Where the thread stands.
@@ -363,6 +365,7 @@ impl Poller {
         for event in self.consumer.context().role.take_events() {
             match event {
                 Event::Assigned(partitions) => {
+                    self.joined.set(true);
                     self.progress.epoch += 1;
                     let epoch = self.progress.epoch;
                     for partition in &partitions {
@@ -376,6 +379,7 @@ impl Poller {
                 }
                 Event::Revoked(partitions) => self.revoked(partitions),
                 Event::Lost(partitions) => {
+                    self.joined.set(false);
                     let announced = self.announced(&partitions);
                     self.disown(&partitions);
                     self.tell_revoked(&announced);

@@ -112,6 +112,7 @@ impl Poller {
         self.consumer.context().metrics.rebuilt(reason.name());
         let owned: Vec<i32> = self.progress.owned.keys().copied().collect();
         let announced = self.announced(&owned);
+        self.joined.set(false);
         self.progress.revocation = None;
         self.disown(&owned);
         self.progress.is_paused = false;
