@@ -23,6 +23,8 @@ use crate::servers::{Servers, run};
 pub const PARTITIONS: u32 = 6;
 /// The workers' consumer group.
 pub const GROUP: &str = "penstock-worker";
+/// The topic they read.
+const SUBMITTED: &str = "accounts.submitted";
 /// Lanes of a worker.
 const LANES: usize = 2;
 /// How long a silent worker keeps its partitions.
@@ -245,13 +247,13 @@ impl<'a> Installation<'a> {
     /// Promise 5 at this very moment, while everything runs.
     pub async fn check_commits(&self) -> anyhow::Result<()> {
         // Read in this order, what is not done yet cannot be committed yet.
-        let committed = self.log.committed(GROUP).await?;
+        let committed = self.log.committed(GROUP, SUBMITTED).await?;
         let facts = self.facts(committed).await?;
         World::of(&facts).and_then(|world| world.committed_is_done()).map_err(anyhow::Error::msg)
     }
 
     async fn facts(&self, committed: BTreeMap<Partition, Offset>) -> anyhow::Result<Facts> {
-        let submitted = self.log.read("accounts.submitted").await?.into_iter();
+        let submitted = self.log.read(SUBMITTED).await?.into_iter();
         let stored = self.database.stored().await?;
         let events = self.log.read("accounts.results").await?.into_iter().map(Event::of);
         let dead_letters = self.log.read("accounts.dead-letter").await?.into_iter().map(DeadLetter::of);
@@ -267,14 +269,10 @@ impl<'a> Installation<'a> {
 
     /// Waits until everything on the log is committed.
     pub async fn drained(&mut self) -> anyhow::Result<Duration> {
-        let ends = self.log.ends("accounts.submitted").await?;
+        let ends = self.log.ends(SUBMITTED).await?;
         wait_until("lag returned to 0", DRAIN_DEADLINE, async || {
             self.check()?;
-            let committed = self.log.committed(GROUP).await?;
-            let is_behind = |(p, end): (&Partition, &Offset)| {
-                end.0 > 0 && committed.get(p).is_none_or(|at| at < end)
-            };
-            Ok(!ends.iter().any(is_behind))
+            self.log.is_past(GROUP, SUBMITTED, &ends).await
         })
         .await
     }
@@ -303,7 +301,7 @@ impl<'a> Installation<'a> {
 
     /// Every promise about what there is, once everything has come to rest.
     pub async fn verify(&self, order: Order) -> anyhow::Result<Counts> {
-        let facts = self.facts(self.log.committed(GROUP).await?).await?;
+        let facts = self.facts(self.log.committed(GROUP, SUBMITTED).await?).await?;
         let checked = World::of(&facts).and_then(|world| {
             world.everything_is_committed()?;
             world.committed_is_done()?;

@@ -11,9 +11,7 @@ mod controls;
 mod database;
 mod faults;
 mod installation;
-mod log;
 mod options;
-mod process;
 mod proxy;
 mod sabotage;
 mod scale;
@@ -24,6 +22,12 @@ mod suite;
 mod binary;
 #[path = "../support/checker/mod.rs"]
 mod checker;
+#[path = "../support/log.rs"]
+#[allow(dead_code, reason = "other tests use the rest")]
+mod log;
+#[path = "../support/process.rs"]
+#[allow(dead_code, reason = "other tests use the rest")]
+mod process;
 #[path = "../support/random.rs"]
 mod random;
 

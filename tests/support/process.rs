@@ -23,7 +23,7 @@ pub const BATCH_SIZE: usize = 20;
 /// Connections of a load, each with one batch at a time.
 const CONNECTIONS: usize = 2;
 
-/// An intake or a worker, whether it runs or not.
+/// An intake, a worker or callbacks, whether it runs or not.
 pub struct Role {
     kind: &'static str,
     config: PathBuf,
@@ -35,6 +35,8 @@ pub struct Role {
 
 struct Running {
     child: Child,
+    /// What it has said up to the moment it served.
+    banner: String,
     /// Kept open: a closed output is one more thing to go wrong.
     _stdout: Lines<BufReader<ChildStdout>>,
 }
@@ -53,8 +55,11 @@ impl Role {
         let mut child = command.arg(&self.config).stdout(Stdio::piped()).stderr(log).spawn()?;
         let stdout = child.stdout.take().context("the output is piped")?;
         let mut lines = BufReader::new(stdout).lines();
+        let mut banner = String::new();
         let serving = async {
             while let Some(line) = lines.next_line().await? {
+                banner.push_str(&line);
+                banner.push('\n');
                 if field(&line, "admin").is_some() {
                     return Ok(());
                 }
@@ -64,7 +69,7 @@ impl Role {
         tokio::time::timeout(ROLE_DEADLINE, serving)
             .await
             .context("a role does not serve in time")??;
-        self.running = Some(Running { child, _stdout: lines });
+        self.running = Some(Running { child, banner, _stdout: lines });
         Ok(())
     }
 
@@ -104,6 +109,12 @@ impl Role {
             None => Ok(()),
             Some(status) => bail!("{} ended with {status}: {}", self.kind, self.last_log_lines()),
         }
+    }
+
+    /// The address that it told after `word` when it was started last.
+    pub fn address(&self, word: &str) -> anyhow::Result<String> {
+        let running = self.running.as_ref().context("it does not run")?;
+        field(&running.banner, word).with_context(|| format!("{} has told no {word}", self.kind))
     }
 
     pub fn is_running(&self) -> bool {

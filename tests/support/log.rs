@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
@@ -9,8 +10,8 @@ use bytes::Bytes;
 use penstock::account::{Offset, Partition, Timestamp};
 use penstock::queue::{Headers, Received, Record};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::error::KafkaError;
-use rdkafka::message::{Headers as _, Message as _};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{Header, Headers as _, Message as _, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext};
 use rdkafka::{ClientConfig, ClientContext, Offset as KafkaOffset, TopicPartitionList};
 
@@ -62,9 +63,13 @@ impl Log {
         tokio::task::spawn_blocking(ends).await?
     }
 
-    /// The committed offsets of a group.
-    pub async fn committed(&self, group: &str) -> anyhow::Result<BTreeMap<Partition, Offset>> {
-        let (log, group, topic) = (self.clone(), group.to_owned(), self.topic("accounts.submitted"));
+    /// The committed offsets of a group that reads a topic.
+    pub async fn committed(
+        &self,
+        group: &str,
+        topic: &str,
+    ) -> anyhow::Result<BTreeMap<Partition, Offset>> {
+        let (log, group, topic) = (self.clone(), group.to_owned(), self.topic(topic));
         let committed = move || {
             let client = log.client(&group)?;
             let mut asked = TopicPartitionList::new();
@@ -120,6 +125,28 @@ impl Log {
         tokio::task::spawn_blocking(leader).await?
     }
 
+    /// Writes records to a topic, the partition by their keys, and waits until all are acknowledged.
+    pub async fn publish(&self, topic: &str, records: Vec<Record>) -> anyhow::Result<()> {
+        let (log, topic) = (self.clone(), self.topic(topic));
+        let publish = move || {
+            let producer: BaseProducer<Counted> = ClientConfig::new()
+                .set("bootstrap.servers", &log.brokers)
+                .set("partitioner", "murmur2_random")
+                .set("acks", "all")
+                .set("enable.idempotence", "true")
+                .set("linger.ms", "5")
+                .create_with_context(Counted::default())?;
+            for record in &records {
+                publish_one(&producer, &topic, record)?;
+            }
+            producer.flush(READ_DEADLINE)?;
+            let acknowledged = producer.context().0.load(Ordering::Relaxed);
+            ensure!(acknowledged == records.len(), "{acknowledged} of {} were taken", records.len());
+            Ok(())
+        };
+        tokio::task::spawn_blocking(publish).await?
+    }
+
     /// Writes to the submitted topic as a foreign producer does: without headers, but with the
     /// partitioner that everybody uses.
     pub async fn write(&self, key: &str, value: &[u8]) -> anyhow::Result<()> {
@@ -129,6 +156,20 @@ impl Log {
     /// Writes to one partition of the submitted topic, whatever the key.
     pub async fn write_to(&self, at: Partition, key: &str, value: &[u8]) -> anyhow::Result<()> {
         self.send(Some(i32::try_from(at.0)?), key, value).await
+    }
+
+    /// Whether a group has committed every record of a topic before these ends.
+    pub async fn is_past(
+        &self,
+        group: &str,
+        topic: &str,
+        ends: &BTreeMap<Partition, Offset>,
+    ) -> anyhow::Result<bool> {
+        let committed = self.committed(group, topic).await?;
+        let is_behind = |(partition, end): (&Partition, &Offset)| {
+            end.0 > 0 && committed.get(partition).is_none_or(|at| at < end)
+        };
+        Ok(!ends.iter().any(is_behind))
     }
 
     async fn send(&self, at: Option<i32>, key: &str, value: &[u8]) -> anyhow::Result<()> {
@@ -148,6 +189,38 @@ impl Log {
             Ok(delivered.context("nobody tells whether the record was delivered")??)
         };
         tokio::task::spawn_blocking(send).await?
+    }
+}
+
+fn publish_one(producer: &BaseProducer<Counted>, topic: &str, record: &Record) -> anyhow::Result<()> {
+    let (key, value): (&[u8], &[u8]) = (&record.key, &record.value);
+    loop {
+        let mut headers = OwnedHeaders::new();
+        for (name, value) in record.headers.iter() {
+            headers = headers.insert(Header { key: name, value: Some(value) });
+        }
+        let sent = producer.send(BaseRecord::to(topic).key(key).payload(value).headers(headers));
+        match sent {
+            Ok(()) => return Ok(()),
+            Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => {
+                producer.poll(Duration::from_millis(50));
+            }
+            Err((error, _)) => return Err(error.into()),
+        }
+    }
+}
+
+/// How many records were acknowledged.
+#[derive(Default)]
+struct Counted(AtomicUsize);
+
+impl ClientContext for Counted {}
+
+impl ProducerContext for Counted {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        self.0.fetch_add(usize::from(result.is_ok()), Ordering::Relaxed);
     }
 }
 

@@ -1,0 +1,265 @@
+//! An installation of penstock: topics, a database, an intake, a worker and processes of callbacks.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use sha2::{Digest, Sha256};
+use sqlx::Connection;
+use tempfile::TempDir;
+use uuid::Uuid;
+
+use crate::binary::penstock;
+use crate::log::Log;
+use crate::process::{Role, TOKEN, wait_until};
+use crate::receivers::Receiver;
+use crate::servers::kafka::{TopicPrefix, brokers};
+use crate::servers::postgres::Database;
+
+/// The topic that callbacks read.
+pub const RESULTS: &str = "accounts.results";
+/// The consumer group of callbacks.
+pub const GROUP: &str = "penstock-callbacks";
+const SUBMITTED: &str = "accounts.submitted";
+/// Partitions of the topics of accounts.
+const PARTITIONS: u32 = 6;
+/// No process of callbacks may need more.
+const MAX_RSS_BYTES: u64 = 300 * 1024 * 1024;
+
+/// An endpoint's settings.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    pub name: &'static str,
+    pub url: String,
+    pub secrets: Vec<String>,
+    pub event_types: Vec<&'static str>,
+    pub is_ordered: bool,
+    pub batch: usize,
+    pub concurrency: usize,
+    pub timeout: Duration,
+}
+
+impl Endpoint {
+    /// An endpoint that takes every event at a receiver.
+    pub fn of(receiver: &Receiver) -> Self {
+        Self {
+            name: receiver.name,
+            url: receiver.url(),
+            secrets: Vec::new(),
+            event_types: Vec::new(),
+            is_ordered: false,
+            batch: 1,
+            concurrency: 8,
+            timeout: Duration::from_secs(8),
+        }
+    }
+
+    fn toml(&self) -> String {
+        format!(
+            "[[callbacks.endpoints]]\nname = \"{}\"\nurl = \"{}\"\nallow_http = true\nsecrets = {:?}\n\
+             event_types = {:?}\nordered = {}\nbatch = {}\nconcurrency = {}\ntimeout = \"{}ms\"\n",
+            self.name,
+            self.url,
+            self.secrets,
+            self.event_types,
+            self.is_ordered,
+            self.batch,
+            self.concurrency,
+            self.timeout.as_millis(),
+        )
+    }
+}
+
+/// A delivery as the store has it.
+#[derive(Clone, Debug, sqlx::FromRow)]
+pub struct Stored {
+    pub endpoint: String,
+    pub event_id: Uuid,
+    pub state: String,
+}
+
+/// Everything of one run.
+pub struct Installation {
+    pub log: Log,
+    pub intake: Role,
+    pub worker: Role,
+    pub callbacks: Vec<Role>,
+    database: Database,
+    topics: TopicPrefix,
+    directory: TempDir,
+}
+
+impl Installation {
+    /// Makes topics and tables, and so many processes of callbacks, of which the even ones stay members
+    /// of their group while they are away; nothing runs yet.
+    pub async fn new(endpoints: &[Endpoint], processes: usize) -> anyhow::Result<Self> {
+        let (topics, database) = (TopicPrefix::new(), Database::create().await);
+        let directory = tempfile::tempdir()?;
+        let role = |kind, name: &str| Role::new(kind, directory.path().join(name));
+        let name_of = |index: usize| format!("callbacks-{index}.toml");
+        let installation = Self {
+            log: Log::new(brokers(), topics.as_str().to_owned()),
+            intake: role("intake", "intake.toml"),
+            worker: role("worker", "worker.toml"),
+            callbacks: (0..processes).map(|index| role("callbacks", &name_of(index))).collect(),
+            database,
+            topics,
+            directory,
+        };
+        installation.configure(endpoints)?;
+        for arguments in [&["migrate"][..], &["topics", "apply"]] {
+            let mut command = penstock(arguments);
+            command.arg("--config").arg(installation.file("worker.toml"));
+            let output = command.stdout(Stdio::piped()).stderr(Stdio::piped()).output().await?;
+            let said = String::from_utf8_lossy(&output.stderr);
+            ensure!(output.status.success(), "{arguments:?}: {said}");
+        }
+        Ok(installation)
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Writes the configuration of every process; those that run go on with the one they have read.
+    pub fn configure(&self, endpoints: &[Endpoint]) -> anyhow::Result<()> {
+        let digest: Vec<_> = Sha256::digest(TOKEN).iter().map(|byte| format!("{byte:02x}")).collect();
+        let endpoints: String = endpoints.iter().map(Endpoint::toml).collect();
+        let config = |instance_id: &str| {
+            format!(
+                "[queue]\nkind = \"kafka\"\n\
+                 [queue.kafka]\nbrokers = \"{brokers}\"\ntopic_prefix = \"{prefix}\"\n\
+                 partitions = {PARTITIONS}\nsession_timeout = \"6s\"\ninstance_id = \"{instance_id}\"\n\
+                 [queue.kafka.topics]\nreplication_factor = 1\nmin_insync_replicas = 1\n\
+                 [store]\nkind = \"postgres\"\n[store.postgres]\nurl = \"{url}\"\n\
+                 [intake]\nlisten = \"127.0.0.1:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\n\
+                 [auth]\ntokens = [{{ name = \"callbacks\", sha256 = \"{digest}\" }}]\n\
+                 [telemetry]\nlog_format = \"json\"\n\
+                 [callbacks]\nallow_networks = [\"127.0.0.0/8\"]\n\
+                 retry_schedule = [{waits}]\nmax_retry_after = \"1s\"\n\
+                 breaker_failing_for = \"2s\"\nbreaker_probe_interval = \"2s\"\n\
+                 breaker_max_probe_interval = \"10s\"\nlease = \"16s\"\n{endpoints}",
+                brokers = brokers(),
+                prefix = self.topics.as_str(),
+                url = self.database.url(),
+                digest = digest.concat(),
+                // Longer than any run, so that nothing is given up.
+                waits = "\"1s\", ".repeat(10) + &"\"5s\", ".repeat(80),
+            )
+        };
+        std::fs::write(self.file("intake.toml"), config(""))?;
+        std::fs::write(self.file("worker.toml"), config(""))?;
+        for index in 0..self.callbacks.len() {
+            let instance_id =
+                if index.is_multiple_of(2) { format!("callbacks-{index}") } else { String::new() };
+            std::fs::write(self.file(&format!("callbacks-{index}.toml")), config(&instance_id))?;
+        }
+        Ok(())
+    }
+
+    /// Starts what makes events of submissions.
+    pub async fn start_pipeline(&mut self) -> anyhow::Result<()> {
+        futures_util::try_join!(self.worker.start(), self.intake.start()).map(drop)
+    }
+
+    /// Starts every process of callbacks.
+    pub async fn start_callbacks(&mut self) -> anyhow::Result<()> {
+        futures_util::future::try_join_all(self.callbacks.iter_mut().map(Role::start)).await.map(drop)
+    }
+
+    /// An error when a process has ended by itself.
+    pub fn check(&mut self) -> anyhow::Result<()> {
+        [&mut self.intake, &mut self.worker].into_iter().chain(&mut self.callbacks).try_for_each(Role::check)
+    }
+
+    /// Waits until every submission has its outcome on the topic of results.
+    pub async fn is_decided(&mut self, within: Duration) -> anyhow::Result<()> {
+        let ends = self.log.ends(SUBMITTED).await?;
+        let decided = wait_until("every submission is decided", within, async || {
+            self.check()?;
+            self.log.is_past("penstock-worker", SUBMITTED, &ends).await
+        });
+        decided.await.map(drop)
+    }
+
+    /// Waits until every event that is there now is delivered or parked, and recorded so.
+    pub async fn is_taken_in(&mut self, within: Duration) -> anyhow::Result<()> {
+        let ends = self.log.ends(RESULTS).await?;
+        let taken_in = wait_until("every event is delivered or parked", within, async || {
+            self.check()?;
+            self.log.is_past(GROUP, RESULTS, &ends).await
+        });
+        taken_in.await.map(drop)
+    }
+
+    /// Waits until so many deliveries to an endpoint are recorded as delivered.
+    pub async fn is_delivered(
+        &mut self,
+        endpoint: &str,
+        count: usize,
+        within: Duration,
+    ) -> anyhow::Result<Duration> {
+        let what = format!("{count} deliveries to {endpoint} are recorded");
+        wait_until(&what, within, async || {
+            self.check()?;
+            let mut session = self.database.session().await;
+            let found: i64 = sqlx::query_scalar(
+                "SELECT count(*) FROM deliveries WHERE endpoint = $1 AND state = 'delivered'",
+            )
+            .bind(endpoint)
+            .fetch_one(&mut session)
+            .await?;
+            session.close().await?;
+            let found = usize::try_from(found)?;
+            ensure!(found >= count, "{found} are");
+            Ok(true)
+        })
+        .await
+    }
+
+    /// Every delivery that the store has.
+    pub async fn stored(&self) -> anyhow::Result<Vec<Stored>> {
+        let mut session = self.database.session().await;
+        let rows = sqlx::query_as("SELECT endpoint, event_id, state FROM deliveries");
+        let rows = rows.fetch_all(&mut session).await?;
+        session.close().await?;
+        Ok(rows)
+    }
+
+    /// Runs a statement; tells how many rows it wrote.
+    pub async fn write(&self, statement: String) -> anyhow::Result<u64> {
+        let mut session = self.database.session().await;
+        let done = sqlx::query(sqlx::AssertSqlSafe(statement)).execute(&mut session).await?;
+        session.close().await?;
+        Ok(done.rows_affected())
+    }
+
+    /// The most memory that a process of callbacks ever had, in bytes; an error when that was too much.
+    pub fn peak_rss_bytes(&self) -> anyhow::Result<u64> {
+        let peak = self.callbacks.iter().map(|role| role.peak_rss_bytes).max().unwrap_or(0);
+        ensure!(peak < MAX_RSS_BYTES, "a process of callbacks needed {peak} bytes of memory");
+        Ok(peak)
+    }
+
+    /// Stops what runs and sees to it that it ends in order.
+    pub async fn stop(&mut self) -> anyhow::Result<()> {
+        let roles = [&mut self.intake, &mut self.worker].into_iter().chain(&mut self.callbacks);
+        for role in roles.filter(|role| role.is_running()) {
+            role.stop().await?;
+        }
+        Ok(())
+    }
+
+    /// What the processes said, for whoever looks for the cause of a failure.
+    pub fn keep_logs(&self, to: &std::path::Path) -> anyhow::Result<()> {
+        std::fs::create_dir_all(to)?;
+        for entry in std::fs::read_dir(self.directory.path())? {
+            let file = entry?.path();
+            if file.extension().is_some_and(|extension| extension == "log") {
+                std::fs::copy(&file, to.join(file.file_name().context("a file has a name")?))?;
+            }
+        }
+        Ok(())
+    }
+}
