@@ -78,3 +78,36 @@ async fn left_to_itself_the_server_would_read_a_whole_table() {
     let plan = kept_plan(&mut session, "BEGIN", statements::LOAD_ACCOUNTS).await;
     assert!(reads_a_whole_table(&plan), "{plan}");
 }
+
+/// An endpoint goes down: much is parked, and the server's statistics are from before.
+const SUDDEN_BACKLOG: &str = "
+ALTER TABLE deliveries SET (autovacuum_enabled = false);
+INSERT INTO deliveries (endpoint, event_id, account, number, is_ordered, state, recorded_at, failures,
+    attempts, attributes, data)
+SELECT 'risk', gen_random_uuid(), 'account-' || n, 'number-' || n, true, 'delivered', now(), 0, 1, '[]', '{}'
+FROM generate_series(1, 10000) AS n;
+ANALYZE deliveries;
+INSERT INTO deliveries (endpoint, event_id, account, number, is_ordered, state, recorded_at, due_at, failures,
+    attempts, attributes, data)
+SELECT 'risk', gen_random_uuid(), 'account-' || n, 'number-' || n, true, 'parked', now(), now(), 0, 1, '[]', '{}'
+FROM generate_series(1, 50000) AS n";
+
+#[tokio::test]
+async fn what_is_parked_is_found_by_its_key_before_the_server_knows_of_a_backlog() {
+    let rig = PostgresStoreRig::default();
+    rig.close(rig.open().await).await;
+    let mut session = rig.session().await;
+    session.execute(SUDDEN_BACKLOG).await.unwrap();
+    let begin = statements::BEGIN;
+    for (statement, index) in [
+        (delivery_statements::SETTLE, "deliveries_key"),
+        (delivery_statements::RELEASE, "deliveries_unsettled"),
+        (delivery_statements::HOLD_HEADS, "deliveries_unsettled"),
+        (delivery_statements::LOOK_LINES, "deliveries_unsettled"),
+    ] {
+        let plan = kept_plan(&mut session, begin, statement).await;
+        let others = ["deliveries_due", "deliveries_unsettled"];
+        let is_misled = others.iter().any(|other| *other != index && plan.contains(other));
+        assert!(plan.contains(index) && !is_misled, "{statement}\n{plan}");
+    }
+}

@@ -1,5 +1,9 @@
 //! Every statement about deliveries. Like those of plans they are set-based, and take rows in the
 //! order of their keys or of the log.
+//!
+//! Statistics may be from before a backlog, when the indexes of what is parked and waits were empty. What is
+//! changed by its key therefore has its state compared through `coalesce`, so that no such index fits and
+//! the key is what is left.
 
 /// Which of the endpoints `$1` and events `$2` are recorded.
 pub const LOOK_KEYS: &str = "
@@ -96,7 +100,7 @@ FROM unnest(
     AS s (endpoint, event_id, lease, state, due_at, failures,
           attempted_at, duration_ms, status, answer)
 WHERE d.endpoint = s.endpoint AND d.event_id = s.event_id
-  AND d.lease = s.lease AND d.state = 'parked'";
+  AND d.lease = s.lease AND coalesce(d.state = 'parked', false)";
 
 /// Makes the next of the lines of endpoints `$1` and accounts `$2` due at `$3` where nothing is parked.
 pub const RELEASE: &str = "
@@ -130,7 +134,8 @@ WITH stranded AS MATERIALIZED (
 )
 UPDATE deliveries AS d SET state = 'parked', due_at = $1
 FROM stranded
-WHERE d.endpoint = stranded.endpoint AND d.event_id = stranded.event_id AND d.state = 'waiting'";
+WHERE d.endpoint = stranded.endpoint AND d.event_id = stranded.event_id
+  AND coalesce(d.state = 'waiting', false)";
 
 /// Removes at most `$2` deliveries that have ended and were recorded before `$1`.
 pub const REMOVE: &str = "
