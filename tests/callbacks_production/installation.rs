@@ -170,7 +170,10 @@ impl Installation {
 
     /// An error when a process has ended by itself.
     pub fn check(&mut self) -> anyhow::Result<()> {
-        [&mut self.intake, &mut self.worker].into_iter().chain(&mut self.callbacks).try_for_each(Role::check)
+        [&mut self.intake, &mut self.worker]
+            .into_iter()
+            .chain(&mut self.callbacks)
+            .try_for_each(Role::check)
     }
 
     /// Waits until every submission has its outcome on the topic of results.

@@ -5,8 +5,8 @@ use std::time::Duration;
 use anyhow::{anyhow, ensure};
 use tokio::time::sleep;
 
-use crate::installation::{Endpoint, Installation, RESULTS};
 use crate::events;
+use crate::installation::{Endpoint, Installation, RESULTS};
 use crate::options::Extent;
 use crate::process::{Feed, Load, wait_until};
 use crate::promises::{Facts, Seen};
@@ -80,11 +80,9 @@ async fn play(
 ) -> anyhow::Result<String> {
     installation.start_pipeline().await?;
     installation.start_callbacks().await?;
-    let feed =
-        Feed { seed: extent.seed, items_per_second: extent.items_per_second, conflict: "3%" };
+    let feed = Feed { seed: extent.seed, items_per_second: extent.items_per_second, conflict: "3%" };
     let answers = tempfile::NamedTempFile::new()?;
-    let load =
-        Load::start(&installation.intake.address("url")?, &feed, answers.path().to_owned())?;
+    let load = Load::start(&installation.intake.address("url")?, &feed, answers.path().to_owned())?;
     kill_again_and_again(extent, &receivers[0], installation).await?;
     load.stop().await?;
     installation.is_decided(PATIENCE).await?;
@@ -175,10 +173,8 @@ fn objects_to_what_is_wrong(facts: &Facts) -> anyhow::Result<()> {
         let arrival = &mut facts.seen[0].arrivals[0];
         let request = arrival.request.take().unwrap();
         let body = bytes::Bytes::from_static(b"{}");
-        arrival.request = Some(std::sync::Arc::new(crate::receivers::Captured {
-            body,
-            ..(*request).clone()
-        }));
+        arrival.request =
+            Some(std::sync::Arc::new(crate::receivers::Captured { body, ..(*request).clone() }));
     })?;
     objects("an event that nobody parked", "is None for down", &|facts| {
         facts.stored.retain(|stored| stored.endpoint != "down");

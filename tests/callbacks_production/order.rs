@@ -24,8 +24,7 @@ pub async fn run(extent: &Extent) -> anyhow::Result<String> {
     let ordered = Receiver::start("ordered", failing, Memory::Events, extent.seed).await?;
     // The control: what comes to one that is not ordered must be out of order, or nothing is shown.
     let free = Receiver::start("free", failing, Memory::Events, extent.seed).await?;
-    let endpoints =
-        [Endpoint { is_ordered: true, ..Endpoint::of(&ordered) }, Endpoint::of(&free)];
+    let endpoints = [Endpoint { is_ordered: true, ..Endpoint::of(&ordered) }, Endpoint::of(&free)];
     let mut installation = Installation::new(&endpoints, 2).await?;
     let played = play(extent, &ordered, &free, &mut installation).await;
     if played.is_err() {

@@ -133,7 +133,8 @@ impl Receiver {
         let serving = match character {
             Character::Resetting => tokio::spawn(reset(listener)),
             _ => {
-                let app = Router::new().route("/events", post(receive)).route("/elsewhere", post(follow));
+                let app =
+                    Router::new().route("/events", post(receive)).route("/elsewhere", post(follow));
                 let app = app.with_state(shared.clone());
                 tokio::spawn(async move {
                     // It serves until it is aborted.

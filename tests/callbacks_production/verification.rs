@@ -156,12 +156,7 @@ async fn verify_all(
     Ok(said)
 }
 
-async fn is_refused(
-    what: &str,
-    requests: &[Value],
-    secret: &str,
-    expected: &str,
-) -> anyhow::Result<()> {
+async fn is_refused(what: &str, requests: &[Value], secret: &str, expected: &str) -> anyhow::Result<()> {
     match verify(requests, secret).await? {
         Err(refusal) if refusal.contains(expected) => Ok(()),
         other => bail!("{what} is not refused as it must be: {other:?}"),

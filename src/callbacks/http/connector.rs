@@ -2,6 +2,7 @@
 //! them, and it is those that are connected to. A name that resolves to something else a moment later
 //! changes nothing.
 
+use std::fmt;
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -23,10 +24,27 @@ use crate::callbacks::address::check_address;
 
 type Connecting = Pin<Box<dyn Future<Output = Result<TokioIo<TcpStream>, BoxError>> + Send>>;
 
+type LookingUp = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>>;
+
+/// Asks for the addresses of a name. Tests answer as a hostile name server may.
+type Lookup = dyn Fn(Name) -> LookingUp + Send + Sync;
+
+/// The addresses that the system knows of a name.
+fn system_lookup(name: Name) -> LookingUp {
+    Box::pin(async move { Ok(tokio::net::lookup_host((name.as_str(), 0)).await?.collect()) })
+}
+
 /// Looks names up; refuses one as soon as a single address of it is refused.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct GuardedResolver {
+    lookup: Arc<Lookup>,
     allowed: Arc<[IpNet]>,
+}
+
+impl fmt::Debug for GuardedResolver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GuardedResolver").field("allowed", &self.allowed).finish_non_exhaustive()
+    }
 }
 
 impl Service<Name> for GuardedResolver {
@@ -40,10 +58,8 @@ impl Service<Name> for GuardedResolver {
 
     fn call(&mut self, name: Name) -> Self::Future {
         let allowed = Arc::clone(&self.allowed);
-        Box::pin(async move {
-            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
-            checked(found, &allowed).map(Vec::into_iter)
-        })
+        let looking_up = (self.lookup)(name);
+        Box::pin(async move { checked(looking_up.await?, &allowed).map(Vec::into_iter) })
     }
 }
 
@@ -72,7 +88,11 @@ enum Way {
 impl Connector {
     /// Straight to the endpoint.
     pub(super) fn direct(allowed: Arc<[IpNet]>, timeout: Duration) -> Self {
-        let resolver = GuardedResolver { allowed: Arc::clone(&allowed) };
+        Self::looking_up(Arc::new(system_lookup), allowed, timeout)
+    }
+
+    fn looking_up(lookup: Arc<Lookup>, allowed: Arc<[IpNet]>, timeout: Duration) -> Self {
+        let resolver = GuardedResolver { lookup, allowed: Arc::clone(&allowed) };
         let mut connector = HttpConnector::new_with_resolver(resolver);
         connector.enforce_http(false);
         connector.set_nodelay(true);
@@ -128,6 +148,10 @@ fn literal(uri: &Uri) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
+    use tokio::net::TcpListener;
+
     use super::*;
 
     #[test]
@@ -149,6 +173,51 @@ mod tests {
         }
         let allowed = ["127.0.0.0/8".parse().unwrap()];
         assert!(checked(found(&["127.0.0.1"]), &allowed).is_ok());
+    }
+
+    /// A name server that says something else each time; afterwards it has nothing more to say.
+    fn rebinding(answers: &[&[&str]]) -> (Arc<Lookup>, Arc<Mutex<Vec<Vec<SocketAddr>>>>) {
+        let address = |text: &&str| SocketAddr::new(text.parse().unwrap(), 0);
+        let answers: Vec<Vec<SocketAddr>> =
+            answers.iter().rev().map(|answer| answer.iter().map(address).collect()).collect();
+        let left = Arc::new(Mutex::new(answers));
+        let asked = Arc::clone(&left);
+        let lookup: Arc<Lookup> = Arc::new(move |_| {
+            let answer = asked.lock().unwrap().pop();
+            Box::pin(async move { answer.ok_or_else(|| io::Error::other("asked too often")) })
+        });
+        (lookup, left)
+    }
+
+    /// What is refused here stands for a machine inside, what is allowed for one outside: both are on the
+    /// loopback, and both listen on the same port.
+    #[tokio::test]
+    async fn a_name_that_is_rebound_is_connected_to_where_it_was_checked_or_not_at_all() {
+        let outside = TcpListener::bind("127.0.0.2:0").await.unwrap();
+        let port = outside.local_addr().unwrap().port();
+        let inside = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
+        let (lookup, left) =
+            rebinding(&[&["127.0.0.2"], &["127.0.0.1"], &["127.0.0.2", "127.0.0.1"], &["127.0.0.2"]]);
+        let allowed: Arc<[IpNet]> = Arc::new(["127.0.0.2/32".parse().unwrap()]);
+        let mut connector = Connector::looking_up(lookup, allowed, Duration::from_secs(5));
+        let uri: Uri = format!("http://risk.bank.example:{port}/").parse().unwrap();
+        for (answers_left, is_outside) in [(3, true), (2, false), (1, false), (0, true)] {
+            let connected = connector.call(uri.clone()).await;
+            // Once for each connection: nobody is asked again between the check and the connection.
+            assert_eq!(left.lock().unwrap().len(), answers_left);
+            match connected {
+                Ok(connection) => {
+                    assert!(is_outside);
+                    assert_eq!(connection.inner().peer_addr().unwrap(), outside.local_addr().unwrap());
+                }
+                Err(error) => {
+                    let text = crate::telemetry::with_causes(error.as_ref()).to_string();
+                    assert!(!is_outside && text.contains("127.0.0.1 is a loopback address"), "{text}");
+                }
+            }
+        }
+        let arrived = tokio::time::timeout(Duration::ZERO, inside.accept()).await;
+        assert!(arrived.is_err(), "the machine inside was connected to");
     }
 
     #[tokio::test]
