@@ -128,6 +128,8 @@ pub(super) struct Outbox {
     /// The receiver has asked for quiet until then.
     quiet_until: Option<Timestamp>,
     failing: Failing,
+    /// It has held up others, and has not been idle since.
+    is_behind: bool,
     rate: Pace,
     drain: Pace,
     claim_size: usize,
@@ -146,6 +148,7 @@ impl Outbox {
             agreement: Agreement::new(endpoint.handshake.as_ref(), now),
             quiet_until: None,
             failing: Failing::default(),
+            is_behind: false,
             rate: Pace::new(endpoint.rate, now),
             drain: Pace::new(endpoint.drain_rate, now),
             claim_size: endpoint.concurrency * endpoint.batch,
@@ -193,11 +196,15 @@ impl Outbox {
     }
 
     /// Takes a delivery from the topic, or says that it is parked. `is_held` tells that the store has
-    /// something of its line parked.
+    /// something of its line parked. An endpoint that is behind is given what keeps it busy, and the rest
+    /// is parked at once: it would only hold up the others again.
     pub(super) fn offer(&mut self, job: Job, is_held: bool, now: Timestamp) -> Option<Ended> {
+        self.is_behind &= !self.is_idle();
+        let has_enough =
+            self.is_behind && self.waiting() >= self.endpoint.concurrency * self.endpoint.batch;
         let is_held = is_held && self.endpoint.is_ordered || self.unrecorded.contains_key(&job.account);
         let has_probe = matches!(self.gate, Gate::Probe { .. }) && !self.is_idle();
-        let due_at = self.shut_until(now).or((is_held || has_probe).then_some(now));
+        let due_at = self.shut_until(now).or((is_held || has_probe || has_enough).then_some(now));
         if self.endpoint.is_ordered
             && let Some(line) = self.behind.get_mut(&job.account)
         {
@@ -421,6 +428,7 @@ impl Outbox {
             ended.push(self.park(adopted, lease_until));
             self.move_line(&line, Ending::Parked { due_at: now }, now, &mut ended);
         }
+        self.is_behind |= !ended.is_empty();
         ended
     }
 

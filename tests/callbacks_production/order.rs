@@ -1,5 +1,7 @@
 //! An ordered endpoint gets the events of an account one after the other, whatever fails and moves.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{anyhow, ensure};
@@ -14,9 +16,8 @@ use crate::receivers::{Character, Memory, Receiver};
 use crate::say;
 
 const ACCOUNTS: u32 = 40;
-/// Events that are published at a time, and how often.
-const PORTION: u32 = 20;
-const INTERVAL: Duration = Duration::from_millis(200);
+/// Events a second.
+const RATE: u32 = 100;
 const PATIENCE: Duration = Duration::from_mins(3);
 
 pub async fn run(extent: &Extent) -> anyhow::Result<String> {
@@ -42,20 +43,17 @@ async fn play(
 ) -> anyhow::Result<String> {
     installation.start_callbacks().await?;
     let log = installation.log.clone();
-    let (stop, mut stopped) = tokio::sync::oneshot::channel::<()>();
+    let is_over = Arc::new(AtomicBool::new(false));
+    let stop = Arc::clone(&is_over);
     let feeding = tokio::spawn(async move {
-        let mut number = 0;
-        while stopped.try_recv() == Err(tokio::sync::oneshot::error::TryRecvError::Empty) {
-            let records = (number..number + PORTION).map(|number| record(number, ACCOUNTS)).collect();
-            log.publish(RESULTS, records).await?;
-            number += PORTION;
-            sleep(INTERVAL).await;
-        }
-        anyhow::Ok(())
+        let records = (0..).map(|number| record(number, ACCOUNTS));
+        log.publish(RESULTS, records.take_while(move |_| !stop.load(Ordering::Relaxed)), Some(RATE))
+            .await
     });
-    disturb(extent, installation).await?;
-    ensure!(stop.send(()).is_ok(), "publishing has ended by itself");
+    let disturbed = disturb(extent, installation).await;
+    is_over.store(true, Ordering::Relaxed);
     feeding.await??;
+    disturbed?;
     installation.is_taken_in(PATIENCE).await?;
     let events = events::read(installation.log.read(RESULTS).await?)?;
     for endpoint in ["ordered", "free"] {

@@ -1,9 +1,8 @@
 //! How fast events reach a fast receiver that is alone, and one that stands among receivers of every kind.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context;
-use tokio::time::sleep;
 
 use crate::events::record;
 use crate::installation::{Installation, RESULTS};
@@ -16,8 +15,8 @@ use crate::say;
 const ACCOUNTS: u32 = 10_000;
 const REPEATS: usize = 3;
 const PATIENCE: Duration = Duration::from_mins(10);
-/// Events of a portion when they come at a rate.
-const PORTION: u32 = 50;
+/// How long events come at a rate.
+const SECONDS: u32 = 20;
 
 /// How events come.
 #[derive(Clone, Copy, Debug)]
@@ -61,19 +60,19 @@ async fn measure(extent: &Extent, coming: Coming, is_alone: bool) -> anyhow::Res
     let mut installation = Installation::new(&endpoints, 1).await?;
     let count = match coming {
         Coming::AtOnce => extent.measured,
-        Coming::Rate(rate) => rate * 20,
+        Coming::Rate(rate) => rate * SECONDS,
     };
-    let records = |from, to| (from..to).map(|number| record(number, ACCOUNTS)).collect();
-    if let Coming::AtOnce = coming {
-        installation.log.publish(RESULTS, records(0, count)).await?;
-    }
-    installation.start_callbacks().await?;
-    if let Coming::Rate(rate) = coming {
-        let begun = Instant::now();
-        for first in (0..count).step_by(PORTION as usize) {
-            installation.log.publish(RESULTS, records(first, first + PORTION)).await?;
-            let due = Duration::from_secs_f64(f64::from(first + PORTION) / f64::from(rate));
-            sleep(due.saturating_sub(begun.elapsed())).await;
+    let log = installation.log.clone();
+    let publish =
+        |per_second| log.publish(RESULTS, (0..count).map(|number| record(number, ACCOUNTS)), per_second);
+    match coming {
+        Coming::AtOnce => {
+            publish(None).await?;
+            installation.start_callbacks().await?;
+        }
+        Coming::Rate(rate) => {
+            installation.start_callbacks().await?;
+            publish(Some(rate)).await?;
         }
     }
     wait_until("the fast receiver has everything", PATIENCE, async || {

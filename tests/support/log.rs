@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
@@ -125,23 +125,37 @@ impl Log {
         tokio::task::spawn_blocking(leader).await?
     }
 
-    /// Writes records to a topic, the partition by their keys, and waits until all are acknowledged.
-    pub async fn publish(&self, topic: &str, records: Vec<Record>) -> anyhow::Result<()> {
+    /// Writes records to a topic, so many a second or as fast as it goes, the partition by their keys, and
+    /// waits until all are acknowledged.
+    pub async fn publish(
+        &self,
+        topic: &str,
+        records: impl Iterator<Item = Record> + Send + 'static,
+        per_second: Option<u32>,
+    ) -> anyhow::Result<()> {
         let (log, topic) = (self.clone(), self.topic(topic));
         let publish = move || {
             let producer: BaseProducer<Counted> = ClientConfig::new()
                 .set("bootstrap.servers", &log.brokers)
                 .set("partitioner", "murmur2_random")
-                .set("acks", "all")
                 .set("enable.idempotence", "true")
-                .set("linger.ms", "5")
                 .create_with_context(Counted::default())?;
-            for record in &records {
-                publish_one(&producer, &topic, record)?;
+            let begun = Instant::now();
+            let mut published = 0;
+            for record in records {
+                publish_one(&producer, &topic, &record)?;
+                published += 1;
+                if let Some(per_second) = per_second {
+                    let due = Duration::from_secs(published).div_f64(per_second.into());
+                    // A poll ends with whatever it has heard.
+                    while begun.elapsed() < due {
+                        producer.poll(due.saturating_sub(begun.elapsed()));
+                    }
+                }
             }
             producer.flush(READ_DEADLINE)?;
             let acknowledged = producer.context().0.load(Ordering::Relaxed);
-            ensure!(acknowledged == records.len(), "{acknowledged} of {} were taken", records.len());
+            ensure!(acknowledged == published, "{acknowledged} of {published} records were taken");
             Ok(())
         };
         tokio::task::spawn_blocking(publish).await?
@@ -212,7 +226,7 @@ fn publish_one(producer: &BaseProducer<Counted>, topic: &str, record: &Record) -
 
 /// How many records were acknowledged.
 #[derive(Default)]
-struct Counted(AtomicUsize);
+struct Counted(AtomicU64);
 
 impl ClientContext for Counted {}
 
@@ -220,7 +234,7 @@ impl ProducerContext for Counted {
     type DeliveryOpaque = ();
 
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
-        self.0.fetch_add(usize::from(result.is_ok()), Ordering::Relaxed);
+        self.0.fetch_add(u64::from(result.is_ok()), Ordering::Relaxed);
     }
 }
 
