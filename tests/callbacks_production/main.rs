@@ -113,7 +113,9 @@ fn main() -> ExitCode {
         }
     };
     if options.is_list {
-        TESTS.iter().for_each(|(name, ..)| say(name));
+        for (name, ..) in TESTS {
+            say(name);
+        }
         return ExitCode::SUCCESS;
     }
     let runtime = tokio::runtime::Runtime::new().expect("a runtime can be started");

@@ -109,7 +109,9 @@ pub fn is_in_order(events: &BTreeMap<Uuid, Event>, arrivals: &[Arrival]) -> Resu
     for event in events.values() {
         lines.entry(&event.key).or_default().push(event);
     }
-    lines.values_mut().for_each(|line| line.sort_by_key(|event| event.place));
+    for line in lines.values_mut() {
+        line.sort_by_key(|event| event.place);
+    }
     // How many of a line, from its beginning, are acknowledged.
     let mut done: BTreeMap<&[u8], usize> = BTreeMap::new();
     let mut acknowledged = BTreeSet::new();

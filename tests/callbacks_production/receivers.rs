@@ -130,17 +130,15 @@ impl Receiver {
         }
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
-        let serving = match character {
-            Character::Resetting => tokio::spawn(reset(listener)),
-            _ => {
-                let app =
-                    Router::new().route("/events", post(receive)).route("/elsewhere", post(follow));
-                let app = app.with_state(shared.clone());
-                tokio::spawn(async move {
-                    // It serves until it is aborted.
-                    let _ = axum::serve(listener, app).await;
-                })
-            }
+        let serving = if character == Character::Resetting {
+            tokio::spawn(reset(listener))
+        } else {
+            let app = Router::new().route("/events", post(receive)).route("/elsewhere", post(follow));
+            let app = app.with_state(shared.clone());
+            tokio::spawn(async move {
+                // It serves until it is aborted.
+                let _ = axum::serve(listener, app).await;
+            })
         };
         Ok(Self { name, character, address, shared, serving: Some(serving), _unheard: None })
     }
@@ -198,13 +196,11 @@ struct Element {
 }
 
 fn events_of(headers: &HeaderMap, body: &[u8]) -> anyhow::Result<Vec<Uuid>> {
-    match headers.get("ce-id") {
-        Some(id) => Ok(vec![Uuid::parse_str(id.to_str()?)?]),
-        None => {
-            let batch: Vec<Element> = serde_json::from_slice(body).context("neither event nor batch")?;
-            batch.iter().map(|element| Ok(Uuid::parse_str(&element.id)?)).collect()
-        }
+    if let Some(id) = headers.get("ce-id") {
+        return Ok(vec![Uuid::parse_str(id.to_str()?)?]);
     }
+    let batch: Vec<Element> = serde_json::from_slice(body).context("neither event nor batch")?;
+    batch.iter().map(|element| Ok(Uuid::parse_str(&element.id)?)).collect()
 }
 
 async fn receive(State(receiver): State<Shared>, headers: HeaderMap, body: Bytes) -> Response<Body> {

@@ -175,8 +175,11 @@ mod tests {
         assert!(checked(found(&["127.0.0.1"]), &allowed).is_ok());
     }
 
+    /// What a name server has not said yet.
+    type Answers = Arc<Mutex<Vec<Vec<SocketAddr>>>>;
+
     /// A name server that says something else each time; afterwards it has nothing more to say.
-    fn rebinding(answers: &[&[&str]]) -> (Arc<Lookup>, Arc<Mutex<Vec<Vec<SocketAddr>>>>) {
+    fn rebinding(answers: &[&[&str]]) -> (Arc<Lookup>, Answers) {
         let address = |text: &&str| SocketAddr::new(text.parse().unwrap(), 0);
         let answers: Vec<Vec<SocketAddr>> =
             answers.iter().rev().map(|answer| answer.iter().map(address).collect()).collect();
