@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 
-use crate::installation::{Endpoint, Installation};
+use crate::installation::{Endpoint, Installation, LONG_LEASE};
 use crate::options::Extent;
 use crate::process::wait_until;
 use crate::receivers::{Character, Memory, Receiver};
@@ -20,7 +20,7 @@ const LEAST_RATE: u32 = 200;
 pub async fn run(extent: &Extent) -> anyhow::Result<String> {
     let receiver = Receiver::start("risk", Character::Fast, Memory::Events, extent.seed).await?;
     let endpoint = Endpoint { concurrency: 64, ..Endpoint::of(&receiver) };
-    let mut installation = Installation::new(&[endpoint], 2).await?;
+    let mut installation = Installation::new(&[endpoint], 2, LONG_LEASE).await?;
     let played = play(extent, &receiver, &mut installation).await;
     if played.is_err() {
         installation.keep_logs(&extent.logs)?;

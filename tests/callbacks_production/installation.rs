@@ -27,6 +27,11 @@ const PARTITIONS: u32 = 6;
 /// No process of callbacks may need more.
 const MAX_RSS_BYTES: u64 = 300 * 1024 * 1024;
 
+/// A lease that is soon over once its process is killed.
+pub const SHORT_LEASE: Duration = Duration::from_secs(16);
+/// A lease that also outlasts a machine that stands still for a while.
+pub const LONG_LEASE: Duration = Duration::from_mins(2);
+
 /// An endpoint's settings.
 #[derive(Clone, Debug)]
 pub struct Endpoint {
@@ -85,6 +90,7 @@ pub struct Installation {
     pub intake: Role,
     pub worker: Role,
     pub callbacks: Vec<Role>,
+    lease: Duration,
     database: Database,
     topics: TopicPrefix,
     directory: TempDir,
@@ -92,8 +98,8 @@ pub struct Installation {
 
 impl Installation {
     /// Makes topics and tables, and so many processes of callbacks, of which the even ones stay members
-    /// of their group while they are away; nothing runs yet.
-    pub async fn new(endpoints: &[Endpoint], processes: usize) -> anyhow::Result<Self> {
+    /// of their group while they are away; nothing runs yet. What is parked is leased for `lease`.
+    pub async fn new(endpoints: &[Endpoint], processes: usize, lease: Duration) -> anyhow::Result<Self> {
         let (topics, database) = (TopicPrefix::new(), Database::create().await);
         let directory = tempfile::tempdir()?;
         let role = |kind, name: &str| Role::new(kind, directory.path().join(name));
@@ -103,6 +109,7 @@ impl Installation {
             intake: role("intake", "intake.toml"),
             worker: role("worker", "worker.toml"),
             callbacks: (0..processes).map(|index| role("callbacks", &name_of(index))).collect(),
+            lease,
             database,
             topics,
             directory,
@@ -139,11 +146,12 @@ impl Installation {
                  [callbacks]\nallow_networks = [\"127.0.0.0/8\"]\n\
                  retry_schedule = [{waits}]\nmax_retry_after = \"1s\"\n\
                  breaker_failing_for = \"2s\"\nbreaker_probe_interval = \"2s\"\n\
-                 breaker_max_probe_interval = \"10s\"\nlease = \"16s\"\n{endpoints}",
+                 breaker_max_probe_interval = \"10s\"\nlease = \"{lease}s\"\n{endpoints}",
                 brokers = brokers(),
                 prefix = self.topics.as_str(),
                 url = self.database.url(),
                 digest = digest.concat(),
+                lease = self.lease.as_secs(),
                 // Longer than any run, so that nothing is given up.
                 waits = "\"1s\", ".repeat(10) + &"\"5s\", ".repeat(80),
             )

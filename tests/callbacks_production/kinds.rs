@@ -6,7 +6,7 @@ use anyhow::{anyhow, ensure};
 use tokio::time::sleep;
 
 use crate::events;
-use crate::installation::{Endpoint, Installation, RESULTS};
+use crate::installation::{Endpoint, Installation, RESULTS, SHORT_LEASE};
 use crate::options::Extent;
 use crate::process::{Feed, Load, wait_until};
 use crate::promises::{Facts, Seen};
@@ -63,7 +63,7 @@ pub fn endpoints(receivers: &[Receiver]) -> Vec<Endpoint> {
 pub async fn run(extent: &Extent) -> anyhow::Result<String> {
     let receivers = receivers(Memory::Requests, extent.seed).await?;
     let endpoints = endpoints(&receivers);
-    let mut installation = Installation::new(&endpoints, PROCESSES).await?;
+    let mut installation = Installation::new(&endpoints, PROCESSES, SHORT_LEASE).await?;
     let played = play(extent, &receivers, &endpoints, &mut installation).await;
     if played.is_err() {
         installation.keep_logs(&extent.logs)?;

@@ -8,7 +8,7 @@ use anyhow::{anyhow, ensure};
 use tokio::time::sleep;
 
 use crate::events::{self, record};
-use crate::installation::{Endpoint, Installation, RESULTS};
+use crate::installation::{Endpoint, Installation, RESULTS, SHORT_LEASE};
 use crate::options::Extent;
 use crate::promises::is_in_order;
 use crate::random::Random;
@@ -26,7 +26,7 @@ pub async fn run(extent: &Extent) -> anyhow::Result<String> {
     // The control: what comes to one that is not ordered must be out of order, or nothing is shown.
     let free = Receiver::start("free", failing, Memory::Events, extent.seed).await?;
     let endpoints = [Endpoint { is_ordered: true, ..Endpoint::of(&ordered) }, Endpoint::of(&free)];
-    let mut installation = Installation::new(&endpoints, 2).await?;
+    let mut installation = Installation::new(&endpoints, 2, SHORT_LEASE).await?;
     let played = play(extent, &ordered, &free, &mut installation).await;
     if played.is_err() {
         installation.keep_logs(&extent.logs)?;

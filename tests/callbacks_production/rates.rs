@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Context;
 
 use crate::events::record;
-use crate::installation::{Installation, RESULTS};
+use crate::installation::{Installation, RESULTS, SHORT_LEASE};
 use crate::kinds;
 use crate::options::Extent;
 use crate::process::wait_until;
@@ -57,7 +57,7 @@ async fn measure(extent: &Extent, coming: Coming, is_alone: bool) -> anyhow::Res
     if is_alone {
         endpoints.truncate(1);
     }
-    let mut installation = Installation::new(&endpoints, 1).await?;
+    let mut installation = Installation::new(&endpoints, 1, SHORT_LEASE).await?;
     let count = match coming {
         Coming::AtOnce => extent.measured,
         Coming::Rate(rate) => rate * SECONDS,

@@ -15,7 +15,7 @@ use tokio::process::Command;
 use uuid::Uuid;
 
 use crate::events::{self, Event};
-use crate::installation::{Endpoint, Installation, RESULTS};
+use crate::installation::{Endpoint, Installation, RESULTS, SHORT_LEASE};
 use crate::options::Extent;
 use crate::process::TOKEN;
 use crate::receivers::{Captured, Character, Memory, Receiver};
@@ -39,7 +39,7 @@ pub async fn run(extent: &Extent) -> anyhow::Result<String> {
             Endpoint { secrets: secrets.to_vec(), batch: 10, concurrency: 1, ..Endpoint::of(&batch) },
         ]
     };
-    let mut installation = Installation::new(&endpoints(&both), 1).await?;
+    let mut installation = Installation::new(&endpoints(&both), 1, SHORT_LEASE).await?;
     installation.start_pipeline().await?;
     installation.start_callbacks().await?;
     let mut said = Vec::new();
