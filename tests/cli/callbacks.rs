@@ -10,7 +10,7 @@ use serde_json::Value;
 use standardwebhooks::Webhook;
 use tempfile::TempDir;
 
-use crate::process::{DEADLINE, Dev, example_batch, penstock, text};
+use crate::process::{DEADLINE, Dev, example_batch, penstock, text, until};
 use crate::receiver::Receiver;
 
 /// Within which running processes follow, as the commands say.
@@ -100,15 +100,6 @@ async fn says_with(config: &Path, arguments: &[&str], code: i32) -> (String, Str
 async fn json_with(config: &Path, arguments: &[&str]) -> Vec<Value> {
     let (said, _) = says_with(config, &[arguments, &["--json"]].concat(), 0).await;
     said.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
-
-async fn until(condition: impl AsyncFn() -> bool) {
-    let wait = async {
-        while !condition().await {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(DEADLINE, wait).await.unwrap();
 }
 
 /// The published example under another number; one of its two accounts is accepted.

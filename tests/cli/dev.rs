@@ -1,12 +1,10 @@
 //! `penstock dev` from its first line to its last.
 
-use std::time::Duration;
-
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::binary::field;
-use crate::process::{DEADLINE, Dev, example_batch, penstock, text};
+use crate::process::{DEADLINE, Dev, example_batch, penstock, text, until};
 
 #[tokio::test]
 async fn dev_serves_what_it_prints_and_ends_when_asked() {
@@ -22,7 +20,7 @@ async fn dev_serves_what_it_prints_and_ends_when_asked() {
         assert!(dev.banner.contains(part), "no {part:?} in {}", dev.banner);
     }
     assert_eq!(dev.get(&format!("{}/healthz", dev.admin)).await.0, 200);
-    assert_eq!(dev.get(&format!("{}/readyz", dev.admin)).await.0, 200);
+    assert_eq!(dev.readiness().await, 200);
     assert_eq!(dev.get(&format!("{}/metrics", dev.url)).await.0, 404, "never beside the intake");
 
     let (status, answer) = dev.send(example_batch()).await;
@@ -157,16 +155,7 @@ async fn begin_request(dev: &Dev) -> (TcpStream, String) {
 }
 
 async fn until_it_drains(dev: &Dev) {
-    until(async || dev.get(&format!("{}/readyz", dev.admin)).await.0 == 503).await;
-}
-
-async fn until(condition: impl AsyncFn() -> bool) {
-    let wait = async {
-        while !condition().await {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(DEADLINE, wait).await.unwrap();
+    until(async || dev.readiness().await == 503).await;
 }
 
 #[tokio::test]

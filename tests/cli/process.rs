@@ -19,6 +19,16 @@ pub(crate) async fn run(arguments: &[&str]) -> Output {
     tokio::time::timeout(DEADLINE, penstock(arguments).output()).await.unwrap().unwrap()
 }
 
+/// Waits until something holds.
+pub(crate) async fn until(condition: impl AsyncFn() -> bool) {
+    let wait = async {
+        while !condition().await {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, wait).await.unwrap();
+}
+
 /// A running `penstock dev`, or another command that serves, on free ports.
 pub(crate) struct Dev {
     child: Child,
@@ -114,6 +124,16 @@ impl Dev {
             .await
             .unwrap();
         (response.status().as_u16(), response.json().await.unwrap())
+    }
+
+    /// The status of `/readyz`.
+    pub(crate) async fn readiness(&self) -> u16 {
+        self.get(&format!("{}/readyz", self.admin)).await.0
+    }
+
+    /// Waits until it is ready: a role serves its admin pages before its consumers have joined.
+    pub(crate) async fn until_ready(&self) {
+        until(async || self.readiness().await == 200).await;
     }
 
     /// Asks for a page without a token; the status and the text.

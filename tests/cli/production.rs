@@ -96,8 +96,7 @@ async fn the_contract_holds_on_kafka_and_postgresql() {
     let worker = installation.start("worker").await;
     let intake = installation.start("intake").await;
     for process in [&worker, &intake] {
-        let (status, body) = process.get(&format!("{}/readyz", process.admin)).await;
-        assert_eq!(status, 200, "{body}");
+        process.until_ready().await;
     }
     Contract::holds_at(&intake.url).await;
     let (_, metrics) = worker.get(&format!("{}/metrics", worker.admin)).await;
