@@ -34,6 +34,13 @@ pub struct Endpoint {
     pub handshake: Option<Question>,
 }
 
+impl Endpoint {
+    /// How many events keep it busy.
+    pub(super) fn full_flights(&self) -> usize {
+        self.concurrency * self.batch
+    }
+}
+
 /// Options of a deliverer.
 #[derive(Clone, Debug)]
 pub struct DelivererOptions {

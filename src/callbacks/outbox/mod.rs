@@ -5,112 +5,28 @@
 //! way; the later ones stand behind it. When it is parked they are parked behind it, in their order, and
 //! until that is recorded so is whatever comes after them.
 
+mod clearance;
+mod job;
+mod leasing;
+
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::account::Timestamp;
 use crate::events::CloudEvent;
-use crate::store::{Attempt, Claim, DeliveryKey, Ending, Leased};
+use crate::store::{Attempt, Claim, DeliveryKey, Ending};
 
-use super::attempt::{Answer, NoAnswer, Progress, Verdict, go_on};
-use super::breaker::Failing;
+use super::attempt::{NoAnswer, Verdict, go_on};
 use super::endpoint::{DelivererOptions, Endpoint};
-use super::handshake::{Agreement, Outcome, Permission, Question};
-use super::pace::Pace;
+use super::handshake::{Outcome, Permission, Question};
 use super::schedule::later;
 
-/// How long what is leased at a time should keep an endpoint busy.
-const CLAIM_LASTS: Duration = Duration::from_secs(1);
+pub(super) use clearance::{Gate, Signal};
+pub(super) use job::{Ended, Job, Landing, Origin};
 
-/// Where a delivery comes from, and so how its end is recorded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Origin {
-    /// The topic; the store knows nothing of it.
-    Topic,
-    /// The store, by a lease.
-    Store {
-        /// Number of the lease.
-        lease: u32,
-        /// When the lease ends.
-        until: Timestamp,
-    },
-}
-
-/// A delivery in memory.
-#[derive(Clone, Debug)]
-pub(super) struct Job {
-    pub(super) key: DeliveryKey,
-    pub(super) account: Arc<str>,
-    pub(super) event: Arc<CloudEvent>,
-    pub(super) progress: Progress,
-    pub(super) origin: Origin,
-    /// When it came into memory.
-    pub(super) entered_at: Timestamp,
-}
-
-impl Job {
-    /// A delivery by a lease.
-    pub(super) fn leased(leased: Leased, now: Timestamp, until: Timestamp) -> Self {
-        let Leased { key, account, event, lease, failures, recorded_at } = leased;
-        Self {
-            key,
-            account,
-            event,
-            progress: Progress { failures, since: recorded_at },
-            origin: Origin::Store { lease, until },
-            entered_at: now,
-        }
-    }
-
-    fn parked(self, due_at: Timestamp) -> Ended {
-        let failures = self.progress.failures;
-        Ended { job: self, ending: Ending::Parked { due_at }, failures, attempt: None }
-    }
-}
-
-/// A delivery whose end is to be recorded.
-#[derive(Clone, Debug)]
-pub(super) struct Ended {
-    pub(super) job: Job,
-    pub(super) ending: Ending,
-    pub(super) failures: u32,
-    pub(super) attempt: Option<Attempt>,
-}
-
-/// Whether anything may be sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Gate {
-    /// Everything.
-    Free,
-    /// One request, to see whether the endpoint works again.
-    Probe {
-        /// Until then; afterwards the probe is another's.
-        until: Timestamp,
-    },
-    /// Nothing: events are parked.
-    Shut,
-}
-
-/// What an attempt says of the endpoint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Signal {
-    /// It works although it was not expected to.
-    Works,
-    /// It has failed for long enough.
-    Fails,
-    /// It wants nothing more.
-    Gone,
-}
-
-/// How an attempt ended.
-#[derive(Debug)]
-pub(super) struct Landing {
-    pub(super) flight: u64,
-    pub(super) answered: Result<Answer, NoAnswer>,
-    pub(super) at: Timestamp,
-    pub(super) duration: Duration,
-}
+use clearance::Clearance;
+use leasing::Leasing;
 
 /// An endpoint's outbox.
 pub(super) struct Outbox {
@@ -122,18 +38,10 @@ pub(super) struct Outbox {
     unrecorded: HashMap<Arc<str>, usize>,
     flights: BTreeMap<u64, Vec<Job>>,
     next_flight: u64,
-    gate: Gate,
-    /// Whether the receiver wants anything at all.
-    agreement: Agreement,
-    /// The receiver has asked for quiet until then.
-    quiet_until: Option<Timestamp>,
-    failing: Failing,
+    clearance: Clearance,
+    leasing: Leasing,
     /// It has held up others, and has not been idle since.
     is_behind: bool,
-    rate: Pace,
-    drain: Pace,
-    claim_size: usize,
-    claimed_at: Timestamp,
 }
 
 impl Outbox {
@@ -144,25 +52,19 @@ impl Outbox {
             unrecorded: HashMap::new(),
             flights: BTreeMap::new(),
             next_flight: 0,
-            gate: Gate::Free,
-            agreement: Agreement::new(endpoint.handshake.as_ref(), now),
-            quiet_until: None,
-            failing: Failing::default(),
+            clearance: Clearance::new(&endpoint, now),
+            leasing: Leasing::new(&endpoint, now),
             is_behind: false,
-            rate: Pace::new(endpoint.rate, now),
-            drain: Pace::new(endpoint.drain_rate, now),
-            claim_size: endpoint.concurrency * endpoint.batch,
-            claimed_at: now,
             endpoint,
         }
     }
 
     pub(super) fn gate(&self) -> Gate {
-        self.gate
+        self.clearance.gate
     }
 
     pub(super) fn set_gate(&mut self, gate: Gate) {
-        self.gate = gate;
+        self.clearance.gate = gate;
     }
 
     /// Deliveries that wait in memory.
@@ -175,36 +77,16 @@ impl Outbox {
         self.flights.is_empty() && self.ready.is_empty()
     }
 
-    /// When what cannot be sent now is due; none while something may be sent.
-    fn shut_until(&self, now: Timestamp) -> Option<Timestamp> {
-        if let Some(until) = self.agreement.shut_until(now) {
-            return Some(until);
-        }
-        match (self.quiet_until, self.gate) {
-            (Some(until), _) if until > now => Some(until),
-            (_, Gate::Free) => None,
-            (_, Gate::Probe { until }) if until > now => None,
-            (_, Gate::Probe { .. } | Gate::Shut) => Some(now),
-        }
-    }
-
-    fn max_flights(&self) -> usize {
-        match self.gate {
-            Gate::Probe { .. } => 1,
-            Gate::Free | Gate::Shut => self.endpoint.concurrency,
-        }
-    }
-
     /// Takes a delivery from the topic, or says that it is parked. `is_held` tells that the store has
     /// something of its line parked. An endpoint that is behind is given what keeps it busy, and the rest
     /// is parked at once: it would only hold up the others again.
     pub(super) fn offer(&mut self, job: Job, is_held: bool, now: Timestamp) -> Option<Ended> {
         self.is_behind &= !self.is_idle();
-        let has_enough =
-            self.is_behind && self.waiting() >= self.endpoint.concurrency * self.endpoint.batch;
+        let has_enough = self.is_behind && self.waiting() >= self.endpoint.full_flights();
         let is_held = is_held && self.endpoint.is_ordered || self.unrecorded.contains_key(&job.account);
-        let has_probe = matches!(self.gate, Gate::Probe { .. }) && !self.is_idle();
-        let due_at = self.shut_until(now).or((is_held || has_probe || has_enough).then_some(now));
+        let has_probe = self.clearance.is_probing() && !self.is_idle();
+        let due_at =
+            self.clearance.shut_until(now).or((is_held || has_probe || has_enough).then_some(now));
         if self.endpoint.is_ordered
             && let Some(line) = self.behind.get_mut(&job.account)
         {
@@ -227,41 +109,26 @@ impl Outbox {
         if jobs.is_empty() {
             return;
         }
-        self.drain.spend(jobs.len());
-        self.claimed_at = now;
+        self.leasing.leased(jobs.len(), now);
         self.ready.extend(jobs);
     }
 
     /// What to lease now; nothing before half of what was leased is under way, so that the store is asked
-    /// while there is something to send. When that went fast, more is leased at a time; when it went
-    /// slowly, less, so that no lease ends while its delivery waits.
+    /// while there is something to send.
     pub(super) fn claim(&mut self, now: Timestamp, max: usize) -> Option<Claim> {
-        let is_leased = |job: &Job| job.origin != Origin::Topic;
-        if self.shut_until(now).is_some()
-            || !self.agreement.is_given()
-            || self.ready.iter().filter(|job| is_leased(job)).count() > self.claim_size / 2
+        let leased = self.ready.iter().filter(|job| !job.is_from_topic()).count();
+        if self.clearance.shut_until(now).is_some()
+            || !self.clearance.is_agreed()
+            || self.leasing.is_supplied(leased)
         {
             return None;
         }
-        let limit = match self.gate {
-            Gate::Probe { .. } => usize::from(self.is_idle()),
-            Gate::Free | Gate::Shut => {
-                let size = self.next_claim_size(now, max);
-                self.drain.allows(size, now)
-            }
+        let limit = if self.clearance.is_probing() {
+            usize::from(self.is_idle())
+        } else {
+            self.leasing.next(now, max)
         };
         (limit > 0).then(|| Claim { endpoint: self.endpoint.name.clone(), limit })
-    }
-
-    fn next_claim_size(&mut self, now: Timestamp, max: usize) -> usize {
-        let least = (self.endpoint.concurrency * self.endpoint.batch).min(max);
-        let changed = if now <= later(self.claimed_at, CLAIM_LASTS) {
-            self.claim_size.saturating_mul(2)
-        } else {
-            self.claim_size / 2
-        };
-        self.claim_size = changed.clamp(least, max);
-        self.claim_size
     }
 
     /// Whether a delivery waits or is under way.
@@ -272,11 +139,8 @@ impl Outbox {
 
     /// What to ask the receiver now, if anything; the answer is to be handed to [`Outbox::answered`].
     pub(super) fn ask(&mut self, now: Timestamp) -> Option<Question> {
-        if self.gate == Gate::Shut {
-            return None;
-        }
         let question = self.endpoint.handshake.as_ref()?;
-        self.agreement.ask(now).then(|| question.clone())
+        self.clearance.ask(now).then(|| question.clone())
     }
 
     /// Takes what the receiver answered.
@@ -287,7 +151,7 @@ impl Outbox {
         options: &DelivererOptions,
     ) -> Option<Outcome> {
         let question = self.endpoint.handshake.as_ref()?;
-        Some(self.agreement.answered(question, answered, now, &options.breaker))
+        Some(self.clearance.answered(question, answered, now, options))
     }
 
     /// The next request that may go: the number of its flight, and its events. What is under a lease
@@ -297,19 +161,18 @@ impl Outbox {
         now: Timestamp,
         margin: Duration,
     ) -> Option<(u64, Vec<Arc<CloudEvent>>)> {
-        if self.shut_until(now).is_some() || self.flights.len() >= self.max_flights() {
+        let max_flights = if self.clearance.is_probing() { 1 } else { self.endpoint.concurrency };
+        if self.clearance.shut_until(now).is_some() || self.flights.len() >= max_flights {
             return None;
         }
         let safe_until = later(now, margin);
         self.drop_front_while(
             |origin| matches!(origin, Origin::Store { until, .. } if until < safe_until),
         );
-        let count = self.rate.allows(self.ready.len().min(self.endpoint.batch), now);
-        if count == 0 || !self.agreement.allows_request(now) {
+        let count = self.clearance.take(self.ready.len().min(self.endpoint.batch), now);
+        if count == 0 {
             return None;
         }
-        self.rate.spend(count);
-        self.agreement.spend_request();
         let jobs: Vec<Job> = self.ready.drain(..count).collect();
         let events = jobs.iter().map(|job| Arc::clone(&job.event)).collect();
         let flight = self.next_flight;
@@ -343,14 +206,14 @@ impl Outbox {
         let mut ended = Vec::with_capacity(jobs.len());
         for job in jobs {
             let (ending, failures) = go_on(job.progress, verdict, now, &options.schedule, random);
-            let line = (job.origin == Origin::Topic).then(|| Arc::clone(&job.account));
+            let line = job.line();
             self.note_parked(&job, ending);
             ended.push(Ended { job, ending, failures, attempt: Some(attempt.clone()) });
             if let Some(line) = line {
                 self.move_line(&line, ending, now, &mut ended);
             }
         }
-        (ended, self.signal(verdict, now, options))
+        (ended, self.clearance.judge(verdict, now, options))
     }
 
     /// Lets the next of a line come up, or parks all of it behind a parked one.
@@ -364,36 +227,9 @@ impl Outbox {
         }
     }
 
-    fn signal(
-        &mut self,
-        verdict: Verdict,
-        now: Timestamp,
-        options: &DelivererOptions,
-    ) -> Option<Signal> {
-        let expects_nothing = self.gate != Gate::Free;
-        match verdict {
-            Verdict::Delivered => {
-                self.failing.succeeded();
-                expects_nothing.then_some(Signal::Works)
-            }
-            Verdict::Throttled(wait) => {
-                let wait = options.schedule.asked(Some(wait)).unwrap_or_default();
-                self.quiet_until = self.quiet_until.max(Some(later(now, wait)));
-                self.failing.succeeded();
-                expects_nothing.then_some(Signal::Works)
-            }
-            Verdict::Gone => Some(Signal::Gone),
-            Verdict::Failed if expects_nothing => {
-                self.gate = Gate::Shut;
-                None
-            }
-            Verdict::Failed => self.failing.failed(now, &options.breaker).then_some(Signal::Fails),
-        }
-    }
-
     /// While nothing may be sent, what waits is parked, or given back.
     pub(super) fn give_back_if_shut(&mut self, now: Timestamp) -> Vec<Ended> {
-        match self.shut_until(now) {
+        match self.clearance.shut_until(now) {
             Some(due_at) => self.give_back(due_at, |_| true),
             None => Vec::new(),
         }
@@ -408,7 +244,7 @@ impl Outbox {
         now: Timestamp,
         lease_until: Timestamp,
     ) -> Vec<Ended> {
-        let is_late = |job: &Job| job.origin == Origin::Topic && job.entered_at <= entered_before;
+        let is_late = |job: &Job| job.is_from_topic() && job.entered_at <= entered_before;
         let mut ended = self.give_back(now, is_late);
         let late_lines: Vec<Arc<str>> = self
             .behind
@@ -421,7 +257,7 @@ impl Outbox {
                 .flights
                 .values_mut()
                 .flatten()
-                .find(|job| job.origin == Origin::Topic && job.account == line);
+                .find(|job| job.is_from_topic() && job.account == line);
             let Some(in_front) = in_front else { continue };
             let adopted = in_front.clone();
             in_front.origin = Origin::Store { lease: 0, until: lease_until };
@@ -441,7 +277,7 @@ impl Outbox {
                 kept.push_back(job);
                 continue;
             }
-            let line = (job.origin == Origin::Topic).then(|| Arc::clone(&job.account));
+            let line = job.line();
             ended.push(self.park(job, due_at));
             if let Some(line) = line {
                 self.move_line(&line, Ending::Parked { due_at }, due_at, &mut ended);
@@ -453,7 +289,7 @@ impl Outbox {
 
     /// Forgets what came from the topic, is not under way and is meant: somebody else reads it again.
     pub(super) fn forget(&mut self, is_meant: impl Fn(&DeliveryKey) -> bool) {
-        let is_kept = |job: &Job| job.origin != Origin::Topic || !is_meant(&job.key);
+        let is_kept = |job: &Job| !job.is_from_topic() || !is_meant(&job.key);
         for behind in self.behind.values_mut() {
             behind.retain(is_kept);
         }
@@ -472,7 +308,7 @@ impl Outbox {
     }
 
     fn note_parked(&mut self, job: &Job, ending: Ending) {
-        let holds_line = self.endpoint.is_ordered && job.origin == Origin::Topic;
+        let holds_line = self.endpoint.is_ordered && job.is_from_topic();
         if holds_line && matches!(ending, Ending::Parked { .. }) {
             *self.unrecorded.entry(Arc::clone(&job.account)).or_default() += 1;
         }
@@ -481,7 +317,7 @@ impl Outbox {
     /// What was parked is recorded: from now on the store tells that it holds its line.
     pub(super) fn recorded(&mut self, ended: &Ended) {
         let is_parked = matches!(ended.ending, Ending::Parked { .. });
-        if !self.endpoint.is_ordered || ended.job.origin != Origin::Topic || !is_parked {
+        if !self.endpoint.is_ordered || !ended.job.is_from_topic() || !is_parked {
             return;
         }
         if let Some(count) = self.unrecorded.get_mut(&ended.job.account) {
