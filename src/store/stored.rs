@@ -1,5 +1,7 @@
 //! How implementations spell in a row what the port's types say, so that all of them spell it alike.
 
+use std::collections::HashSet;
+
 use bytes::Bytes;
 
 use crate::account::{
@@ -8,7 +10,7 @@ use crate::account::{
 };
 use crate::events::CloudEvent;
 
-use super::{Attempt, DeliveryState, Ending, Line, Settled};
+use super::{Attempt, DeliveryState, Ending, Line, NewDelivery, Settled};
 
 /// Stands where a verdict is accepted.
 const ACCEPTED: &str = "ACCEPTED";
@@ -83,6 +85,19 @@ pub(super) fn state_of(ending: Ending) -> (DeliveryState, Option<Timestamp>) {
         Ending::Delivered | Ending::Exhausted => None,
     };
     (ending.state(), due_at)
+}
+
+/// State and due time of new deliveries, in their order: a parked one of an ordered endpoint waits behind
+/// an earlier one of its line. What is recorded already may hold the line too.
+pub(super) fn new_states(new: &[NewDelivery]) -> Vec<(DeliveryState, Option<Timestamp>)> {
+    let mut held = HashSet::new();
+    let state_of_new = |new: &NewDelivery| {
+        let (state, due_at) = state_of(new.ending);
+        let holds_line = new.is_ordered && state == DeliveryState::Parked;
+        let waits = holds_line && !held.insert(new.line());
+        (if waits { DeliveryState::Waiting } else { state }, due_at)
+    };
+    new.iter().map(state_of_new).collect()
 }
 
 /// The attempt, if it is to be listed among those that failed.

@@ -6,10 +6,10 @@ use sqlx::Arguments;
 use sqlx::postgres::PgArguments;
 
 use crate::account::Timestamp;
-use crate::store::stored::{attributes_of, duration_ms, failed_attempt, state_of, storable};
+use crate::store::stored::{attributes_of, duration_ms, failed_attempt, new_states, state_of, storable};
 use crate::store::{
-    Attempt, Breaker, Cause, Claim, DeliveryKey, Ending, EndpointState, Line, Mark, NewDelivery,
-    Selection, Settled,
+    Attempt, Breaker, Cause, Claim, DeliveryKey, DeliveryState, Ending, EndpointState, Line, Mark,
+    NewDelivery, Selection, Settled,
 };
 
 use super::super::rows::{Columns, columns, time};
@@ -55,7 +55,7 @@ pub(super) fn record(new: &[NewDelivery], now: Timestamp) -> Result<Option<PgArg
         columns.add(new.iter().map(|new| &*new.account))?;
         columns.add(new.iter().map(|new| new.event.source.as_str()))?;
         columns.add(new.iter().map(|new| new.is_ordered))?;
-        state_columns(new.iter().map(|new| new.ending), columns)?;
+        state_columns(&new_states(new), columns)?;
         columns.add(new.iter().map(|new| integer(new.failures)))?;
         attempt_columns(new.iter().map(|new| new.attempt.as_ref()), columns)?;
         columns.add(attributes.iter().map(String::as_str))?;
@@ -65,10 +65,11 @@ pub(super) fn record(new: &[NewDelivery], now: Timestamp) -> Result<Option<PgArg
 }
 
 pub(super) fn settle(settled: &[Settled]) -> Result<Option<PgArguments>, Cause> {
+    let states: Vec<_> = settled.iter().map(|settled| state_of(settled.ending)).collect();
     columns(settled, |settled, columns| {
         key_columns(settled.iter().map(|settled| &settled.key), columns)?;
         columns.add(settled.iter().map(|settled| integer(settled.lease)))?;
-        state_columns(settled.iter().map(|settled| settled.ending), columns)?;
+        state_columns(&states, columns)?;
         columns.add(settled.iter().map(|settled| integer(settled.failures)))?;
         attempt_columns(settled.iter().map(|settled| settled.attempt.as_ref()), columns)
     })
@@ -173,11 +174,11 @@ fn key_columns<'a>(
 
 /// States and due times.
 fn state_columns(
-    endings: impl Iterator<Item = Ending> + Clone,
+    states: &[(DeliveryState, Option<Timestamp>)],
     columns: &mut Columns,
 ) -> Result<(), Cause> {
-    columns.add(endings.clone().map(|ending| state_of(ending).0.as_str()))?;
-    columns.add(endings.map(|ending| state_of(ending).1.and_then(time)))
+    columns.add(states.iter().map(|(state, _)| state.as_str()))?;
+    columns.add(states.iter().map(|(_, due_at)| due_at.and_then(time)))
 }
 
 /// Times, durations, statuses, answers.

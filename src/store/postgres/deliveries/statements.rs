@@ -30,19 +30,16 @@ ORDER BY d.endpoint, d.account
 FOR UPDATE OF d";
 
 /// New deliveries, recorded at `$15`. One of an ordered endpoint that is parked waits if something of
-/// its line is parked, or comes before it here. One that is recorded already only becomes delivered.
+/// its line is parked. One that is recorded already only becomes delivered.
 pub const RECORD: &str = "
 INSERT INTO deliveries (
     endpoint, event_id, account, number, is_ordered, state, due_at, failures, attempts,
     attempted_at, duration_ms, status, answer, attributes, data, recorded_at)
 SELECT new.endpoint, new.event_id, new.account, new.number, new.is_ordered,
-       CASE WHEN new.state = 'parked' AND new.is_ordered AND (
-                row_number() OVER (
-                    PARTITION BY new.endpoint, new.account, new.state ORDER BY new.place) > 1
-                OR EXISTS (
-                    SELECT FROM deliveries AS u
-                    WHERE u.endpoint = new.endpoint AND u.account = new.account
-                      AND u.state IN ('parked', 'waiting')))
+       CASE WHEN new.state = 'parked' AND new.is_ordered AND EXISTS (
+                SELECT FROM deliveries AS u
+                WHERE u.endpoint = new.endpoint AND u.account = new.account
+                  AND u.state IN ('parked', 'waiting'))
             THEN 'waiting' ELSE new.state END,
        new.due_at, new.failures, (new.attempted_at IS NOT NULL)::int,
        new.attempted_at, new.duration_ms, new.status, new.answer, new.attributes, new.data, $15

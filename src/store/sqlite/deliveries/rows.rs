@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use crate::account::{EventId, Timestamp};
-use crate::store::stored::{attributes_of, duration_ms, failed_attempt, state_of};
-use crate::store::{Attempt, Cause, DeliveryKey, Ending, Line, NewDelivery, Settled};
+use crate::store::stored::{attributes_of, duration_ms, failed_attempt, new_states, state_of};
+use crate::store::{Attempt, Cause, DeliveryKey, DeliveryState, Ending, Line, NewDelivery, Settled};
 
 use super::super::rows::Rows;
 
@@ -21,9 +21,9 @@ pub(super) fn lines(lines: &[Line]) -> Result<Rows, Cause> {
 }
 
 pub(super) fn record(new: &[NewDelivery]) -> Result<Rows, Cause> {
-    let row = |new: &NewDelivery| {
+    let row = |(new, state): (&NewDelivery, (DeliveryState, Option<Timestamp>))| {
         let (endpoint, event) = key_of(&new.key);
-        let (state, due_at) = columns_of(new.ending);
+        let (state, due_at) = columns_of(state);
         let (at, duration, status, answer) = attempt_of(new.attempt.as_ref());
         let attributes = attributes_of(&new.event)?;
         let data = std::str::from_utf8(&new.event.data)?.to_owned();
@@ -34,7 +34,7 @@ pub(super) fn record(new: &[NewDelivery]) -> Result<Rows, Cause> {
             (attributes, data),
         ))
     };
-    let rows = new.iter().map(row).collect::<Result<Vec<_>, _>>()?;
+    let rows = new.iter().zip(new_states(new)).map(row).collect::<Result<Vec<_>, _>>()?;
     let flat: Vec<_> = rows
         .iter()
         .map(|(key, state, attempt, event)| {
@@ -50,7 +50,7 @@ pub(super) fn record(new: &[NewDelivery]) -> Result<Rows, Cause> {
 pub(super) fn settle(settled: &[Settled]) -> Result<Rows, Cause> {
     let row = |settled: &Settled| {
         let (endpoint, event) = key_of(&settled.key);
-        let (state, due_at) = columns_of(settled.ending);
+        let (state, due_at) = columns_of(state_of(settled.ending));
         let (at, duration, status, answer) = attempt_of(settled.attempt.as_ref());
         let answer = answer.map(str::to_owned);
         let endpoint = endpoint.to_owned();
@@ -83,8 +83,7 @@ fn hex(event: EventId) -> String {
     event.0.simple().to_string()
 }
 
-fn columns_of(ending: Ending) -> (&'static str, Option<i64>) {
-    let (state, due_at) = state_of(ending);
+fn columns_of((state, due_at): (DeliveryState, Option<Timestamp>)) -> (&'static str, Option<i64>) {
     (state.as_str(), due_at.map(Timestamp::unix_millis))
 }
 

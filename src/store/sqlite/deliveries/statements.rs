@@ -23,7 +23,7 @@ WHERE EXISTS (
           AND w.state = 'waiting')";
 
 /// New deliveries, recorded at `?2`. One of an ordered endpoint that is parked waits if something of
-/// its line is parked, or comes before it here. One that is recorded already only becomes delivered.
+/// its line is parked. One that is recorded already only becomes delivered.
 pub const RECORD: &str = "
 WITH new AS MATERIALIZED (
     SELECT key AS place,
@@ -39,9 +39,7 @@ INSERT INTO deliveries (
     attempted_at, duration_ms, status, answer, attributes, data, recorded_at)
 SELECT new.endpoint, new.event_id, new.account, new.number, new.is_ordered,
        CASE WHEN new.state = 'parked' AND new.is_ordered AND (
-                row_number() OVER (
-                    PARTITION BY new.endpoint, new.account, new.state ORDER BY new.place) > 1
-                OR EXISTS (
+                EXISTS (
                     SELECT 1 FROM deliveries AS p
                     WHERE p.endpoint = new.endpoint AND p.account = new.account
                       AND p.state = 'parked')
