@@ -3,6 +3,7 @@
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Value, json};
 
+use crate::account::account;
 use crate::process::{Dev, example_batch};
 
 const BATCH: &str = "/amlyze-ws-rest/batch-accounts";
@@ -162,21 +163,6 @@ impl Contract {
         let response = self.request(Method::GET, path).send().await.unwrap();
         (response.status().as_u16(), response.json().await.unwrap())
     }
-}
-
-/// A valid account.
-fn account(number: &str, ext_id: &str) -> Value {
-    json!({
-        "communicationNumber": number,
-        "requester": "SYSTEMX",
-        "businessUnit": "sandbox",
-        "businessEntityExtId": "ORG1",
-        "accountExtId": ext_id,
-        "accountNumber": "LI9208800274335945522",
-        "accountStatus": "ACTIVE",
-        "currencyCode": "EUR",
-        "openingDate": "2023-09-05T08:07:34.605Z",
-    })
 }
 
 #[tokio::test]

@@ -21,6 +21,8 @@ mod receiver;
 #[path = "../support/servers/mod.rs"]
 mod servers;
 
+#[path = "../support/account.rs"]
+mod account;
 #[path = "../support/binary.rs"]
 mod binary;
 #[path = "../support/checker/mod.rs"]

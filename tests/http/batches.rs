@@ -10,8 +10,9 @@ use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
+use crate::account::account;
 use crate::harness::{
-    ACCOUNT, ALL, BATCH, Harness, JsonText, SANDBOX, Setup, account, account_with, body_of, header,
+    ACCOUNT, ALL, BATCH, Harness, JsonText, SANDBOX, Setup, account_with, body_of, header,
 };
 use crate::ports::{FakeQueue, INBOX, accepted, eventually, rejected};
 

@@ -15,6 +15,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::account::account;
 use crate::ports::{FakeQueue, FakeStore, accepted};
 
 pub(crate) const BATCH: &str = "/amlyze-ws-rest/batch-accounts";
@@ -148,21 +149,6 @@ impl JsonText for RequestBuilder {
     fn json_text(self, value: &Value) -> Self {
         self.body(value.to_string())
     }
-}
-
-/// A valid account.
-pub(crate) fn account(number: &str, ext_id: &str) -> Value {
-    json!({
-        "communicationNumber": number,
-        "requester": "SYSTEMX",
-        "businessUnit": "sandbox",
-        "businessEntityExtId": "ORG1",
-        "accountExtId": ext_id,
-        "accountNumber": "LI9208800274335945522",
-        "accountStatus": "ACTIVE",
-        "currencyCode": "EUR",
-        "openingDate": "2023-09-05T08:07:34.605Z",
-    })
 }
 
 /// An account with one field changed, or removed when the value is none.

@@ -10,8 +10,9 @@ use penstock::account::{
 use penstock::store::PersistedOutcome;
 use serde_json::{Value, json};
 
+use crate::account::account;
 use crate::harness::{
-    ALL, BATCH, Harness, JsonText, READER, SANDBOX, Setup, account, account_with, body_of, errors_of,
+    ALL, BATCH, Harness, JsonText, READER, SANDBOX, Setup, account_with, body_of, errors_of,
 };
 
 const VALIDATE: &str = "/amlyze-ws-rest/validate-batch-accounts";

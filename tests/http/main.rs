@@ -11,3 +11,6 @@ mod malformed;
 mod ports;
 mod refusals;
 mod serving;
+
+#[path = "../support/account.rs"]
+mod account;

@@ -2,7 +2,8 @@
 
 use serde_json::json;
 
-use crate::harness::{BATCH, Harness, account, account_with, errors_of};
+use crate::account::account;
+use crate::harness::{BATCH, Harness, account_with, errors_of};
 use crate::ports::MAX_RECORD_BYTES;
 
 /// A batch whose second item has `field` set to `value` (JSON text).

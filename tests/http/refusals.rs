@@ -10,9 +10,10 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::account::account;
 use crate::harness::{
-    ALL, BATCH, Harness, JsonText, READER, SANDBOX, Setup, TWO_UNITS, account, account_with, body_of,
-    errors_of, header,
+    ALL, BATCH, Harness, JsonText, READER, SANDBOX, Setup, TWO_UNITS, account_with, body_of, errors_of,
+    header,
 };
 use crate::ports::{FakeQueue, Mood, accepted, eventually};
 

@@ -10,7 +10,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::harness::{BATCH, Harness, account};
+use crate::account::account;
+use crate::harness::{BATCH, Harness};
 use crate::ports::{accepted, eventually};
 
 const SOON: Duration = Duration::from_secs(10);
