@@ -39,6 +39,17 @@ impl Setup {
         setup
     }
 
+    /// One whose first two deliveries have failed and are in `state`; its receiver is well again.
+    async fn with_failures(schedule: &str, state: &str) -> (Self, Dev) {
+        let setup = Self::new(schedule).await;
+        setup.receiver.answers(500, "no");
+        let dev = setup.dev().await;
+        assert_eq!(dev.send(example_batch()).await.0, 200);
+        setup.until_in_state(state, 2).await;
+        setup.receiver.answers(200, "");
+        (setup, dev)
+    }
+
     fn endpoint(&self) -> String {
         let url = self.receiver.url();
         format!("{{ name = 'risk', url = '{url}', allow_http = true, secrets = ['{SECRET}'] }}")
@@ -153,12 +164,7 @@ async fn deliveries_are_listed_and_shown_while_dev_delivers() {
 
 #[tokio::test]
 async fn what_was_given_up_is_delivered_again_on_demand() {
-    let setup = Setup::new("[]").await;
-    setup.receiver.answers(500, "no");
-    let dev = setup.dev().await;
-    assert_eq!(dev.send(example_batch()).await.0, 200);
-    setup.until_in_state("exhausted", 2).await;
-    setup.receiver.answers(200, "");
+    let (setup, dev) = Setup::with_failures("[]", "exhausted").await;
 
     let (table, told) = setup.says(&["redeliver", "--endpoint", "risk"], 3).await;
     assert!(
@@ -191,12 +197,7 @@ async fn what_was_given_up_is_delivered_again_on_demand() {
 
 #[tokio::test]
 async fn what_is_parked_until_later_goes_out_at_once_on_demand() {
-    let setup = Setup::new("['1h']").await;
-    setup.receiver.answers(503, "");
-    let dev = setup.dev().await;
-    assert_eq!(dev.send(example_batch()).await.0, 200);
-    setup.until_in_state("parked", 2).await;
-    setup.receiver.answers(200, "");
+    let (setup, dev) = Setup::with_failures("['1h']", "parked").await;
     let arguments = ["redeliver", "--state", "parked", "--limit", "1"];
     let (_, told) = setup.says(&arguments, 0).await;
     assert_eq!(told.trim(), "1 delivery is due now");
@@ -368,12 +369,7 @@ async fn commands_and_a_process_under_load_do_not_get_in_each_others_way() {
 
 #[tokio::test]
 async fn the_commands_of_the_readme_do_what_it_says() {
-    let setup = Setup::new("[]").await;
-    setup.receiver.answers(500, "no");
-    let dev = setup.dev().await;
-    assert_eq!(dev.send(example_batch()).await.0, 200);
-    setup.until_in_state("exhausted", 2).await;
-    setup.receiver.answers(200, "");
+    let (setup, dev) = Setup::with_failures("[]", "exhausted").await;
     let event = setup.in_state("exhausted").await[0]["event_id"].as_str().unwrap().to_owned();
     let commands = crate::readme::commands_marked("callbacks");
     assert_eq!(commands.len(), 8);
