@@ -3,6 +3,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+#[path = "support/intake.rs"]
+mod intake;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,7 +13,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use penstock::account::{Generation, Offset, Policy};
-use penstock::intake::{Authenticator, BusinessUnits, Intake, IntakeOptions, Scope, Token, TokenDigest};
+use penstock::intake::{Authenticator, BusinessUnits, Intake, Scope, Token, TokenDigest};
 use penstock::queue::sqlite::{SqliteQueue, SqliteQueueOptions};
 use penstock::queue::{Consumer, Headers, PollLimits, Polled, Queue, Record, Start, Topic};
 use penstock::store::sqlite::SqliteStore;
@@ -47,7 +50,7 @@ impl Pipeline {
         let intake = Intake::open(
             queue.clone(),
             Some(store.clone()),
-            IntakeOptions::default(),
+            intake::options(),
             Authenticator::new([token], []),
             Arc::default(),
             Metrics::disabled(),

@@ -66,22 +66,6 @@ pub struct IntakeOptions {
     pub event_type_prefix: String,
 }
 
-impl Default for IntakeOptions {
-    fn default() -> Self {
-        Self {
-            outcome_wait: Duration::from_secs(3),
-            max_wait: Duration::from_secs(30),
-            publish_timeout: Duration::from_secs(15),
-            body_timeout: Duration::from_secs(30),
-            max_items: 10_000,
-            max_body_bytes: 16 * 1_024 * 1_024,
-            max_bytes_in_flight: 64 * 1_024 * 1_024,
-            max_header_bytes: 16 * 1_024,
-            event_type_prefix: "penstock".to_owned(),
-        }
-    }
-}
-
 /// Why an intake cannot accept batches now.
 #[derive(Debug, thiserror::Error)]
 pub enum NotReady {

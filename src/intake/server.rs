@@ -43,17 +43,6 @@ pub struct ServerOptions {
     pub shutdown_timeout: Duration,
 }
 
-impl Default for ServerOptions {
-    fn default() -> Self {
-        Self {
-            header_timeout: Duration::from_secs(10),
-            max_connections: 1_024,
-            max_header_bytes: 16 * 1_024,
-            shutdown_timeout: Duration::from_secs(30),
-        }
-    }
-}
-
 /// Serves `router` until `stop`, then stops accepting and lets requests finish within
 /// [`ServerOptions::shutdown_timeout`]. Handlers find the peer's address as
 /// [`ConnectInfo<SocketAddr>`](ConnectInfo).

@@ -40,7 +40,7 @@ pub(crate) struct Harness {
     client: Client,
 }
 
-/// What differs from the defaults.
+/// What a test may set.
 pub(crate) struct Setup {
     pub(crate) queue: FakeQueue,
     pub(crate) with_store: bool,
@@ -55,14 +55,13 @@ impl Default for Setup {
         Self {
             queue: FakeQueue::new(|_| Some(accepted())),
             with_store: true,
-            intake: IntakeOptions {
-                // Long enough never to be reached by a test that does not mean to.
-                outcome_wait: Duration::from_secs(20),
-                max_items: 1_000,
-                max_body_bytes: 200_000,
-                ..IntakeOptions::default()
+            intake: crate::intake::options(),
+            server: ServerOptions {
+                header_timeout: Duration::from_secs(10),
+                max_connections: 1_024,
+                max_header_bytes: crate::intake::options().max_header_bytes,
+                shutdown_timeout: Duration::from_secs(30),
             },
-            server: ServerOptions::default(),
             networks: Vec::new(),
             policy: Policy::default(),
         }

@@ -14,3 +14,5 @@ mod serving;
 
 #[path = "../support/account.rs"]
 mod account;
+#[path = "../support/intake.rs"]
+mod intake;
