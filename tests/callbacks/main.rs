@@ -12,6 +12,8 @@ mod schedule;
 mod wire;
 mod world;
 
+#[path = "../support/endless.rs"]
+mod endless;
 #[path = "../support/memory/mod.rs"]
 #[allow(dead_code, reason = "other tests use the rest")]
 mod memory;

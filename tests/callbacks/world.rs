@@ -30,6 +30,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::endless::endless;
+
 pub const EVENTS: u32 = 120;
 /// Everything must have happened by then, on however busy a machine.
 pub const DEADLINE: Duration = Duration::from_mins(2);
@@ -117,11 +119,7 @@ async fn receive(State(receiver): State<Receiver>, headers: HeaderMap, body: Byt
     let id = headers["ce-id"].to_str().unwrap().to_owned();
     receiver.acknowledged.lock().unwrap().insert(id, (headers, body));
     let body = match receiver.character {
-        Character::Endless => {
-            let endless =
-                futures_util::stream::repeat_with(|| Ok::<_, std::io::Error>(vec![b'x'; 4_096]));
-            Body::from_stream(endless)
-        }
+        Character::Endless => endless(),
         _ => Body::empty(),
     };
     answer(200).body(body).unwrap()

@@ -22,6 +22,8 @@ mod verification;
 mod binary;
 #[path = "../support/checker/mod.rs"]
 mod checker;
+#[path = "../support/endless.rs"]
+mod endless;
 #[path = "../support/log.rs"]
 #[allow(dead_code, reason = "other tests use the rest")]
 mod log;

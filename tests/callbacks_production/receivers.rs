@@ -15,6 +15,7 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
+use crate::endless::endless;
 use crate::random::Random;
 
 /// What a receiver does with a request.
@@ -220,11 +221,7 @@ async fn receive(State(receiver): State<Shared>, headers: HeaderMap, body: Bytes
     }
     receiver.acknowledge(places);
     let body = match receiver.character {
-        Character::Endless => {
-            let endless =
-                futures_util::stream::repeat_with(|| Ok::<_, std::io::Error>(vec![b'x'; 4_096]));
-            Body::from_stream(endless)
-        }
+        Character::Endless => endless(),
         _ => Body::empty(),
     };
     answer(200).body(body).unwrap()
