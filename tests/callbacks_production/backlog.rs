@@ -8,8 +8,8 @@ use anyhow::ensure;
 use crate::installation::{Endpoint, Installation, LONG_LEASE};
 use crate::options::Extent;
 use crate::process::wait_until;
+use crate::program::say;
 use crate::receivers::{Character, Memory, Receiver};
-use crate::say;
 
 /// Rows of one statement that parks.
 const PORTION: u32 = 100_000;

@@ -9,10 +9,10 @@ use crate::events;
 use crate::installation::{Endpoint, Installation, RESULTS, SHORT_LEASE};
 use crate::options::Extent;
 use crate::process::{Feed, Load, wait_until};
+use crate::program::say;
 use crate::promises::{Facts, Seen};
 use crate::random::Random;
 use crate::receivers::{Character, Memory, Receiver};
-use crate::say;
 
 /// Processes of callbacks.
 const PROCESSES: usize = 2;

@@ -30,6 +30,8 @@ mod log;
 #[path = "../support/process.rs"]
 #[allow(dead_code, reason = "other tests use the rest")]
 mod process;
+#[path = "../support/program.rs"]
+mod program;
 #[path = "../support/random.rs"]
 #[allow(dead_code, reason = "other tests use the rest")]
 mod random;
@@ -37,16 +39,14 @@ mod random;
 #[allow(dead_code, reason = "other tests use the rest")]
 mod servers;
 
-use std::io::Write;
-use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
-use std::time::Instant;
 
-use anyhow::anyhow;
+use clap::Parser;
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
 
 use options::{Extent, Options};
+use program::{Tally, say};
 
 type Run = fn(&Extent) -> LocalBoxFuture<'_, anyhow::Result<String>>;
 
@@ -66,66 +66,25 @@ const TESTS: [(&str, bool, Run); 5] = [
     }),
 ];
 
-/// Prints a line at once, whoever reads it.
-pub fn say(line: &str) {
-    let mut out = std::io::stdout();
-    // Whoever closed the output does not want to know.
-    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
-}
-
 async fn run_all(options: &Options) -> bool {
-    say(&format!("seed {}", options.extent.seed));
-    let begun = Instant::now();
-    let (mut passed, mut failed) = (0, 0);
+    let mut tally = Tally::new(&options.choice);
+    let extent = options.extent();
     for (name, is_measurement, run) in TESTS {
-        if !options.includes(name, is_measurement) {
+        if is_measurement && !options.choice.is_named(name) {
             continue;
         }
-        let begun = Instant::now();
-        let outcome = AssertUnwindSafe(run(&options.extent)).catch_unwind().await;
-        let seconds = begun.elapsed().as_secs_f64();
-        match outcome.unwrap_or_else(|_| Err(anyhow!("it panicked"))) {
-            Ok(seen) => {
-                passed += 1;
-                say(&format!("test {name} ... ok, {seconds:.0} s: {seen}"));
-            }
-            Err(error) => {
-                failed += 1;
-                let seed = options.extent.seed;
-                say(&format!("test {name} ... FAILED, {seconds:.0} s, --seed {seed}: {error:#}"));
-            }
+        if let Some(seen) = tally.run(name, run(&extent)).await {
+            say(&format!("    {seen}"));
         }
     }
-    let verdict = if failed == 0 { "ok" } else { "FAILED" };
-    say(&format!(
-        "\ntest result: {verdict}. {passed} passed; {failed} failed; 0 ignored; 0 measured; 0 filtered out; \
-         finished in {:.2}s",
-        begun.elapsed().as_secs_f64()
-    ));
-    failed == 0
+    tally.close()
 }
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let options = match Options::parse(&arguments) {
-        Ok(options) => options,
-        Err(problem) => {
-            say(&problem);
-            return ExitCode::from(2);
-        }
-    };
-    if options.is_list {
-        for (name, ..) in TESTS {
-            say(name);
-        }
+    let options = Options::parse();
+    if options.choice.is_list {
+        say(&TESTS.map(|(name, ..)| name).join("\n"));
         return ExitCode::SUCCESS;
     }
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime can be started");
-    runtime.block_on(async {
-        tokio::select! {
-            passed = run_all(&options) => if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE },
-            // What was started is stopped when it goes out of scope.
-            _ = tokio::signal::ctrl_c() => ExitCode::FAILURE,
-        }
-    })
+    program::run(run_all(&options))
 }

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use uuid::Uuid;
+use clap::Parser;
+
+use crate::program::Choice;
 
 /// How much a run takes upon itself.
 #[derive(Clone, Debug)]
@@ -23,62 +25,41 @@ pub struct Extent {
     pub logs: PathBuf,
 }
 
-/// The command line.
+/// What is to be run. Measurements are made only when one of the names asks for them.
+#[derive(Debug, Parser)]
+#[command(name = "callbacks_production")]
 pub struct Options {
-    pub extent: Extent,
-    /// Only what has one of these in its name; everything but measurements when empty.
-    pub names: Vec<String>,
-    pub is_list: bool,
+    #[command(flatten)]
+    pub choice: Choice,
+    /// More of everything
+    #[arg(long)]
+    long: bool,
+    /// Processes that are killed [default: 20, or 100 with --long]
+    #[arg(long)]
+    kills: Option<u32>,
+    /// Items a second meanwhile [default: 40, or 100 with --long]
+    #[arg(long, value_name = "ITEMS_PER_SECOND")]
+    rate: Option<u32>,
+    /// Parked deliveries that two processes share [default: 20000, or 1000000 with --long]
+    #[arg(long)]
+    backlog: Option<u32>,
+    /// Events of a measurement of rates
+    #[arg(long, default_value_t = 20_000)]
+    events: u32,
 }
-
-const USAGE: &str = "usage: callbacks_production [--long] [--seed N] [--kills N] [--rate ITEMS_PER_SECOND] \
-                     [--backlog N] [--events N] [--list] [NAME…]";
 
 impl Options {
-    /// Reads the command line; an error is what to say.
-    pub fn parse(arguments: &[String]) -> Result<Self, String> {
-        let mut extent = Extent {
-            seed: Uuid::new_v4().as_u64_pair().0 >> 32,
-            kills: 20,
-            items_per_second: 40,
-            disturbances: 8,
-            backlog: 20_000,
-            measured: 20_000,
+    /// What was asked for, and what is usual otherwise.
+    pub fn extent(&self) -> Extent {
+        let usual = |short, long| if self.long { long } else { short };
+        Extent {
+            seed: self.choice.seed,
+            kills: self.kills.unwrap_or(usual(20, 100)),
+            items_per_second: self.rate.unwrap_or(usual(40, 100)),
+            disturbances: usual(8, 50),
+            backlog: self.backlog.unwrap_or(usual(20_000, 1_000_000)),
+            measured: self.events,
             logs: PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("callbacks"),
-        };
-        let (mut names, mut is_list) = (Vec::new(), false);
-        let mut arguments = arguments.iter();
-        while let Some(argument) = arguments.next() {
-            let mut value = || arguments.next().ok_or_else(|| USAGE.to_owned());
-            match argument.as_str() {
-                "--long" => {
-                    extent.kills = 100;
-                    extent.items_per_second = 100;
-                    extent.disturbances = 50;
-                    extent.backlog = 1_000_000;
-                }
-                "--seed" => extent.seed = number(value()?)?,
-                "--kills" => extent.kills = number(value()?)?,
-                "--rate" => extent.items_per_second = number(value()?)?,
-                "--backlog" => extent.backlog = number(value()?)?,
-                "--events" => extent.measured = number(value()?)?,
-                "--list" => is_list = true,
-                // What cargo may pass to every test program.
-                "--nocapture" | "--quiet" | "-q" => {}
-                name if !name.starts_with('-') => names.push(name.to_owned()),
-                _ => return Err(USAGE.to_owned()),
-            }
         }
-        Ok(Self { extent, names, is_list })
     }
-
-    /// Whether something of this name is to be run.
-    pub fn includes(&self, name: &str, is_measurement: bool) -> bool {
-        let is_named = self.names.iter().any(|wanted| name.contains(wanted.as_str()));
-        is_named || (self.names.is_empty() && !is_measurement)
-    }
-}
-
-fn number<T: std::str::FromStr>(text: &str) -> Result<T, String> {
-    text.parse().map_err(|_| USAGE.to_owned())
 }

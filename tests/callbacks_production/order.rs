@@ -1,19 +1,18 @@
 //! An ordered endpoint gets the events of an account one after the other, whatever fails and moves.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{anyhow, ensure};
 use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 
 use crate::events::{self, record};
 use crate::installation::{Endpoint, Installation, RESULTS, SHORT_LEASE};
 use crate::options::Extent;
+use crate::program::say;
 use crate::promises::is_in_order;
 use crate::random::Random;
 use crate::receivers::{Character, Memory, Receiver};
-use crate::say;
 
 const ACCOUNTS: u32 = 40;
 /// Events a second.
@@ -43,15 +42,16 @@ async fn play(
 ) -> anyhow::Result<String> {
     installation.start_callbacks().await?;
     let log = installation.log.clone();
-    let is_over = Arc::new(AtomicBool::new(false));
-    let stop = Arc::clone(&is_over);
+    let is_over = CancellationToken::new();
+    let stop = is_over.clone();
+    // Whatever happens meanwhile, nobody is fed for ever.
+    let feeding_ends = is_over.drop_guard();
     let feeding = tokio::spawn(async move {
         let records = (0..).map(|number| record(number, ACCOUNTS));
-        log.publish(RESULTS, records.take_while(move |_| !stop.load(Ordering::Relaxed)), Some(RATE))
-            .await
+        log.publish(RESULTS, records.take_while(move |_| !stop.is_cancelled()), Some(RATE)).await
     });
     let disturbed = disturb(extent, installation).await;
-    is_over.store(true, Ordering::Relaxed);
+    drop(feeding_ends);
     feeding.await??;
     disturbed?;
     installation.is_taken_in(PATIENCE).await?;

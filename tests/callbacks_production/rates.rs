@@ -9,8 +9,8 @@ use crate::installation::{Installation, RESULTS, SHORT_LEASE};
 use crate::kinds;
 use crate::options::Extent;
 use crate::process::wait_until;
+use crate::program::say;
 use crate::receivers::{Memory, Receiver};
-use crate::say;
 
 const ACCOUNTS: u32 = 10_000;
 const REPEATS: usize = 3;

@@ -28,46 +28,37 @@ mod log;
 #[path = "../support/process.rs"]
 #[allow(dead_code, reason = "other tests use the rest")]
 mod process;
+#[path = "../support/program.rs"]
+mod program;
 #[path = "../support/random.rs"]
 mod random;
 
-use std::io::Write;
 use std::process::ExitCode;
 
-use options::Options;
-use suite::Suite;
+use clap::Parser;
 
-/// Prints a line at once, whoever reads it.
-pub fn say(line: &str) {
-    let mut out = std::io::stdout();
-    // Whoever closed the output does not want to know.
-    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
-}
+use options::Options;
+use program::say;
+use suite::Suite;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime can be started");
     if let Some(("lane", rest)) = arguments.split_first().map(|(first, rest)| (first.as_str(), rest)) {
-        return match runtime.block_on(sabotage::run_lane(rest)) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                say(&format!("the lane ends: {error:#}"));
-                ExitCode::FAILURE
-            }
-        };
+        return program::run(run_lane(rest));
     }
-    let options = match Options::parse(&arguments) {
-        Ok(options) => options,
-        Err(problem) => {
-            say(&problem);
-            return ExitCode::from(2);
-        }
-    };
-    runtime.block_on(async {
-        tokio::select! {
-            passed = Suite::run(&options) => if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE },
-            // What was started is stopped when it goes out of scope.
-            _ = tokio::signal::ctrl_c() => ExitCode::FAILURE,
-        }
-    })
+    let options = Options::parse();
+    if options.choice.is_list {
+        say(&suite::names().join("\n"));
+        return ExitCode::SUCCESS;
+    }
+    program::run(Suite::run(&options))
+}
+
+/// The process of a lane, which controls start.
+async fn run_lane(arguments: &[String]) -> bool {
+    let ended = sabotage::run_lane(arguments).await;
+    if let Err(error) = &ended {
+        say(&format!("the lane ends: {error:#}"));
+    }
+    ended.is_ok()
 }

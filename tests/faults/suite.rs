@@ -1,11 +1,9 @@
 //! One thing after the other: the faults, scaling, the negative controls; and what came of them.
 
-use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, ensure};
-use futures_util::FutureExt;
 use tokio::time::Instant;
 
 use crate::checker::Order;
@@ -14,8 +12,8 @@ use crate::faults::{self, Fault};
 use crate::installation::{Installation, Proxied, Setup, Summary};
 use crate::options::Options;
 use crate::process::Feed;
+use crate::program::{Tally, guarded, say};
 use crate::sabotage::Guard;
-use crate::say;
 use crate::scale;
 use crate::servers::{Servers, run};
 
@@ -24,48 +22,21 @@ const RECOVERY_DEADLINE: Duration = Duration::from_mins(2);
 /// Size of the filesystem that a fault fills.
 const SMALL_FILESYSTEM: &str = "64m";
 
-/// What has been run so far.
+/// Everything that is run, on the servers of this run.
 pub struct Suite<'o> {
     options: &'o Options,
     servers: Servers,
-    rows: Vec<String>,
-    notes: Vec<String>,
-    passed: usize,
-    failed: Vec<String>,
 }
 
 impl<'o> Suite<'o> {
     /// Runs all that is asked for; true when nothing failed.
     pub async fn run(options: &'o Options) -> bool {
-        if options.is_list {
-            say(&names().join("\n"));
-            return true;
+        let mut tally = Tally::new(&options.choice);
+        match Self::prepare(options).await {
+            Ok(suite) => Box::pin(suite.run_all(&mut tally)).await,
+            Err(error) => tally.fail("the servers", &error.context("they cannot be prepared")),
         }
-        say(&format!("seed {}", options.extent.seed));
-        let begun = Instant::now();
-        let outcome = match Self::prepare(options).await {
-            Ok(suite) => Box::pin(suite.run_all()).await,
-            Err(error) => {
-                say(&format!("the servers cannot be prepared: {error:#}"));
-                (0, vec!["the servers".to_owned()])
-            }
-        };
-        let (passed, failed) = outcome;
-        let verdict = if failed.is_empty() { "ok" } else { "FAILED" };
-        let seconds = begun.elapsed().as_secs_f64();
-        if !failed.is_empty() {
-            say(&format!(
-                "\nfailed: {}; --seed {} repeats the choices",
-                failed.join(", "),
-                options.extent.seed
-            ));
-        }
-        say(&format!(
-            "\ntest result: {verdict}. {passed} passed; {} failed; 0 ignored; 0 measured; 0 filtered out; \
-             finished in {seconds:.2}s",
-            failed.len()
-        ));
-        failed.is_empty()
+        tally.close()
     }
 
     async fn prepare(options: &'o Options) -> anyhow::Result<Self> {
@@ -74,55 +45,24 @@ impl<'o> Suite<'o> {
             None => std::env::temp_dir().join(format!("penstock-faults-{}", std::process::id())),
         };
         let keep = options.servers.is_some();
-        let servers = Servers::start(directory, options.ports, keep).await?;
-        Ok(Self { options, servers, rows: Vec::new(), notes: Vec::new(), passed: 0, failed: Vec::new() })
+        let servers = Servers::start(directory, options.ports(), keep).await?;
+        Ok(Self { options, servers })
     }
 
-    async fn run_all(mut self) -> (usize, Vec<String>) {
+    async fn run_all(&self, tally: &mut Tally<'_>) {
+        let (mut rows, mut notes) = (Vec::new(), Vec::new());
         for fault in faults::all() {
-            if self.options.includes(fault.name) {
-                let outcome = Box::pin(self.guarded(self.fault(&fault))).await;
-                let outcome = outcome.map(|row| self.rows.push(row));
-                self.note(fault.name, outcome);
-            }
+            rows.extend(tally.run(fault.name, Box::pin(self.fault(&fault))).await);
         }
-        if self.options.includes(SCALE_KILLED) {
-            let outcome = self.guarded(self.killed_worker()).await.map(|note| self.notes.push(note));
-            self.note(SCALE_KILLED, outcome);
-        }
-        if self.options.includes(SCALE_OUT_AND_IN) {
-            let outcome = self.guarded(self.out_and_in()).await.map(|note| self.notes.push(note));
-            self.note(SCALE_OUT_AND_IN, outcome);
-        }
+        notes.extend(tally.run(SCALE_KILLED, Box::pin(self.killed_worker())).await);
+        notes.extend(tally.run(SCALE_OUT_AND_IN, Box::pin(self.out_and_in())).await);
         for control in controls::ALL {
-            if self.options.includes(control.name) {
-                let outcome = self.guarded(self.control(control)).await;
-                self.note(control.name, outcome);
-            }
+            tally.run(control.name, self.control(control)).await;
         }
-        if self.options.includes(SORTING) {
-            let outcome = self.guarded(self.sorting()).await;
-            self.note(SORTING, outcome);
-        }
-        self.print_table();
-        (self.passed, self.failed)
-    }
-
-    /// A panic fails what it happened in and nothing else.
-    async fn guarded<T>(&self, run: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-        AssertUnwindSafe(run).catch_unwind().await.unwrap_or_else(|_| Err(anyhow!("it panicked")))
-    }
-
-    fn note(&mut self, name: &str, outcome: anyhow::Result<()>) {
-        match outcome {
-            Ok(()) => {
-                self.passed += 1;
-                say(&format!("test {name} ... ok"));
-            }
-            Err(error) => {
-                self.failed.push(name.to_owned());
-                say(&format!("test {name} ... FAILED: {error:#}"));
-            }
+        tally.run(SORTING, self.sorting()).await;
+        print_table(&rows);
+        for note in notes {
+            say(&format!("\n{note}"));
         }
     }
 
@@ -132,8 +72,8 @@ impl<'o> Suite<'o> {
             intakes: 2,
             workers: 3,
             feed: Feed {
-                seed: self.options.extent.seed,
-                items_per_second: self.options.items_per_second,
+                seed: self.options.choice.seed,
+                items_per_second: self.options.items_per_second(),
                 conflict: "3%",
             },
             tablespace: "pg_default",
@@ -148,7 +88,7 @@ impl<'o> Suite<'o> {
         }
         let small = if fault.tablespace == "pg_default" { None } else { Some(self.small().await?) };
         let mut installation = Installation::new(&self.servers, setup).await?;
-        let played = self.guarded(self.play(fault, &mut installation)).await;
+        let played = guarded(self.play(fault, &mut installation)).await;
         let cleaned = match &played {
             Ok(_) => installation.clean_up().await,
             Err(_) => self.abandon(fault.name, installation).await,
@@ -163,7 +103,7 @@ impl<'o> Suite<'o> {
 
     /// Keeps the logs of what failed, and puts right again what it has left broken.
     async fn abandon(&self, name: &str, installation: Installation<'_>) -> anyhow::Result<()> {
-        let logs = self.options.logs.join(name.replace([' ', ':', '/'], "-"));
+        let logs = Options::logs().join(name.replace([' ', ':', '/'], "-"));
         installation.keep_logs(&logs)?;
         say(&format!("{name}: logs are in {}", logs.display()));
         self.heal().await?;
@@ -178,7 +118,7 @@ impl<'o> Suite<'o> {
         let begun = Instant::now();
         installation.start().await.context("starting")?;
         let started = begun.elapsed();
-        (fault.run)(installation, self.options.extent).await.context("breaking")?;
+        (fault.run)(installation, self.options.extent()).await.context("breaking")?;
         let (broken, begun) = (begun.elapsed().saturating_sub(started), Instant::now());
         let recovered = installation.progressed(RECOVERY_DEADLINE).await.context("recovering")?;
         if fault.has_conflicts {
@@ -267,24 +207,25 @@ impl<'o> Suite<'o> {
     async fn small(&self) -> anyhow::Result<SmallFilesystem> {
         SmallFilesystem::mount(&self.servers).await
     }
+}
 
-    fn print_table(&self) {
-        if !self.rows.is_empty() {
-            say(
-                "\n| fault | submitted | accepted | rejected | repeated | dead | answers | events | of them repeated | 503 or lost, sent again | pending, sent again | recovery, s | lag 0 after, s | peak RSS, MB |",
-            );
-            say("|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|");
-            self.rows.iter().for_each(|row| say(row));
-        }
-        self.notes.iter().for_each(|note| say(&format!("\n{note}")));
+fn print_table(rows: &[String]) {
+    if rows.is_empty() {
+        return;
     }
+    say(
+        "\n| fault | submitted | accepted | rejected | repeated | dead | answers | events | of them repeated | 503 or lost, sent again | pending, sent again | recovery, s | lag 0 after, s | peak RSS, MB |",
+    );
+    say("|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|");
+    say(&rows.join("\n"));
 }
 
 const SCALE_KILLED: &str = "a killed worker's partitions move on";
 const SCALE_OUT_AND_IN: &str = "1 to 4 to 2 workers";
 const SORTING: &str = "sorting off";
 
-fn names() -> Vec<&'static str> {
+/// What there is, in the order in which it is run.
+pub fn names() -> Vec<&'static str> {
     let faults = faults::all().into_iter().map(|fault| fault.name);
     let controls = controls::ALL.into_iter().map(|control| control.name);
     faults.chain([SCALE_KILLED, SCALE_OUT_AND_IN]).chain(controls).chain([SORTING]).collect()
