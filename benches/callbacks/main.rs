@@ -19,6 +19,8 @@ mod installation;
 #[path = "../pipeline/meter.rs"]
 #[allow(dead_code, reason = "the other benchmark uses the rest")]
 mod meter;
+#[path = "../../tests/support/pair.rs"]
+mod pair;
 mod phases;
 mod receiver;
 mod report;

@@ -1,17 +1,16 @@
 //! penstock on the servers of a run, as an operator installs it: a database and topics of its own,
 //! and each role as a process.
 
-use std::fmt::Write;
 use std::fs::{self, File};
-use std::io::Write as _;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use penstock::queue::kafka::KafkaQueueOptions;
-use sha2::{Digest, Sha256};
 use sqlx::ConnectOptions;
 use sqlx::postgres::PgConnectOptions;
 
+use crate::pair::{self, ONE_BROKER};
 use crate::servers::Servers;
 use crate::support::process::{Role, command, run};
 use crate::topic::{PARTITIONS, Topic};
@@ -110,31 +109,7 @@ impl Installation {
 
 /// The defaults, but for names and addresses.
 fn settings(name: &str, brokers: &str, database: &PgConnectOptions) -> String {
-    let mut digest = String::new();
-    for byte in Sha256::digest(TOKEN) {
-        write!(digest, "{byte:02x}").unwrap();
-    }
-    let database = database.to_url_lossy();
-    format!(
-        r#"[queue]
-kind = "kafka"
-[queue.kafka]
-brokers = "{brokers}"
-topic_prefix = "{name}."
-partitions = {PARTITIONS}
-[queue.kafka.topics]
-replication_factor = 1
-min_insync_replicas = 1
-[store]
-kind = "postgres"
-[store.postgres]
-url = "{database}"
-[intake]
-listen = "127.0.0.1:0"
-[admin]
-listen = "127.0.0.1:0"
-[auth]
-tokens = [{{ name = "benchmark", sha256 = "{digest}" }}]
-"#
-    )
+    let url = database.to_url_lossy();
+    let pair = pair::settings(brokers, &format!("{name}."), url.as_str(), TOKEN);
+    format!("{pair}{ONE_BROKER}queue.kafka.partitions = {PARTITIONS}\nintake.listen = '127.0.0.1:0'\n")
 }

@@ -19,6 +19,8 @@ mod figures;
 #[allow(dead_code, reason = "the other benchmark uses the rest")]
 mod installation;
 mod meter;
+#[path = "../../tests/support/pair.rs"]
+mod pair;
 mod phases;
 mod report;
 mod servers;

@@ -8,7 +8,7 @@ use anyhow::ensure;
 use crate::installation::{Endpoint, Installation, LONG_LEASE};
 use crate::options::Extent;
 use crate::process::wait_until;
-use crate::program::say;
+use crate::program::guarded;
 use crate::receivers::{Character, Memory, Receiver};
 
 /// Rows of one statement that parks.
@@ -21,12 +21,8 @@ pub async fn run(extent: &Extent) -> anyhow::Result<String> {
     let receiver = Receiver::start("risk", Character::Fast, Memory::Events, extent.seed).await?;
     let endpoint = Endpoint { concurrency: 64, ..Endpoint::of(&receiver) };
     let mut installation = Installation::new(&[endpoint], 2, LONG_LEASE).await?;
-    let played = play(extent, &receiver, &mut installation).await;
-    if played.is_err() {
-        installation.keep_logs(&extent.logs)?;
-        say(&format!("logs are in {}", extent.logs.display()));
-    }
-    played
+    let played = guarded(play(extent, &receiver, &mut installation)).await;
+    installation.concluded(played, extent)
 }
 
 async fn play(

@@ -1,18 +1,17 @@
 //! An installation of penstock: topics, a database, an intake, a worker and processes of callbacks.
 
 use std::path::PathBuf;
-use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
-use sha2::{Digest, Sha256};
+use anyhow::ensure;
 use sqlx::Connection;
 use tempfile::TempDir;
 use uuid::Uuid;
 
-use crate::binary::penstock;
 use crate::log::Log;
-use crate::process::{Role, TOKEN, wait_until};
+use crate::options::Extent;
+use crate::pair::{self, ONE_BROKER};
+use crate::process::{Role, TOKEN, keep_logs, set_up, wait_until};
 use crate::receivers::Receiver;
 use crate::servers::kafka::{TopicPrefix, brokers};
 use crate::servers::postgres::Database;
@@ -62,8 +61,8 @@ impl Endpoint {
 
     fn toml(&self) -> String {
         format!(
-            "[[callbacks.endpoints]]\nname = \"{}\"\nurl = \"{}\"\nallow_http = true\nsecrets = {:?}\n\
-             event_types = {:?}\nordered = {}\nbatch = {}\nconcurrency = {}\ntimeout = \"{}ms\"\n",
+            "{{ name = '{}', url = '{}', allow_http = true, secrets = {:?}, event_types = {:?}, \
+             ordered = {}, batch = {}, concurrency = {}, timeout = '{}ms' }}",
             self.name,
             self.url,
             self.secrets,
@@ -115,13 +114,7 @@ impl Installation {
             directory,
         };
         installation.configure(endpoints)?;
-        for arguments in [&["migrate"][..], &["topics", "apply"]] {
-            let mut command = penstock(arguments);
-            command.arg("--config").arg(installation.file("worker.toml"));
-            let output = command.stdout(Stdio::piped()).stderr(Stdio::piped()).output().await?;
-            let said = String::from_utf8_lossy(&output.stderr);
-            ensure!(output.status.success(), "{arguments:?}: {said}");
-        }
+        set_up(&installation.file("worker.toml")).await?;
         Ok(installation)
     }
 
@@ -131,31 +124,27 @@ impl Installation {
 
     /// Writes the configuration of every process; those that run go on with the one they have read.
     pub fn configure(&self, endpoints: &[Endpoint]) -> anyhow::Result<()> {
-        let digest: Vec<_> = Sha256::digest(TOKEN).iter().map(|byte| format!("{byte:02x}")).collect();
-        let endpoints: String = endpoints.iter().map(Endpoint::toml).collect();
-        let config = |instance_id: &str| {
-            format!(
-                "[queue]\nkind = \"kafka\"\n\
-                 [queue.kafka]\nbrokers = \"{brokers}\"\ntopic_prefix = \"{prefix}\"\n\
-                 partitions = {PARTITIONS}\nsession_timeout = \"6s\"\ninstance_id = \"{instance_id}\"\n\
-                 [queue.kafka.topics]\nreplication_factor = 1\nmin_insync_replicas = 1\n\
-                 [store]\nkind = \"postgres\"\n[store.postgres]\nurl = \"{url}\"\n\
-                 [intake]\nlisten = \"127.0.0.1:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\n\
-                 [auth]\ntokens = [{{ name = \"callbacks\", sha256 = \"{digest}\" }}]\n\
-                 [telemetry]\nlog_format = \"json\"\n\
-                 [callbacks]\nallow_networks = [\"127.0.0.0/8\"]\n\
-                 retry_schedule = [{waits}]\nmax_retry_after = \"1s\"\n\
-                 breaker_failing_for = \"2s\"\nbreaker_probe_interval = \"2s\"\n\
-                 breaker_max_probe_interval = \"10s\"\nlease = \"{lease}s\"\n{endpoints}",
-                brokers = brokers(),
-                prefix = self.topics.as_str(),
-                url = self.database.url(),
-                digest = digest.concat(),
-                lease = self.lease.as_secs(),
-                // Longer than any run, so that nothing is given up.
-                waits = "\"1s\", ".repeat(10) + &"\"5s\", ".repeat(80),
-            )
-        };
+        let own = format!(
+            "queue.kafka.partitions = {PARTITIONS}\n\
+             queue.kafka.session_timeout = '6s'\n\
+             intake.listen = '127.0.0.1:0'\n\
+             telemetry.log_format = 'json'\n\
+             callbacks.allow_networks = ['127.0.0.0/8']\n\
+             callbacks.retry_schedule = [{waits}]\n\
+             callbacks.max_retry_after = '1s'\n\
+             callbacks.breaker_failing_for = '2s'\n\
+             callbacks.breaker_probe_interval = '2s'\n\
+             callbacks.breaker_max_probe_interval = '10s'\n\
+             callbacks.lease = '{lease}s'\n",
+            lease = self.lease.as_secs(),
+            // Longer than any run, so that nothing is given up.
+            waits = "'1s', ".repeat(10) + &"'5s', ".repeat(80),
+        );
+        let endpoints: Vec<_> = endpoints.iter().map(Endpoint::toml).collect();
+        let endpoints = format!("callbacks.endpoints = [{}]\n", endpoints.join(", "));
+        let pair = pair::settings(&brokers(), self.topics.as_str(), &self.database.url(), TOKEN);
+        let common = [&pair, ONE_BROKER, &own, &endpoints].concat();
+        let config = |instance_id: &str| format!("{common}queue.kafka.instance_id = '{instance_id}'\n");
         std::fs::write(self.file("intake.toml"), config(""))?;
         std::fs::write(self.file("worker.toml"), config(""))?;
         for index in 0..self.callbacks.len() {
@@ -262,15 +251,11 @@ impl Installation {
         Ok(())
     }
 
-    /// What the processes said, for whoever looks for the cause of a failure.
-    pub fn keep_logs(&self, to: &std::path::Path) -> anyhow::Result<()> {
-        std::fs::create_dir_all(to)?;
-        for entry in std::fs::read_dir(self.directory.path())? {
-            let file = entry?.path();
-            if file.extension().is_some_and(|extension| extension == "log") {
-                std::fs::copy(&file, to.join(file.file_name().context("a file has a name")?))?;
-            }
+    /// Hands back what was played; the logs of what has failed are kept.
+    pub fn concluded<T>(&self, played: anyhow::Result<T>, extent: &Extent) -> anyhow::Result<T> {
+        if played.is_err() {
+            keep_logs(self.directory.path(), &extent.logs)?;
         }
-        Ok(())
+        played
     }
 }

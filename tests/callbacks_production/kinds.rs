@@ -9,7 +9,7 @@ use crate::events;
 use crate::installation::{Endpoint, Installation, RESULTS, SHORT_LEASE};
 use crate::options::Extent;
 use crate::process::{Feed, Load, wait_until};
-use crate::program::say;
+use crate::program::guarded;
 use crate::promises::{Facts, Seen};
 use crate::random::Random;
 use crate::receivers::{Character, Memory, Receiver};
@@ -64,12 +64,8 @@ pub async fn run(extent: &Extent) -> anyhow::Result<String> {
     let receivers = receivers(Memory::Requests, extent.seed).await?;
     let endpoints = endpoints(&receivers);
     let mut installation = Installation::new(&endpoints, PROCESSES, SHORT_LEASE).await?;
-    let played = play(extent, &receivers, &endpoints, &mut installation).await;
-    if played.is_err() {
-        installation.keep_logs(&extent.logs)?;
-        say(&format!("logs are in {}", extent.logs.display()));
-    }
-    played
+    let played = guarded(play(extent, &receivers, &endpoints, &mut installation)).await;
+    installation.concluded(played, extent)
 }
 
 async fn play(

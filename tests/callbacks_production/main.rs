@@ -27,6 +27,8 @@ mod endless;
 #[path = "../support/log.rs"]
 #[allow(dead_code, reason = "other tests use the rest")]
 mod log;
+#[path = "../support/pair.rs"]
+mod pair;
 #[path = "../support/process.rs"]
 #[allow(dead_code, reason = "other tests use the rest")]
 mod process;

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::events::{self, record};
 use crate::installation::{Endpoint, Installation, RESULTS, SHORT_LEASE};
 use crate::options::Extent;
-use crate::program::say;
+use crate::program::guarded;
 use crate::promises::is_in_order;
 use crate::random::Random;
 use crate::receivers::{Character, Memory, Receiver};
@@ -26,12 +26,8 @@ pub async fn run(extent: &Extent) -> anyhow::Result<String> {
     let free = Receiver::start("free", failing, Memory::Events, extent.seed).await?;
     let endpoints = [Endpoint { is_ordered: true, ..Endpoint::of(&ordered) }, Endpoint::of(&free)];
     let mut installation = Installation::new(&endpoints, 2, SHORT_LEASE).await?;
-    let played = play(extent, &ordered, &free, &mut installation).await;
-    if played.is_err() {
-        installation.keep_logs(&extent.logs)?;
-        say(&format!("logs are in {}", extent.logs.display()));
-    }
-    played
+    let played = guarded(play(extent, &ordered, &free, &mut installation)).await;
+    installation.concluded(played, extent)
 }
 
 async fn play(

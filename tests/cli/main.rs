@@ -27,3 +27,6 @@ mod account;
 mod binary;
 #[path = "../support/checker/mod.rs"]
 mod checker;
+#[cfg(feature = "production-tests")]
+#[path = "../support/pair.rs"]
+mod pair;

@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 use std::process::Output;
 
-use penstock::settings::Sha256Digest;
 use sqlx::{AssertSqlSafe, Executor};
 use tempfile::TempDir;
 
 use crate::contract::Contract;
+use crate::pair::{self, ONE_BROKER};
 use crate::process::{DEADLINE, Dev, example_batch, penstock, text};
 use crate::readme::commands_marked;
 use crate::servers::kafka::{TopicPrefix, brokers};
@@ -42,16 +42,10 @@ impl Installation {
         installation
     }
 
-    /// Writes the configuration, with further settings of the queue.
-    fn configure(&self, url: &str, kafka: &str) {
-        let (brokers, prefix, token) = (brokers(), self.topics.as_str(), Sha256Digest::of("dev"));
-        let settings = format!(
-            "[queue]\nkind = 'kafka'\n[queue.kafka]\nbrokers = '{brokers}'\ntopic_prefix = '{prefix}'\n{kafka}\n\
-             [queue.kafka.topics]\nreplication_factor = 1\nmin_insync_replicas = 1\n\
-             [store]\nkind = 'postgres'\n[store.postgres]\nurl = '{url}'\n\
-             [auth]\ntokens = [{{ name = 'dev', sha256 = '{token}' }}]\n"
-        );
-        std::fs::write(self.config(), settings).unwrap();
+    /// Writes the configuration, with further settings.
+    fn configure(&self, url: &str, further: &str) {
+        let pair = pair::settings(&brokers(), self.topics.as_str(), url, "dev");
+        std::fs::write(self.config(), [&pair, ONE_BROKER, further].concat()).unwrap();
     }
 
     pub(crate) fn config(&self) -> PathBuf {
@@ -243,7 +237,7 @@ async fn roles_refuse_what_is_missing_and_say_how_to_mend_it() {
         );
     }
     assert!(installation.run(&["migrate"]).await.status.success());
-    installation.configure(&installation.database.url(), "partitions = 24");
+    installation.configure(&installation.database.url(), "queue.kafka.partitions = 24");
     for role in ["worker", "intake"] {
         let refused = installation.refusal(role, 5).await;
         assert!(refused.contains("has 12 partitions") && refused.contains("says 24"), "{refused}");

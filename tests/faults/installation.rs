@@ -8,16 +8,15 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use penstock::account::{Generation, Offset, Partition};
-use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 use tokio::time::Instant;
 
-use crate::binary::penstock;
 use crate::checker::{Answered, Counts, DeadLetter, Event, Facts, Order, Submitted, World};
 use crate::database::Database;
 use crate::log::Log;
-use crate::process::{Feed, Load, Role, TOKEN, wait_until};
-use crate::servers::{Servers, run};
+use crate::pair;
+use crate::process::{Feed, Load, Role, TOKEN, keep_logs, set_up, wait_until};
+use crate::servers::Servers;
 
 /// Partitions of the submitted topic.
 pub const PARTITIONS: u32 = 6;
@@ -118,12 +117,7 @@ impl<'a> Installation<'a> {
             .map(|index| installation.role("worker", index))
             .collect::<anyhow::Result<_>>()?;
         let config = installation.write_config("admin", 0)?;
-        for command in [&["migrate"][..], &["topics", "apply"]] {
-            let mut command = penstock(command);
-            let output = command.arg("--config").arg(&config);
-            run(output.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()))
-                .await?;
-        }
+        set_up(&config).await?;
         Ok(installation)
     }
 
@@ -183,28 +177,26 @@ impl<'a> Installation<'a> {
         let postgres_proxied = (proxied, kind) == (Proxied::WorkersToPostgres, "worker");
         let brokers = self.servers.brokers(kafka_proxied);
         let url = self.servers.postgres(self.prefix.trim_end_matches('.'), postgres_proxied);
-        let digest: Vec<_> = Sha256::digest(TOKEN).iter().map(|byte| format!("{byte:02x}")).collect();
-        let digest = digest.concat();
         let port = self.servers.ports.intake(index);
         let listen = if kind == "intake" { format!("127.0.0.1:{port}") } else { "127.0.0.1:0".into() };
         let session_timeout = SESSION_TIMEOUT.as_secs();
         let lock_timeout = LOCK_TIMEOUT.as_secs();
-        let config = format!(
-            "[queue]\nkind = \"kafka\"\n\
-             [queue.kafka]\nbrokers = \"{brokers}\"\ntopic_prefix = \"{prefix}\"\n\
-             partitions = {PARTITIONS}\nsession_timeout = \"{session_timeout}s\"\ngroup = \"{GROUP}\"\n\
-             extra = {{ \"max.poll.interval.ms\" = \"{poll_timeout_ms}\" }}\n\
-             [store]\nkind = \"postgres\"\n\
-             [store.postgres]\nurl = \"{url}\"\nconnect_timeout = \"2s\"\nstatement_timeout = \"3s\"\n\
-             lock_timeout = \"{lock_timeout}s\"\nidle_in_transaction_timeout = \"3s\"\n\
-             [intake]\nlisten = \"{listen}\"\n\
-             [admin]\nlisten = \"127.0.0.1:0\"\n\
-             [worker]\nlanes = {LANES}\nretry_max_backoff = \"1s\"\n\
-             [auth]\ntokens = [{{ name = \"faults\", sha256 = \"{digest}\" }}]\n\
-             [telemetry]\nlog_format = \"json\"\n",
-            prefix = self.prefix,
-            poll_timeout_ms = POLL_TIMEOUT.as_millis(),
+        let poll_timeout_ms = POLL_TIMEOUT.as_millis();
+        let own = format!(
+            "queue.kafka.partitions = {PARTITIONS}\n\
+             queue.kafka.session_timeout = '{session_timeout}s'\n\
+             queue.kafka.group = '{GROUP}'\n\
+             queue.kafka.extra = {{ 'max.poll.interval.ms' = '{poll_timeout_ms}' }}\n\
+             store.postgres.connect_timeout = '2s'\n\
+             store.postgres.statement_timeout = '3s'\n\
+             store.postgres.lock_timeout = '{lock_timeout}s'\n\
+             store.postgres.idle_in_transaction_timeout = '3s'\n\
+             intake.listen = '{listen}'\n\
+             worker.lanes = {LANES}\n\
+             worker.retry_max_backoff = '1s'\n\
+             telemetry.log_format = 'json'\n"
         );
+        let config = pair::settings(&brokers, &self.prefix, &url, TOKEN) + &own;
         let file = self.directory.path().join(format!("{kind}-{index}.toml"));
         std::fs::write(&file, config)?;
         Ok(file)
@@ -330,13 +322,6 @@ impl<'a> Installation<'a> {
 
     /// What the processes said, for whoever looks for the cause of a failure.
     pub fn keep_logs(&self, to: &Path) -> anyhow::Result<()> {
-        std::fs::create_dir_all(to)?;
-        for entry in std::fs::read_dir(self.directory.path())? {
-            let file = entry?.path();
-            if file.extension().is_some_and(|extension| extension == "log") {
-                std::fs::copy(&file, to.join(file.file_name().context("a file has a name")?))?;
-            }
-        }
-        Ok(())
+        keep_logs(self.directory.path(), to)
     }
 }

@@ -105,7 +105,6 @@ impl<'o> Suite<'o> {
     async fn abandon(&self, name: &str, installation: Installation<'_>) -> anyhow::Result<()> {
         let logs = Options::logs().join(name.replace([' ', ':', '/'], "-"));
         installation.keep_logs(&logs)?;
-        say(&format!("{name}: logs are in {}", logs.display()));
         self.heal().await?;
         installation.abandon().await
     }

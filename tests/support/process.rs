@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use crate::binary::{field, penstock, text};
 use crate::checker::Answered;
+use crate::program::say;
 
 /// Longest time a role may take to serve or to end; its servers may be away meanwhile.
 const ROLE_DEADLINE: Duration = Duration::from_mins(2);
@@ -138,6 +139,30 @@ impl Role {
         let lines: Vec<&str> = log.lines().rev().take(8).collect();
         lines.into_iter().rev().collect::<Vec<_>>().join("\n")
     }
+}
+
+/// Makes tables and topics, as an operator does.
+pub async fn set_up(config: &Path) -> anyhow::Result<()> {
+    for arguments in [&["migrate"][..], &["topics", "apply"]] {
+        let mut command = penstock(arguments);
+        let ended = tokio::time::timeout(ROLE_DEADLINE, command.arg("--config").arg(config).output());
+        let output = ended.await.with_context(|| format!("{arguments:?} does not end in time"))??;
+        ensure!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
+    }
+    Ok(())
+}
+
+/// Copies what processes said, for whoever looks for the cause of a failure.
+pub fn keep_logs(from: &Path, to: &Path) -> anyhow::Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let file = entry?.path();
+        if file.extension().is_some_and(|extension| extension == "log") {
+            std::fs::copy(&file, to.join(file.file_name().context("a file has a name")?))?;
+        }
+    }
+    say(&format!("logs are in {}", to.display()));
+    Ok(())
 }
 
 /// Sends a signal to a process that was started here.
