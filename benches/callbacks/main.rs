@@ -33,8 +33,7 @@ mod support;
 #[allow(dead_code, reason = "the other benchmark uses the rest")]
 mod topic;
 
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use clap::Parser;
 
@@ -43,16 +42,13 @@ use installation::Installation;
 use phases::{Endpoint, deliver, park_and_drain};
 use report::Result;
 use servers::Servers;
+use support::run::Run;
 use support::{say, write_result};
 
 #[derive(Debug, Parser)]
 struct Args {
-    /// One repeat with fewer events, to see whether something has changed much.
-    #[arg(long)]
-    quick: bool,
-    /// How often everything is repeated [default: 3, or 1 with --quick].
-    #[arg(long)]
-    repeats: Option<usize>,
+    #[command(flatten)]
+    run: Run,
     /// Events of every phase; of the one in batches four times as many [default: 200000, or 50000 with
     /// --quick].
     #[arg(long)]
@@ -66,23 +62,13 @@ struct Args {
     /// First port of the servers, which take three.
     #[arg(long, default_value_t = 29_292)]
     port: u16,
-    /// Where the servers keep their data; on a real disk [default: target/tmp].
-    #[arg(long)]
-    dir: Option<PathBuf>,
-    /// Passed by cargo.
-    #[arg(long, hide = true)]
-    bench: bool,
 }
 
 #[tokio::main]
 async fn main() {
     let args = Args::parse();
-    let (repeats, events) = if args.quick { (1, 50_000) } else { (3, 200_000) };
-    let (repeats, events) = (args.repeats.unwrap_or(repeats), args.events.unwrap_or(events));
-    let place = args.dir.clone().unwrap_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")));
-    let folder = tempfile::Builder::new().prefix("callbacks-").tempdir_in(place).unwrap();
-    // The database may run as a user of its own.
-    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let events = args.events.unwrap_or(if args.run.quick { 50_000 } else { 200_000 });
+    let folder = args.run.folder("callbacks");
     let bench = Bench {
         servers: Servers::start(folder.path(), args.port),
         folder: folder.path(),
@@ -92,7 +78,7 @@ async fn main() {
     say("warming up");
     bench.repeat("warmup", events / 4).await;
     let mut measured = Vec::new();
-    for number in 1..=repeats {
+    for number in 1..=args.run.repeats() {
         measured.push(bench.repeat(&format!("repeat{number}"), bench.events).await);
         say(&report::repeat(number, &measured[number - 1]));
     }

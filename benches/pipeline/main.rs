@@ -28,8 +28,7 @@ mod servers;
 mod support;
 mod topic;
 
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use clap::Parser;
 use penstock::store::postgres::{PostgresStoreOptions, migrate};
@@ -39,17 +38,14 @@ use figures::{Applied, Drain, Figures, Produced};
 use installation::Installation;
 use report::Result;
 use servers::Servers;
+use support::run::Run;
 use support::{say, write_result};
 use topic::Topic;
 
 #[derive(Debug, Parser)]
 struct Args {
-    /// One repeat with fewer items, to see whether something has changed much.
-    #[arg(long)]
-    quick: bool,
-    /// How often everything is repeated [default: 3, or 1 with --quick].
-    #[arg(long)]
-    repeats: Option<usize>,
+    #[command(flatten)]
+    run: Run,
     /// Items at the door, in batches of 1,000 and again of 100, and of the whole way [default: 200000, or
     /// 100000 with --quick].
     #[arg(long)]
@@ -67,18 +63,11 @@ struct Args {
     /// First port of the servers, which take three.
     #[arg(long, default_value_t = 29_192)]
     port: u16,
-    /// Where the servers keep their data; on a real disk [default: target/tmp].
-    #[arg(long)]
-    dir: Option<PathBuf>,
-    /// Passed by cargo.
-    #[arg(long, hide = true)]
-    bench: bool,
 }
 
 /// How much is sent.
 #[derive(Clone, Copy)]
 struct Sizes {
-    repeats: usize,
     /// Items at the door, in batches of 1,000 and again of 100, and of the whole way.
     items: u64,
     /// Records that warm the broker up: its rate rises for so long.
@@ -89,10 +78,9 @@ struct Sizes {
 
 impl Sizes {
     fn of(args: &Args) -> Self {
-        let (repeats, items, half_rate_seconds) =
-            if args.quick { (1, 100_000, 5.0) } else { (3, 200_000, 8.0) };
+        let (items, half_rate_seconds) = if args.run.quick { (100_000, 5.0) } else { (200_000, 8.0) };
         let items = args.items.unwrap_or(items);
-        Self { repeats: args.repeats.unwrap_or(repeats), items, warm_up: items * 15, half_rate_seconds }
+        Self { items, warm_up: items * 15, half_rate_seconds }
     }
 }
 
@@ -100,10 +88,7 @@ impl Sizes {
 async fn main() {
     let args = Args::parse();
     let sizes = Sizes::of(&args);
-    let place = args.dir.clone().unwrap_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")));
-    let folder = tempfile::Builder::new().prefix("pipeline-").tempdir_in(place).unwrap();
-    // The database may run as a user of its own.
-    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let folder = args.run.folder("pipeline");
     let bench = Bench {
         servers: Servers::start(folder.path(), args.port),
         folder: folder.path(),
@@ -113,7 +98,7 @@ async fn main() {
     say("warming up");
     bench.warm_up().await;
     let mut repeats = Vec::new();
-    for number in 1..=sizes.repeats {
+    for number in 1..=args.run.repeats() {
         repeats.push(bench.repeat(number).await);
         say(&report::repeat(number, &repeats[number - 1]));
     }

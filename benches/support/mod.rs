@@ -5,6 +5,7 @@
 pub(crate) mod aims;
 pub(crate) mod load;
 pub(crate) mod process;
+pub(crate) mod run;
 pub(crate) mod tables;
 
 use std::io::Write;
