@@ -20,68 +20,44 @@ mod memory;
 #[path = "../support/random.rs"]
 #[allow(dead_code, reason = "other tests use the rest")]
 mod random;
+#[path = "../support/scheduler.rs"]
+#[allow(dead_code, reason = "other tests use the rest")]
+mod scheduler;
 
 use memory::deliveries::Guard;
 use schedule::{Fate, Run, Schedule};
 
-/// Seeds per run of the suite; `PENSTOCK_TEST_SEEDS` asks for more.
+/// Seeds per run of the suite.
 fn seeds() -> u64 {
-    std::env::var("PENSTOCK_TEST_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(300)
+    scheduler::seeds(300)
 }
 
-fn violation(seed: u64, schedule: Schedule) -> Option<String> {
-    Run::new(seed, schedule).finish().err()
+fn must_hold(schedule: Schedule) {
+    scheduler::must_hold(seeds(), |seed| Run::new(seed, schedule).finish());
+}
+
+fn must_be_noticed(schedule: Schedule, expected: &str) {
+    scheduler::must_be_noticed(seeds(), expected, |seed| Run::new(seed, schedule).finish());
 }
 
 #[test]
 fn promises_hold_whatever_crashes_between_any_two_effects() {
-    for seed in 0..seeds() {
-        if let Some(violation) = violation(seed, Schedule::default()) {
-            panic!("seed {seed}: {violation}");
-        }
-    }
+    must_hold(Schedule::default());
 }
 
 #[test]
 fn endpoints_that_are_behind_hold_up_nobody_and_lose_nothing() {
-    for seed in 0..seeds() {
-        let schedule = Schedule { max_waiting: 2, ..Schedule::default() };
-        if let Some(violation) = violation(seed, schedule) {
-            panic!("seed {seed}: {violation}");
-        }
-    }
+    must_hold(Schedule { max_waiting: 2, ..Schedule::default() });
 }
 
 #[test]
 fn what_is_recorded_as_delivered_is_not_sent_again_after_a_redelivery() {
-    for seed in 0..seeds() {
-        let schedule = Schedule { fate: Fate::Alone, ..Schedule::default() };
-        if let Some(violation) = violation(seed, schedule) {
-            panic!("seed {seed}: {violation}");
-        }
-    }
+    must_hold(Schedule { fate: Fate::Alone, ..Schedule::default() });
 }
 
 #[test]
 fn processes_that_share_what_is_parked_send_nothing_twice() {
-    for seed in 0..seeds() {
-        let schedule = Schedule { fate: Fate::Calm, ..Schedule::default() };
-        if let Some(violation) = violation(seed, schedule) {
-            panic!("seed {seed}: {violation}");
-        }
-    }
-}
-
-/// A guard is switched off: some seed must show it, or the checker proves nothing.
-fn must_be_noticed(schedule: Schedule, expected: &str) {
-    let mut others = Vec::new();
-    for violation in (0..seeds()).filter_map(|seed| violation(seed, schedule)) {
-        if violation.contains(expected) {
-            return;
-        }
-        others.push(violation);
-    }
-    panic!("no seed noticed that a guard was off as {expected:?}, only as {others:#?}");
+    must_hold(Schedule { fate: Fate::Calm, ..Schedule::default() });
 }
 
 #[test]

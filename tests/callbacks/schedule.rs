@@ -1,11 +1,8 @@
 //! The scheduler: one seed, one order of events.
 
 use std::collections::BTreeMap;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -14,7 +11,7 @@ use penstock::callbacks::breaker::BreakerOptions;
 use penstock::callbacks::handshake::{Question, SenderOrigin};
 use penstock::callbacks::routing::{Filter, Glob};
 use penstock::callbacks::schedule::Schedule as RetrySchedule;
-use penstock::callbacks::{Ambient, Deliverer, DelivererError, DelivererOptions, Endpoint, StepOutcome};
+use penstock::callbacks::{Ambient, Deliverer, DelivererOptions, Endpoint, StepOutcome};
 use penstock::queue::{Headers, PollLimits, Queue, Record, Topic};
 use penstock::store::{DeliveryState, EndpointName};
 use penstock::telemetry::Metrics;
@@ -22,9 +19,10 @@ use uuid::Uuid;
 
 use crate::checker;
 use crate::memory::deliveries::{Guard, MemoryDeliveries};
-use crate::memory::queue::{MemberId, MemoryQueue};
+use crate::memory::queue::MemoryQueue;
 use crate::random::Random;
-use crate::receivers::{ASKED, DEAD, ENDPOINTS, MemorySender, ORDERED, Receivers};
+use crate::receivers::{ASKED, DEAD, ENDPOINTS, ORDERED, Receivers};
+use crate::scheduler::{self, everything_is_committed, poll_now};
 
 const GROUP: &str = "callbacks";
 const PARTITIONS: u32 = 3;
@@ -32,8 +30,7 @@ const ACTIONS: u32 = 500;
 const EVENTS: u32 = 40;
 const START_MS: i64 = 1_700_000_000_000;
 
-type TestDeliverer = Deliverer<MemoryQueue, MemoryDeliveries, MemorySender>;
-type Step = Pin<Box<dyn Future<Output = (TestDeliverer, Result<StepOutcome, DelivererError>)>>>;
+type Process = scheduler::Process<StepOutcome>;
 
 /// What happens to processes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,15 +61,6 @@ impl Schedule {
     pub fn without(guard: Guard) -> Self {
         Self { guard_off: Some(guard), ..Self::default() }
     }
-}
-
-/// A deliverer as a process would run it: dropping it is a crash.
-struct Process {
-    queue: MemoryQueue,
-    member: MemberId,
-    step: Option<Step>,
-    last: StepOutcome,
-    frozen_turns: u64,
 }
 
 pub struct Run {
@@ -147,7 +135,7 @@ impl Run {
                 f64::from(drawn) / 1_000.0
             },
         );
-        let deliverer = Deliverer::new(
+        let mut deliverer = Deliverer::new(
             queue.clone(),
             consumer,
             self.deliveries.clone(),
@@ -157,8 +145,7 @@ impl Run {
             ambient,
             Metrics::disabled(),
         );
-        let step = Some(step(deliverer, self.clock));
-        Process { queue, member, step, last: StepOutcome::Progress, frozen_turns: 0 }
+        Process::new(queue, member, self.clock, async move |now| deliverer.step(now).await)
     }
 
     /// Lets everybody get partitions before there is anything on them.
@@ -210,7 +197,7 @@ impl Run {
     }
 
     fn crash(&mut self, index: usize) {
-        self.processes[index].queue.crash();
+        self.processes[index].crash();
         self.processes[index] = self.start();
     }
 
@@ -224,26 +211,12 @@ impl Run {
 
     /// A process stands still for so long that the group goes on without it.
     fn freeze(&mut self, index: usize) {
-        self.processes[index].frozen_turns = self.random.below(60);
-        self.queue.expire(self.processes[index].member);
+        self.processes[index].freeze(self.random.below(60));
     }
 
     /// Lets one process go on up to its next point.
     fn poll(&mut self, index: usize) -> Result<(), String> {
-        let now = self.clock;
-        let process = &mut self.processes[index];
-        if process.frozen_turns > 0 {
-            process.frozen_turns -= 1;
-            return Ok(());
-        }
-        let Some(future) = &mut process.step else { return Ok(()) };
-        let mut context = Context::from_waker(Waker::noop());
-        let Poll::Ready((deliverer, outcome)) = future.as_mut().poll(&mut context) else {
-            return Ok(());
-        };
-        process.last = outcome.map_err(|error| format!("a deliverer gave up: {error}"))?;
-        process.step = Some(step(deliverer, now));
-        Ok(())
+        self.processes[index].poll(self.clock)
     }
 
     /// Receivers get well, and everybody works until nothing is left to do.
@@ -281,28 +254,7 @@ impl Run {
     }
 
     fn everything_is_committed(&self) -> Result<(), String> {
-        let committed = self.queue.committed(Topic::Results, GROUP);
-        for record in self.queue.log(Topic::Results) {
-            if committed.get(&record.partition) <= Some(&record.offset) {
-                return Err(format!("{:?}/{:?} was never committed", record.partition, record.offset));
-            }
-        }
-        Ok(())
-    }
-}
-
-fn step(mut deliverer: TestDeliverer, now: Instant) -> Step {
-    Box::pin(async move {
-        let outcome = deliverer.step(now).await;
-        (deliverer, outcome)
-    })
-}
-
-fn poll_now<T>(future: impl Future<Output = T>) -> T {
-    let mut future = std::pin::pin!(future);
-    match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(value) => value,
-        Poll::Pending => panic!("a future that must not wait waits"),
+        everything_is_committed(&self.queue, Topic::Results, GROUP)
     }
 }
 

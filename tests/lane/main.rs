@@ -14,6 +14,8 @@ mod checker;
 mod memory;
 #[path = "../support/random.rs"]
 mod random;
+#[path = "../support/scheduler.rs"]
+mod scheduler;
 
 use bytes::Bytes;
 use checker::{Answered, Event, Facts, Order, World};
@@ -22,32 +24,27 @@ use memory::store::Guard;
 use penstock::account::{CommunicationNumber, Verdict};
 use schedule::{Run, Schedule};
 
-/// Seeds per run of the suite; `PENSTOCK_TEST_SEEDS` asks for more.
+/// Seeds per run of the suite.
 fn seeds() -> u64 {
-    std::env::var("PENSTOCK_TEST_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(2_000)
+    scheduler::seeds(2_000)
 }
 
-fn violation(seed: u64, schedule: Schedule) -> Option<String> {
-    Run::new(seed, schedule).finish().err()
+fn must_hold(schedule: Schedule) {
+    scheduler::must_hold(seeds(), |seed| Run::new(seed, schedule).finish());
+}
+
+fn must_be_noticed(schedule: Schedule, expected: &str) {
+    scheduler::must_be_noticed(seeds(), expected, |seed| Run::new(seed, schedule).finish());
 }
 
 #[test]
 fn promises_hold_whatever_crashes_between_any_two_effects() {
-    for seed in 0..seeds() {
-        if let Some(violation) = violation(seed, Schedule::default()) {
-            panic!("seed {seed}: {violation}");
-        }
-    }
+    must_hold(Schedule::default());
 }
 
 #[test]
 fn a_store_restored_from_a_backup_catches_up_with_the_same_event_ids() {
-    for seed in 0..seeds() {
-        let schedule = Schedule { feed: Feed::Separate, restores_backups: true, ..Schedule::default() };
-        if let Some(violation) = violation(seed, schedule) {
-            panic!("seed {seed}: {violation}");
-        }
-    }
+    must_hold(Schedule { feed: Feed::Separate, restores_backups: true, ..Schedule::default() });
 }
 
 #[test]
@@ -92,31 +89,13 @@ fn the_checker_objects_to_what_was_doctored() {
 
 #[test]
 fn a_foreign_producer_that_spreads_an_account_over_partitions_breaks_no_rule() {
-    for seed in 0..seeds() {
-        if let Some(violation) =
-            violation(seed, Schedule { feed: Feed::SpreadAccounts, ..Schedule::default() })
-        {
-            panic!("seed {seed}: {violation}");
-        }
-    }
+    must_hold(Schedule { feed: Feed::SpreadAccounts, ..Schedule::default() });
 }
 
 #[test]
 fn while_events_wait_for_acknowledgement_the_next_batch_is_persisted_and_no_more() {
     let one_record_a_batch = Run::new(0, Schedule::default());
     assert_eq!(one_record_a_batch.held_up(), Ok((2, 0)), "persisted, committed");
-}
-
-/// A guard is switched off: some seed must show it, or the checker proves nothing.
-fn must_be_noticed(schedule: Schedule, expected: &str) {
-    let mut others = Vec::new();
-    for violation in (0..seeds()).filter_map(|seed| violation(seed, schedule)) {
-        if violation.contains(expected) {
-            return;
-        }
-        others.push(violation);
-    }
-    panic!("no seed noticed that a guard was off as {expected:?}, only as {others:#?}");
 }
 
 /// One lane stands still after each number of points in turn while another takes its partitions over.

@@ -1,23 +1,21 @@
 //! The scheduler: one seed, one order of events.
 
 use std::collections::BTreeMap;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use penstock::account::{Generation, Offset, Partition, Policy};
 use penstock::queue::{PollLimits, Queue, Topic};
 use penstock::telemetry::Metrics;
-use penstock::worker::{Backoff, BrakeOptions, Lane, LaneError, LaneOptions, StepOutcome};
+use penstock::worker::{Backoff, BrakeOptions, Lane, LaneOptions, StepOutcome};
 
 use crate::checker::Facts;
 use crate::facts;
 use crate::feed::{Feed, record, scripted};
-use crate::memory::queue::{MemberId, MemoryQueue};
+use crate::memory::queue::MemoryQueue;
 use crate::memory::store::{Guard, MemoryStore, Tables};
 use crate::random::Random;
+use crate::scheduler::{self, everything_is_committed, poll_now};
 
 const GROUP: &str = "workers";
 const PARTITIONS: u32 = 3;
@@ -25,8 +23,7 @@ const LANES: usize = 2;
 const ACTIONS: u32 = 600;
 const RECORDS: u32 = 60;
 
-type TestLane = Lane<MemoryQueue, MemoryStore>;
-type Step = Pin<Box<dyn Future<Output = (TestLane, Result<StepOutcome, LaneError>)>>>;
+type Process = scheduler::Process<StepOutcome>;
 
 /// What a run does differently from what is right.
 #[derive(Clone, Copy, Default)]
@@ -42,15 +39,6 @@ impl Schedule {
     pub fn without(guard: Guard) -> Self {
         Self { guard_off: Some(guard), ..Self::default() }
     }
-}
-
-/// A lane as a process would run it: dropping it is a crash.
-struct Process {
-    queue: MemoryQueue,
-    member: MemberId,
-    step: Option<Step>,
-    last: StepOutcome,
-    frozen_turns: u64,
 }
 
 pub struct Run {
@@ -125,7 +113,7 @@ impl Run {
         for _ in 0..points {
             self.poll(frozen)?;
         }
-        self.queue.expire(self.processes[frozen].member);
+        self.processes[frozen].expire();
         self.queue.append(Topic::Submitted, scripted("c", "n2", "CREATE"));
         for _ in 0..200 {
             self.poll(other)?;
@@ -179,15 +167,9 @@ impl Run {
         let member = consumer.id();
         let metrics = Metrics::disabled();
         let (store, policy) = (self.store.clone(), Arc::new(Policy::default()));
-        let lane =
+        let mut lane =
             Lane::new(0, queue.clone(), consumer, store, policy, options(self.max_records), metrics);
-        Process {
-            queue,
-            member,
-            step: Some(step(lane, self.clock)),
-            last: StepOutcome::Progress,
-            frozen_turns: 0,
-        }
+        Process::new(queue, member, self.clock, async move |now| lane.step(now).await)
     }
 
     fn act(&mut self) -> Result<(), String> {
@@ -217,7 +199,7 @@ impl Run {
     }
 
     fn crash(&mut self, index: usize) {
-        self.processes[index].queue.crash();
+        self.processes[index].crash();
         self.processes[index] = self.start();
     }
 
@@ -238,8 +220,7 @@ impl Run {
 
     /// A lane stands still for so long that the group goes on without it.
     fn freeze(&mut self, index: usize) {
-        self.processes[index].frozen_turns = self.random.below(60);
-        self.queue.expire(self.processes[index].member);
+        self.processes[index].freeze(self.random.below(60));
     }
 
     /// An operator sets the group back, which takes that nobody is in it.
@@ -254,18 +235,7 @@ impl Run {
 
     /// Lets one lane go on up to its next point.
     fn poll(&mut self, index: usize) -> Result<(), String> {
-        let now = self.clock;
-        let process = &mut self.processes[index];
-        if process.frozen_turns > 0 {
-            process.frozen_turns -= 1;
-            return Ok(());
-        }
-        let Some(future) = &mut process.step else { return Ok(()) };
-        let mut context = Context::from_waker(Waker::noop());
-        let Poll::Ready((lane, outcome)) = future.as_mut().poll(&mut context) else { return Ok(()) };
-        process.last = outcome.map_err(|error| format!("a lane gave up: {error}"))?;
-        process.step = Some(step(lane, now));
-        Ok(())
+        self.processes[index].poll(self.clock)
     }
 
     /// Everybody works until nobody finds anything more to do.
@@ -279,7 +249,7 @@ impl Run {
             for index in 0..LANES {
                 self.poll(index)?;
             }
-            let is_idle = self.processes.iter().all(|process| process.last == StepOutcome::Idle);
+            let is_idle = self.processes.iter().all(|process| process.last() == Some(StepOutcome::Idle));
             idle_rounds = if is_idle { idle_rounds + 1 } else { 0 };
             if idle_rounds > 50 {
                 return Ok(());
@@ -300,29 +270,7 @@ impl Run {
     }
 
     fn everything_is_committed(&self) -> Result<(), String> {
-        let committed = self.queue.committed(Topic::Submitted, GROUP);
-        for record in self.queue.log(Topic::Submitted) {
-            let offset = committed.get(&record.partition).copied();
-            if offset <= Some(record.offset) {
-                return Err(format!("{:?}/{:?} was never committed", record.partition, record.offset));
-            }
-        }
-        Ok(())
-    }
-}
-
-fn step(mut lane: TestLane, now: Instant) -> Step {
-    Box::pin(async move {
-        let outcome = lane.step(now).await;
-        (lane, outcome)
-    })
-}
-
-fn poll_now<T>(future: impl Future<Output = T>) -> T {
-    let mut future = std::pin::pin!(future);
-    match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(value) => value,
-        Poll::Pending => panic!("a future that must not wait waits"),
+        everything_is_committed(&self.queue, Topic::Submitted, GROUP)
     }
 }
 
