@@ -18,6 +18,19 @@ pub(in crate::cli) enum AnyStore {
     Postgres(PostgresStore),
 }
 
+/// Calls of a port, answered by whichever implementation it is.
+macro_rules! forwarded {
+    ($(async fn $call:ident(&self $(, $argument:ident: $kind:ty)* $(,)?) -> $answer:ty;)*) => {
+        $(async fn $call(&self $(, $argument: $kind)*) -> $answer {
+            match self {
+                Self::Sqlite(store) => store.$call($($argument),*).await,
+                Self::Postgres(store) => store.$call($($argument),*).await,
+            }
+        })*
+    };
+}
+pub(super) use forwarded;
+
 impl AnyStore {
     /// Opens the store; the embedded one in the data directory.
     pub(super) async fn open(
@@ -90,35 +103,14 @@ impl Store for AnyStore {
         }
     }
 
-    async fn load(&self, wanted: &Wanted) -> Result<View, StoreError> {
-        match self {
-            Self::Sqlite(store) => store.load(wanted).await,
-            Self::Postgres(store) => store.load(wanted).await,
-        }
-    }
-
-    async fn apply(&self, plan: &Plan) -> Result<Applied, StoreError> {
-        match self {
-            Self::Sqlite(store) => store.apply(plan).await,
-            Self::Postgres(store) => store.apply(plan).await,
-        }
-    }
-
-    async fn outcomes(
-        &self,
-        number: &CommunicationNumber,
-        limit: usize,
-    ) -> Result<Vec<PersistedOutcome>, StoreError> {
-        match self {
-            Self::Sqlite(store) => store.outcomes(number, limit).await,
-            Self::Postgres(store) => store.outcomes(number, limit).await,
-        }
-    }
-
-    async fn check(&self) -> Result<(), StoreError> {
-        match self {
-            Self::Sqlite(store) => store.check().await,
-            Self::Postgres(store) => store.check().await,
-        }
+    forwarded! {
+        async fn load(&self, wanted: &Wanted) -> Result<View, StoreError>;
+        async fn apply(&self, plan: &Plan) -> Result<Applied, StoreError>;
+        async fn outcomes(
+            &self,
+            number: &CommunicationNumber,
+            limit: usize,
+        ) -> Result<Vec<PersistedOutcome>, StoreError>;
+        async fn check(&self) -> Result<(), StoreError>;
     }
 }
