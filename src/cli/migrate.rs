@@ -2,14 +2,13 @@
 
 use std::io::{self, Write};
 
-use anyhow::Context;
 use clap::Args;
 
 use crate::settings::{Loaded, StoreKind};
 use crate::store::postgres::migrate;
 
 use super::config::ConfigFile;
-use super::{Exit, Unavailable, options};
+use super::{Exit, Unavailable, options, runtime};
 
 /// Options of `penstock migrate`.
 #[derive(Args, Debug)]
@@ -26,11 +25,7 @@ pub(super) fn run(args: MigrateArgs) -> anyhow::Result<Exit> {
         writeln!(out, "nothing to do: the embedded store (store.kind = \"sqlite\") migrates itself")?;
         return Ok(Exit::Ok);
     }
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("starting the runtime")?;
-    let done = runtime
+    let done = runtime()?
         .block_on(migrate(&options::postgres_store(&store.postgres)))
         .map_err(|error| Unavailable(format!("{:#}", anyhow::Error::from(error))))?;
     if done.from == done.to {

@@ -25,7 +25,9 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use tokio::runtime::Runtime;
 
 use crate::telemetry::with_causes;
 
@@ -147,6 +149,12 @@ fn dispatch(command: Command) -> anyhow::Result<Exit> {
         Command::Completions(args) => completions::run(&args),
         Command::Version(args) => version::run(&args),
     }
+}
+
+/// A runtime for a command that does one thing after the other.
+fn runtime() -> anyhow::Result<Runtime> {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_all().build().context("starting the runtime")
 }
 
 /// What cannot be had, with its causes.

@@ -55,21 +55,15 @@ pub(super) fn run(command: TopicsCommand) -> anyhow::Result<Exit> {
 mod kafka {
     use std::io::{self, Write};
 
-    use anyhow::Context;
-
     use super::Mode;
-    use crate::cli::{Exit, options, unavailable};
+    use crate::cli::{Exit, options, runtime, unavailable};
     use crate::queue::kafka::TopicAdmin;
     use crate::settings::KafkaQueueSettings;
 
     pub(super) fn carry_out(settings: &KafkaQueueSettings, mode: Mode) -> anyhow::Result<Exit> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .context("starting the runtime")?;
         let (options, layout) = (options::kafka_queue(settings), options::topics(&settings.topics));
         let admin = TopicAdmin::new(options, layout).map_err(unavailable)?;
-        runtime.block_on(plan_and_do(&admin, mode))
+        runtime()?.block_on(plan_and_do(&admin, mode))
     }
 
     async fn plan_and_do(admin: &TopicAdmin, mode: Mode) -> anyhow::Result<Exit> {

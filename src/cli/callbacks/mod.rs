@@ -16,7 +16,6 @@ mod test_send;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-use anyhow::Context;
 use clap::{Args, Subcommand};
 
 use crate::account::Timestamp;
@@ -25,7 +24,7 @@ use crate::settings::{Loaded, Settings, SettingsError};
 use super::config::ConfigFile;
 use super::process::AnyStore;
 use super::role::{self, RoleArgs};
-use super::{Exit, unavailable};
+use super::{Exit, runtime, unavailable};
 use change::{Change, ChangeArgs};
 
 /// Options of `penstock callbacks`.
@@ -94,11 +93,7 @@ impl StoreArgs {
 /// Runs `penstock callbacks`.
 pub(super) fn run(args: CallbacksArgs) -> anyhow::Result<Exit> {
     let Some(command) = args.command else { return role::callbacks(args.role) };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("starting the runtime")?;
-    runtime.block_on(carry_out(command))
+    runtime()?.block_on(carry_out(command))
 }
 
 async fn carry_out(command: CallbacksCommand) -> anyhow::Result<Exit> {
