@@ -172,7 +172,7 @@ impl SabotagedStore {
         if self.gate != gate || !is_meant || self.is_past_gate.swap(true, Ordering::Relaxed) {
             return false;
         }
-        crate::say(AT_GATE);
+        crate::program::say(AT_GATE);
         // An ended input is as good as a line: whoever wrote there is gone.
         let read = || std::io::stdin().read_line(&mut String::new());
         let _ = tokio::task::spawn_blocking(read).await;
@@ -232,7 +232,7 @@ impl Store for SabotagedStore {
             }
         };
         if was_at_gate {
-            crate::say(PAST_GATE);
+            crate::program::say(PAST_GATE);
         }
         self.wait_at(Gate::AfterApply, plan).await;
         applied
