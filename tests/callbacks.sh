@@ -9,8 +9,9 @@
 #   tests/callbacks.sh rate             measures a fast receiver alone and beside the others (--events N)
 #
 # Uses the servers that PENSTOCK_TEST_KAFKA and PENSTOCK_TEST_POSTGRES name, as tests/run.sh does; it
-# starts none. What it makes there is removed in the end. Installs the Python packages that verify what
-# arrives, pinned, under ${PENSTOCK_CACHE:-~/.cache/penstock}, and fails where they cannot be had.
+# starts none. What it makes there is removed in the end, also when it is interrupted. Installs the Python
+# packages that verify what arrives, pinned, under ${PENSTOCK_CACHE:-~/.cache/penstock}, and fails where they
+# cannot be had.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
