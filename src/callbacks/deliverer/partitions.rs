@@ -47,8 +47,9 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
         let outboxes = &self.sends.outboxes;
         let ended = || self.sends.ended.iter().chain(self.sends.recorded_now());
         self.active.retain(|key, places| {
-            let is_known = outboxes.iter().any(|outbox| outbox.has(key));
-            !places.is_empty() || is_known || ended().any(|(_, ended)| ended.job.key == *key)
+            !places.is_empty()
+                || outboxes.iter().any(|outbox| outbox.has(key))
+                || ended().any(|(_, ended)| ended.job.key == *key)
         });
     }
 

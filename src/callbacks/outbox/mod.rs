@@ -133,6 +133,9 @@ impl Outbox {
 
     /// Whether a delivery waits or is under way.
     pub(super) fn has(&self, key: &DeliveryKey) -> bool {
+        if self.endpoint.name != key.endpoint {
+            return false;
+        }
         let behind = self.behind.values().flatten();
         self.ready.iter().chain(behind).chain(self.flights.values().flatten()).any(|job| job.key == *key)
     }
@@ -246,12 +249,14 @@ impl Outbox {
     ) -> Vec<Ended> {
         let is_late = |job: &Job| job.is_from_topic() && job.entered_at <= entered_before;
         let mut ended = self.give_back(now, is_late);
-        let late_lines: Vec<Arc<str>> = self
+        let mut late_lines: Vec<Arc<str>> = self
             .behind
             .iter()
             .filter(|(_, behind)| behind.front().is_some_and(is_late))
             .map(|(line, _)| Arc::clone(line))
             .collect();
+        // In an order that does not change from run to run.
+        late_lines.sort_unstable();
         for line in late_lines {
             let in_front = self
                 .flights
