@@ -1,5 +1,6 @@
 //! Where callbacks may go: no address of this machine or of the networks around it, unless an operator
-//! allows it. Names are checked by what they resolve to when a connection is made, never before.
+//! allows it. Names are checked by what they resolve to when a connection is made, never before. What a proxy
+//! resolves them to is not seen: there its own rules stand in for these.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -171,6 +172,52 @@ impl EndpointUrl {
     }
 }
 
+/// Why a text is no URL of a proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProxyUrlError {
+    /// It does not parse, or has more in it than a proxy's address.
+    #[error("is no URL of a proxy such as http://proxy.bank.example:3128")]
+    Malformed,
+    /// The proxy speaks another protocol.
+    #[error("is not http://; no other kind of proxy is spoken to, whatever the endpoint's own URL is")]
+    Scheme,
+    /// It has a user or a password in it, which no proxy is told.
+    #[error(
+        "has a user or password in it, which is not sent; have the proxy admit this machine without"
+    )]
+    Credentials,
+}
+
+/// The URL of an HTTP proxy: plain HTTP, a host and perhaps a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProxyUrl(Url);
+
+impl ProxyUrl {
+    /// Takes an absolute URL.
+    pub fn parse(text: &str) -> Result<Self, ProxyUrlError> {
+        let url = Url::parse(text).map_err(|_| ProxyUrlError::Malformed)?;
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(ProxyUrlError::Credentials);
+        }
+        // What is written without a scheme has its host for one.
+        if url.cannot_be_a_base() {
+            return Err(ProxyUrlError::Malformed);
+        }
+        if url.scheme() != "http" {
+            return Err(ProxyUrlError::Scheme);
+        }
+        if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
+            return Err(ProxyUrlError::Malformed);
+        }
+        Ok(Self(url))
+    }
+
+    /// The URL.
+    pub fn url(&self) -> &Url {
+        &self.0
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -241,6 +288,24 @@ mod tests {
             "https://[2606:4700::1111]/",
         ] {
             assert_eq!(refusal(url), None, "{url}");
+        }
+    }
+
+    #[test]
+    fn a_proxy_is_named_by_nothing_but_its_address() {
+        for url in ["http://proxy.bank.example:3128", "http://10.0.0.1", "http://[fd00::1]:8080/"] {
+            assert!(ProxyUrl::parse(url).is_ok(), "{url}");
+        }
+        for (url, reason) in [
+            ("proxy.bank.example:3128", ProxyUrlError::Malformed),
+            ("10.0.0.1:3128", ProxyUrlError::Malformed),
+            ("http://", ProxyUrlError::Malformed),
+            ("http://proxy.bank.example/path", ProxyUrlError::Malformed),
+            ("https://proxy.bank.example:3128", ProxyUrlError::Scheme),
+            ("socks5://proxy.bank.example:1080", ProxyUrlError::Scheme),
+            ("http://user:secret@proxy.bank.example:3128", ProxyUrlError::Credentials),
+        ] {
+            assert_eq!(ProxyUrl::parse(url), Err(reason), "{url}");
         }
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use secrecy::ExposeSecret;
 
-use crate::callbacks::address::EndpointUrl;
+use crate::callbacks::address::{EndpointUrl, ProxyUrl};
 use crate::callbacks::breaker::BreakerOptions;
 use crate::callbacks::handshake::{Question, SenderOrigin};
 use crate::callbacks::http::{HttpSender, TargetOptions, TlsOptions};
@@ -137,12 +137,14 @@ fn endpoint(key: &str, settings: &EndpointSettings) -> Result<(Endpoint, TargetO
             Some(Question { origin, requests_per_minute })
         }
     };
+    let proxy = settings.proxy.as_deref().map(ProxyUrl::parse).transpose();
+    let proxy = proxy.map_err(|error| wrong("proxy", &error))?;
     let certificate = settings.client_certificate_file.clone().zip(settings.client_key_file.clone());
     let target = TargetOptions {
         url,
         headers: settings.headers.iter().map(|(name, value)| (name.clone(), value.secret())).collect(),
         timeout: settings.timeout.duration(),
-        proxy: settings.proxy.clone(),
+        proxy,
         tls: TlsOptions { ca_file: settings.ca_file.clone(), client_certificate: certificate },
         max_idle_connections: settings.concurrency,
     };
@@ -207,7 +209,8 @@ mod tests {
                      { name = 'b', url = 'http://b.example/' }, \
                      { name = 'c', url = 'https://c.example/', secrets = ['hunter2'] }, \
                      { name = 'd', url = 'https://d.example/', secret_files = ['/none'] }, \
-                     { name = 'e', url = 'https://e.example/', handshake_origin = 'https://us' }]";
+                     { name = 'e', url = 'https://e.example/', handshake_origin = 'https://us' }, \
+                     { name = 'f', url = 'https://f.example/', proxy = 'http://us:hunter2@proxy' }]";
         let error = endpoints(&callbacks(text)).err().unwrap();
         let keys: Vec<&str> = error.problems.iter().map(|problem| problem.key.as_str()).collect();
         let expected = [
@@ -216,6 +219,7 @@ mod tests {
             "callbacks.endpoints[2].secrets",
             "callbacks.endpoints[3].secret_files",
             "callbacks.endpoints[4].handshake_origin",
+            "callbacks.endpoints[5].proxy",
         ];
         assert_eq!(keys, expected);
         assert!(!error.to_string().contains("hunter2"));

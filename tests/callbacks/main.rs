@@ -9,6 +9,8 @@ mod consent;
 mod operators;
 mod receivers;
 mod schedule;
+mod secured;
+mod ways;
 mod wire;
 mod world;
 

@@ -12,7 +12,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, Response};
 use axum::routing::post;
-use penstock::callbacks::address::EndpointUrl;
+use penstock::callbacks::address::{EndpointUrl, ProxyUrl};
 use penstock::callbacks::breaker::BreakerOptions;
 use penstock::callbacks::handshake::Question;
 use penstock::callbacks::http::{HttpSender, TargetOptions, TlsOptions};
@@ -161,12 +161,12 @@ fn endpoint(name: &str, handshake: Option<Question>) -> Endpoint {
     }
 }
 
-fn target(address: SocketAddr) -> TargetOptions {
+fn target(address: SocketAddr, proxy: Option<ProxyUrl>) -> TargetOptions {
     TargetOptions {
         url: EndpointUrl::parse(&format!("http://{address}/events"), true).unwrap(),
         headers: vec![("authorization".to_owned(), "Bearer t".to_owned().into())],
         timeout: Duration::from_secs(1),
-        proxy: None,
+        proxy,
         tls: TlsOptions::default(),
         max_idle_connections: 4,
     }
@@ -221,6 +221,8 @@ pub struct Setup {
     pub processes: usize,
     /// What receivers are asked first.
     pub handshake: Option<Question>,
+    /// The way to all receivers.
+    pub proxy: Option<ProxyUrl>,
 }
 
 pub struct World {
@@ -245,12 +247,15 @@ impl World {
         let mut targets = Vec::new();
         for (name, character) in CHARACTERS.into_iter().filter(|(name, _)| names.contains(name)) {
             let receiver = Receiver::new(character);
-            targets.push((EndpointName::parse(name).unwrap(), target(serve(receiver.clone()).await)));
+            let target = target(serve(receiver.clone()).await, setup.proxy.clone());
+            targets.push((EndpointName::parse(name).unwrap(), target));
             receivers.insert(name, receiver);
         }
         let operator = Receiver::new(Character::Fast);
-        let operators =
-            vec![(EndpointName::parse("operator").unwrap(), target(serve(operator.clone()).await))];
+        let operators = vec![(
+            EndpointName::parse("operator").unwrap(),
+            target(serve(operator.clone()).await, None),
+        )];
         let allowed = if setup.is_guarded { Vec::new() } else { vec!["127.0.0.0/8".parse().unwrap()] };
         let operator_sender = HttpSender::new(operators, allowed.clone()).unwrap();
         let sender = HttpSender::new(targets, allowed).unwrap();

@@ -1,11 +1,12 @@
 //! Connections to endpoints, and to nothing else: the addresses a name resolves to are checked, all of
 //! them, and it is those that are connected to. A name that resolves to something else a moment later
-//! changes nothing.
+//! changes nothing. Through a proxy it is the proxy that looks names up, so only an endpoint that is named
+//! by its address, or as `localhost`, is checked here.
 
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -14,13 +15,14 @@ use std::time::Duration;
 use hyper::Uri;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::dns::Name;
-use hyper_util::client::legacy::connect::proxy::Tunnel;
 use hyper_util::rt::TokioIo;
 use ipnet::IpNet;
 use tokio::net::TcpStream;
 use tower::{BoxError, Service};
 
 use crate::callbacks::address::check_address;
+
+use super::proxy::{ProxyError, tunnel};
 
 type Connecting = Pin<Box<dyn Future<Output = Result<TokioIo<TcpStream>, BoxError>> + Send>>;
 
@@ -81,8 +83,13 @@ pub(super) struct Connector {
 #[derive(Clone, Debug)]
 enum Way {
     Direct(HttpConnector<GuardedResolver>),
-    /// The proxy looks names up and connects; what it lets through is its own operator's business.
-    Proxy(Tunnel<HttpConnector>),
+    /// The proxy looks names up, often where this machine cannot, so an answer to the same question asked
+    /// here would tell nothing about where it connects to: what it lets through is its operator's to decide.
+    Proxy {
+        proxy: Uri,
+        connector: HttpConnector,
+        timeout: Duration,
+    },
 }
 
 impl Connector {
@@ -100,14 +107,31 @@ impl Connector {
         Self { allowed, way: Way::Direct(connector) }
     }
 
-    /// Through an HTTP proxy, by CONNECT.
+    /// Through an HTTP proxy, by CONNECT. The proxy itself may be anywhere.
     pub(super) fn through(proxy: Uri, allowed: Arc<[IpNet]>, timeout: Duration) -> Self {
         let mut connector = HttpConnector::new();
-        connector.enforce_http(false);
         connector.set_nodelay(true);
         connector.set_connect_timeout(Some(timeout));
-        Self { allowed, way: Way::Proxy(Tunnel::new(proxy, connector)) }
+        Self { allowed, way: Way::Proxy { proxy, connector, timeout } }
     }
+
+    /// What can be said of a target without a look-up. No resolver is asked about an address, and what a
+    /// proxy makes of `localhost` is itself.
+    fn check(&self, target: &Uri) -> Result<(), BoxError> {
+        let host = target.host().unwrap_or_default();
+        let address = match (host.trim_matches(['[', ']']).parse(), &self.way) {
+            (Ok(address), _) => address,
+            (Err(_), Way::Proxy { .. }) if is_localhost(host) => IpAddr::V4(Ipv4Addr::LOCALHOST),
+            (Err(_), _) => return Ok(()),
+        };
+        check_address(address, &self.allowed).map_err(Into::into)
+    }
+}
+
+/// Whether a name is one of the machine that looks it up (RFC 6761).
+fn is_localhost(host: &str) -> bool {
+    let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
+    host == "localhost" || host.ends_with(".localhost")
 }
 
 impl Service<Uri> for Connector {
@@ -118,32 +142,29 @@ impl Service<Uri> for Connector {
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         match &mut self.way {
             Way::Direct(connector) => connector.poll_ready(context).map_err(Into::into),
-            Way::Proxy(tunnel) => tunnel.poll_ready(context).map_err(Into::into),
+            Way::Proxy { connector, .. } => connector.poll_ready(context).map_err(Into::into),
         }
     }
 
     fn call(&mut self, uri: Uri) -> Connecting {
-        // No resolver is asked about an address.
-        if let Some(address) = literal(&uri)
-            && let Err(refused) = check_address(address, &self.allowed)
-        {
-            return Box::pin(std::future::ready(Err(refused.into())));
+        if let Err(refused) = self.check(&uri) {
+            return Box::pin(std::future::ready(Err(refused)));
         }
         match &mut self.way {
             Way::Direct(connector) => {
                 let connecting = connector.call(uri);
                 Box::pin(async move { connecting.await.map_err(Into::into) })
             }
-            Way::Proxy(tunnel) => {
-                let connecting = tunnel.call(uri);
-                Box::pin(async move { connecting.await.map_err(Into::into) })
+            Way::Proxy { proxy, connector, timeout } => {
+                let (connecting, timeout) = (connector.call(proxy.clone()), *timeout);
+                Box::pin(async move {
+                    let unreachable = |error| ProxyError::Unreachable(BoxError::from(error));
+                    let connection = connecting.await.map_err(unreachable)?;
+                    Ok(tunnel(connection, &uri, timeout).await?)
+                })
             }
         }
     }
-}
-
-fn literal(uri: &Uri) -> Option<IpAddr> {
-    uri.host()?.trim_matches(['[', ']']).parse().ok()
 }
 
 #[cfg(test)]
@@ -240,10 +261,26 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_proxy_is_not_asked_for_a_refused_address() {
-        let proxy = "http://127.0.0.1:9".parse().unwrap();
-        let mut connector = Connector::through(proxy, Arc::new([]), Duration::from_secs(1));
-        let error = connector.call("https://169.254.169.254/".parse().unwrap()).await.unwrap_err();
-        assert!(error.to_string().contains("is a link-local address"), "{error}");
+    async fn a_proxy_is_not_asked_for_a_refused_address_or_for_itself() {
+        // Nobody listens there: who is asked says so.
+        let proxy = Uri::from_static("http://127.0.0.1:9");
+        let told = async |target: &str, allowed: Arc<[IpNet]>| {
+            let mut connector = Connector::through(proxy.clone(), allowed, Duration::from_secs(1));
+            connector.call(target.parse().unwrap()).await.unwrap_err().to_string()
+        };
+        for (target, reason) in [
+            ("https://169.254.169.254/", "is a link-local address"),
+            ("https://[fd00::1]/", "is a unique local address"),
+            ("https://localhost/", "is a loopback address"),
+            ("https://LocalHost./", "is a loopback address"),
+            ("https://risk.localhost:8443/", "is a loopback address"),
+            ("https://localhost.bank.example/", "the proxy cannot be connected to"),
+            ("https://8.8.8.8/", "the proxy cannot be connected to"),
+        ] {
+            let error = told(target, Arc::new([])).await;
+            assert!(error.contains(reason), "{target}: {error}");
+        }
+        let error = told("https://localhost/", Arc::new(["127.0.0.0/8".parse().unwrap()])).await;
+        assert!(error.contains("the proxy cannot be connected to"), "{error}");
     }
 }

@@ -1,8 +1,11 @@
 //! Requests over HTTP/1.1. Redirects are never followed, answers are read up to a bound, and nothing
-//! is connected to that [`super::address`] refuses.
+//! is connected to that [`super::address`] refuses; through a proxy, see [`TargetOptions::proxy`].
 
 mod connector;
+mod proxy;
+mod reasons;
 mod tls;
+mod watched;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -15,7 +18,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
 use hyper::header::{HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT};
 use hyper::{Method, Response, Uri};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::HttpsConnectorBuilder;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use ipnet::IpNet;
@@ -23,9 +26,8 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::account::Timestamp;
 use crate::store::EndpointName;
-use crate::telemetry::with_causes;
 
-use super::address::EndpointUrl;
+use super::address::{EndpointUrl, ProxyUrl};
 use super::attempt::{Answer, NoAnswer};
 use super::handshake::{
     ALLOWED_ORIGIN, ALLOWED_RATE, Permission, Question, REQUEST_ORIGIN, REQUEST_RATE,
@@ -33,6 +35,7 @@ use super::handshake::{
 use super::schedule::parse_retry_after;
 use super::sender::{Headers, Request, Sender};
 use connector::Connector;
+use watched::{LastTlsError, Watching};
 
 pub use tls::TlsOptions;
 
@@ -96,8 +99,10 @@ pub struct TargetOptions {
     pub headers: Vec<(String, SecretString)>,
     /// How long a request may take up to the answer's status.
     pub timeout: Duration,
-    /// HTTP proxy to go through, by CONNECT.
-    pub proxy: Option<String>,
+    /// HTTP proxy to go through, by CONNECT. It is the proxy that looks the endpoint's name up and so
+    /// decides where it leads: allowed networks hold for an endpoint that is named by its address, and
+    /// for `localhost`.
+    pub proxy: Option<ProxyUrl>,
     /// Certificates.
     pub tls: TlsOptions,
     /// Connections that are kept open while nothing is sent.
@@ -107,13 +112,15 @@ pub struct TargetOptions {
 /// Who sends, as receivers are told.
 const SENT_BY: HeaderValue = HeaderValue::from_static(concat!("penstock/", env!("CARGO_PKG_VERSION")));
 
-type HttpClient = Client<HttpsConnector<Connector>, Full<Bytes>>;
+type HttpClient = Client<Watching, Full<Bytes>>;
 
 struct Target {
     client: HttpClient,
     uri: Uri,
     headers: Vec<(HeaderName, HeaderValue)>,
     timeout: Duration,
+    has_client_certificate: bool,
+    last_tls_error: LastTlsError,
 }
 
 /// Sends over HTTP; cheap to clone.
@@ -159,7 +166,7 @@ impl Target {
     fn open(options: &TargetOptions, allowed: Arc<[IpNet]>) -> Result<Self, HttpError> {
         let connector = match &options.proxy {
             Some(proxy) => {
-                let proxy = proxy.parse().map_err(|_| HttpError::Url)?;
+                let proxy = proxy.url().as_str().parse().map_err(|_| HttpError::Url)?;
                 Connector::through(proxy, allowed, options.timeout)
             }
             None => Connector::direct(allowed, options.timeout),
@@ -169,6 +176,8 @@ impl Target {
             .https_or_http()
             .enable_http1()
             .wrap_connector(connector);
+        let last_tls_error = LastTlsError::default();
+        let connector = Watching { connector, last_error: last_tls_error.clone() };
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(Duration::from_secs(30))
@@ -179,6 +188,8 @@ impl Target {
             uri: options.url.url().as_str().parse().map_err(|_| HttpError::Url)?,
             headers: options.headers.iter().map(header).collect::<Result<_, _>>()?,
             timeout: options.timeout,
+            has_client_certificate: options.tls.client_certificate.is_some(),
+            last_tls_error,
         })
     }
 
@@ -219,9 +230,18 @@ impl Target {
             .http_request(method, headers, body)
             .ok_or_else(|| NoAnswer("the request cannot be written as HTTP".to_owned()))?;
         let answered = tokio::time::timeout(self.timeout, self.client.request(request)).await;
-        answered
-            .map_err(|_| NoAnswer(format!("no answer within {} s", self.timeout.as_secs_f64())))?
-            .map_err(|error| NoAnswer(with_causes(&error).to_string()))
+        // What was heard before an answer is history.
+        let heard = self.last_tls_error.take();
+        let has_certificate = self.has_client_certificate;
+        let reason = match answered {
+            Ok(Ok(response)) => return Ok(response),
+            Ok(Err(error)) => {
+                let heard = heard.filter(|_| !error.is_connect());
+                reasons::failure(&error, heard.as_ref(), has_certificate)
+            }
+            Err(_) => reasons::silence(self.timeout, heard.as_ref(), has_certificate),
+        };
+        Err(NoAnswer(reason))
     }
 
     fn http_request(
