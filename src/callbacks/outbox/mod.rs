@@ -8,6 +8,8 @@
 mod clearance;
 mod job;
 mod leasing;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
