@@ -1,5 +1,11 @@
 //! The handshake of the CloudEvents webhook specification: a receiver is asked whether it takes events
 //! from here, and gets none before it agrees. Decisions without effects.
+//!
+//! The specification has the question asked when a receiver is registered or right before a delivery. A
+//! consent it sets no term to, and to withdraw one a receiver refuses what is sent. So one holds for as long
+//! as its endpoint is in use: a process asks when it starts, and again whenever the endpoint is opened after
+//! it was shut, by an operator who resumes it or for each probe of a breaker. Whoever has refused everything
+//! for that long may be somebody else by now.
 
 use std::fmt;
 use std::time::Duration;
@@ -154,6 +160,13 @@ impl Agreement {
         match question {
             None => Self::Given(Pace::new(None, now)),
             Some(_) => Self::Open { ask_at: now, tries: 0 },
+        }
+    }
+
+    /// From now on it is as if the receiver had never been asked, but for a question that is under way.
+    pub(super) fn begin_anew(&mut self, question: Option<&Question>, now: Timestamp) {
+        if !matches!(self, Self::Asked { .. }) {
+            *self = Self::new(question, now);
         }
     }
 

@@ -1,12 +1,14 @@
 //! Receivers that are asked for their consent first.
 
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use penstock::callbacks::handshake::{Question, SenderOrigin};
-use penstock::store::{Deliveries, DeliveryState, Selection};
+use penstock::store::{
+    Applied, Availability, Deliveries, DeliveryState, EndpointName, EndpointState, Selection,
+};
 
-use crate::world::{EVENTS, Setup, World};
+use crate::world::{DEADLINE, EVENTS, Setup, World};
 
 const ORIGIN: &str = "penstock.bank.example";
 
@@ -66,5 +68,47 @@ async fn the_allowed_rate_is_kept() {
     // Three a second, and one second's share at once.
     assert!(count as u64 <= (elapsed + 1) * 3 + 3, "{count} in {elapsed} s");
     assert!(elapsed >= 1, "{count} in {elapsed} s");
+    world.end().await;
+}
+
+/// Changes an endpoint as an operator does.
+async fn make(world: &World, name: &str, availability: Availability) {
+    let name = EndpointName::parse(name).unwrap();
+    let states = world.store.endpoint_states().await.unwrap();
+    let known = states.into_iter().find(|state| state.name == name);
+    let known = known.unwrap_or_else(|| EndpointState::unknown(name));
+    let changed = world.store.change_endpoint(&EndpointState { availability, ..known }).await.unwrap();
+    assert_eq!(changed, Applied::Done);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_receiver_that_withdrew_its_consent_while_it_was_paused_gets_nothing_when_it_is_resumed() {
+    let world = World::start(&["fast"], asking(None)).await;
+    permit(&world, "fast", &[("webhook-allowed-origin", ORIGIN)]);
+    world.publish(0..EVENTS).await;
+    world.until("fast", Some(DeliveryState::Delivered), EVENTS.into()).await;
+
+    make(&world, "fast", Availability::Paused).await;
+    let receiver = world.receivers["fast"].clone();
+    // Parked without an attempt is what only a process that knows of the pause leaves.
+    let mut published = EVENTS;
+    while world.count("fast", Some(DeliveryState::Parked)).await == 0 {
+        world.publish(published..published + 1).await;
+        published += 1;
+        world.until("fast", None, published.into()).await;
+    }
+    let (sent, asked) = (receiver.count(), receiver.questions.lock().unwrap().len());
+    receiver.permission.lock().unwrap().clear();
+    make(&world, "fast", Availability::Active).await;
+    let asked_again = async {
+        while receiver.questions.lock().unwrap().len() < asked + 2 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, asked_again).await.unwrap();
+    assert_eq!(receiver.count(), sent);
+
+    permit(&world, "fast", &[("webhook-allowed-origin", ORIGIN)]);
+    world.until("fast", Some(DeliveryState::Delivered), published.into()).await;
     world.end().await;
 }

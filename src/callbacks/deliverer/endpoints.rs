@@ -40,12 +40,13 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
             return;
         };
         let has_probe = matches!(outbox.gate(), Gate::Probe { until } if until > now);
-        outbox.set_gate(match (state.availability, state.breaker) {
+        let gate = match (state.availability, state.breaker) {
             (Availability::Active, Breaker::Closed) => Gate::Free,
             (Availability::Active, Breaker::Open { .. }) if has_probe => outbox.gate(),
             (Availability::Active, Breaker::Open { .. })
             | (Availability::Paused | Availability::Disabled, _) => Gate::Shut,
-        });
+        };
+        outbox.set_gate(gate, now);
         let is_open = matches!(state.breaker, Breaker::Open { .. });
         let is_active = state.availability == Availability::Active;
         self.metrics.callbacks().endpoint(state.name.as_str(), is_active, is_open);
@@ -68,7 +69,7 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
                 if let (Breaker::Open { probe_at: until, .. }, Some(outbox)) =
                     (breaker, self.sends.outboxes.get_mut(place))
                 {
-                    outbox.set_gate(Gate::Probe { until });
+                    outbox.set_gate(Gate::Probe { until }, now);
                 }
                 Ok(None)
             }

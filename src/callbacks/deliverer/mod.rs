@@ -199,8 +199,9 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
 
     /// Records what ends while nothing new begins, commits, and leaves the group.
     async fn finish(mut self) -> Result<(), DelivererError> {
+        let now = self.ambient.now();
         for outbox in &mut self.sends.outboxes {
-            outbox.set_gate(Gate::Shut);
+            outbox.set_gate(Gate::Shut, now);
             outbox.forget(|_| true);
         }
         let _ = self.park_what_is_shut();

@@ -37,7 +37,7 @@ pub(in super::super) enum Signal {
 
 /// An endpoint's clearance.
 pub(super) struct Clearance {
-    pub(super) gate: Gate,
+    gate: Gate,
     /// Whether the receiver wants anything at all.
     agreement: Agreement,
     /// The receiver has asked for quiet until then.
@@ -55,6 +55,19 @@ impl Clearance {
             failing: Failing::default(),
             rate: Pace::new(endpoint.rate, now),
         }
+    }
+
+    pub(super) fn gate(&self) -> Gate {
+        self.gate
+    }
+
+    /// What the endpoint's state says now. One that was shut and is not any longer begins anew: its receiver
+    /// is asked `question` again before it gets anything.
+    pub(super) fn set_gate(&mut self, gate: Gate, question: Option<&Question>, now: Timestamp) {
+        if self.gate == Gate::Shut && gate != Gate::Shut {
+            self.agreement.begin_anew(question, now);
+        }
+        self.gate = gate;
     }
 
     /// When what cannot be sent now is due; none while something may be sent.

@@ -62,11 +62,11 @@ impl Outbox {
     }
 
     pub(super) fn gate(&self) -> Gate {
-        self.clearance.gate
+        self.clearance.gate()
     }
 
-    pub(super) fn set_gate(&mut self, gate: Gate) {
-        self.clearance.gate = gate;
+    pub(super) fn set_gate(&mut self, gate: Gate, now: Timestamp) {
+        self.clearance.set_gate(gate, self.endpoint.handshake.as_ref(), now);
     }
 
     /// Deliveries that wait in memory.

@@ -5,6 +5,7 @@ use super::*;
 use crate::account::EventId;
 use crate::callbacks::attempt::{Answer, Progress};
 use crate::callbacks::breaker::BreakerOptions;
+use crate::callbacks::handshake::SenderOrigin;
 use crate::callbacks::routing::Filter;
 use crate::callbacks::schedule::Schedule;
 use crate::queue::PollLimits;
@@ -149,4 +150,60 @@ fn what_stands_behind_another_of_its_line_stays_there_however_far_behind_the_end
     // Until it is recorded that this one is parked, nothing of its line passes it.
     let later = outbox.offer(job(23, "acc-22", at(11)), false, at(11)).unwrap();
     assert_eq!(later.ending, Ending::Parked { due_at: at(11) });
+}
+
+fn answered(outbox: &mut Outbox, origin: Option<&str>, now: Timestamp) {
+    let permission = Permission { origin: origin.map(str::to_owned), rate: None };
+    outbox.answered(Ok(permission), now, &options()).unwrap();
+}
+
+/// An outbox whose receiver agreed at 0, and that was shut at 10.
+fn agreed_and_shut() -> Outbox {
+    let origin = SenderOrigin::parse("penstock.bank.example").unwrap();
+    let handshake = Some(Question { origin, requests_per_minute: None });
+    let mut outbox = Outbox::new(Arc::new(Endpoint { handshake, ..endpoint() }), at(0));
+    assert!(outbox.ask(at(0)).is_some());
+    answered(&mut outbox, Some("*"), at(0));
+    outbox.set_gate(Gate::Free, at(1));
+    assert!(outbox.ask(at(1)).is_none(), "a consent holds while the endpoint is in use");
+    offer(&mut outbox, 1..2, at(1));
+    let flights = take_off(&mut outbox, at(1));
+    assert_eq!(flights.len(), 1);
+    land(&mut outbox, flights, at(2));
+    outbox.set_gate(Gate::Shut, at(10));
+    assert!(outbox.ask(at(10)).is_none(), "nobody is asked who gets nothing anyway");
+    outbox
+}
+
+#[test]
+fn a_receiver_is_asked_again_before_an_endpoint_that_was_shut_gets_anything() {
+    for gate in [Gate::Free, Gate::Probe { until: at(99) }] {
+        let mut outbox = agreed_and_shut();
+        outbox.set_gate(gate, at(20));
+        assert_eq!(offer(&mut outbox, 2..3, at(20)), []);
+        assert!(take_off(&mut outbox, at(20)).is_empty() && outbox.claim(at(20), 9).is_none());
+        assert!(outbox.ask(at(20)).is_some());
+        answered(&mut outbox, Some("*"), at(21));
+        assert_eq!(take_off(&mut outbox, at(21)).len(), 1);
+        outbox.set_gate(gate, at(22));
+        assert!(outbox.ask(at(22)).is_none(), "once");
+
+        let mut outbox = agreed_and_shut();
+        outbox.set_gate(gate, at(20));
+        assert!(outbox.ask(at(20)).is_some());
+        offer(&mut outbox, 2..3, at(20));
+        answered(&mut outbox, None, at(21));
+        assert!(take_off(&mut outbox, at(21)).is_empty(), "it has withdrawn its consent");
+        assert_eq!(outbox.give_back_if_shut(at(21)).len(), 1);
+    }
+}
+
+#[test]
+fn whoever_is_never_asked_is_not_asked_after_a_pause_either() {
+    let mut outbox = Outbox::new(Arc::new(endpoint()), at(0));
+    outbox.set_gate(Gate::Shut, at(1));
+    outbox.set_gate(Gate::Free, at(2));
+    assert!(outbox.ask(at(2)).is_none());
+    offer(&mut outbox, 1..2, at(2));
+    assert_eq!(take_off(&mut outbox, at(2)).len(), 1);
 }
