@@ -10,7 +10,7 @@ use crate::account::{
 };
 use crate::events::CloudEvent;
 
-use super::{Attempt, DeliveryState, Ending, Line, NewDelivery, Settled};
+use super::{Attempt, DeliveryState, Ending, NewDelivery};
 
 /// Stands where a verdict is accepted.
 const ACCEPTED: &str = "ACCEPTED";
@@ -108,10 +108,4 @@ pub(super) fn failed_attempt(ending: Ending, attempt: Option<&Attempt>) -> Optio
 /// Milliseconds of an attempt, as a signed column holds them.
 pub(super) fn duration_ms(attempt: &Attempt) -> i64 {
     i64::try_from(attempt.duration.as_millis()).unwrap_or(i64::MAX)
-}
-
-/// Lines in which something has ended, so that what waits is next.
-pub(super) fn freed_lines(settled: &[Settled]) -> Vec<Line> {
-    let has_ended = |settled: &&Settled| !matches!(settled.ending, Ending::Parked { .. });
-    settled.iter().filter(has_ended).map(Settled::line).collect()
 }

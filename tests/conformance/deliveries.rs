@@ -122,7 +122,6 @@ fn in_line(number: u32, account: &str) -> NewDelivery {
 fn settled(leased: &Leased, ending: Ending) -> Settled {
     Settled {
         key: leased.key.clone(),
-        account: Arc::clone(&leased.account),
         lease: leased.lease,
         ending,
         failures: leased.failures + 1,

@@ -113,7 +113,6 @@ fn settled(ended: &Ended) -> Option<Settled> {
         Origin::Topic => None,
         Origin::Store { lease, .. } => Some(Settled {
             key: job.key.clone(),
-            account: job.account.clone(),
             lease,
             ending: *ending,
             failures: *failures,

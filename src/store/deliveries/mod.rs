@@ -174,8 +174,6 @@ impl Leased {
 pub struct Settled {
     /// What it is.
     pub key: DeliveryKey,
-    /// The key of the event's record.
-    pub account: Arc<str>,
     /// Number of the lease.
     pub lease: u32,
     /// How it goes on.
@@ -184,13 +182,6 @@ pub struct Settled {
     pub failures: u32,
     /// The attempt, unless it is given back without one.
     pub attempt: Option<Attempt>,
-}
-
-impl Settled {
-    /// The line it is in.
-    pub fn line(&self) -> Line {
-        Line { endpoint: self.key.endpoint.clone(), account: Arc::clone(&self.account) }
-    }
 }
 
 /// What is asked before events are sent. Lists may repeat themselves.
@@ -246,7 +237,7 @@ pub trait Deliveries: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<Vec<Leased>, StoreError>> + Send;
 
     /// Ends leases. One that has passed to another holder changes nothing but the list of attempts.
-    /// What waits behind a delivery that ends is due.
+    /// What waits behind a delivery of an ordered endpoint that ends is due.
     fn settle(
         &self,
         settled: &[Settled],

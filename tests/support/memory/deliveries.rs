@@ -203,8 +203,11 @@ impl State {
         if row.state == DeliveryState::Parked && row.lease == settled.lease {
             row.end(ending, attempt);
             row.failures = settled.failures;
+            if row.is_ordered && row.state != DeliveryState::Parked {
+                let line = row.line();
+                self.release(&line, now);
+            }
         }
-        self.release(&settled.line(), now);
     }
 
     fn release(&mut self, line: &Line, now: Timestamp) -> bool {

@@ -82,22 +82,27 @@ WHERE d.endpoint = due.endpoint AND d.event_id = due.event_id
 RETURNING due.due_at AS was_due_at, d.id, d.endpoint, d.event_id, d.account, d.lease, d.failures,
           d.recorded_at, d.attributes, d.data";
 
-/// Ends of leases: endpoints, events, leases, states, due times, failures, attempts.
+/// Ends of leases: endpoints, events, leases, states, due times, failures, attempts. Finds the lines of
+/// ordered endpoints in which something has ended with that.
 pub const SETTLE: &str = "
-UPDATE deliveries AS d SET
-    state = s.state, due_at = s.due_at, failures = s.failures,
-    attempts = d.attempts + (s.attempted_at IS NOT NULL)::int,
-    attempted_at = coalesce(s.attempted_at, d.attempted_at),
-    duration_ms = CASE WHEN s.attempted_at IS NULL THEN d.duration_ms ELSE s.duration_ms END,
-    status = CASE WHEN s.attempted_at IS NULL THEN d.status ELSE s.status END,
-    answer = CASE WHEN s.attempted_at IS NULL THEN d.answer ELSE s.answer END
-FROM unnest(
-    $1::text[], $2::uuid[], $3::int[], $4::text[], $5::timestamptz[], $6::int[],
-    $7::timestamptz[], $8::bigint[], $9::int[], $10::text[])
-    AS s (endpoint, event_id, lease, state, due_at, failures,
-          attempted_at, duration_ms, status, answer)
-WHERE d.endpoint = s.endpoint AND d.event_id = s.event_id
-  AND d.lease = s.lease AND coalesce(d.state = 'parked', false)";
+WITH settled AS (
+    UPDATE deliveries AS d SET
+        state = s.state, due_at = s.due_at, failures = s.failures,
+        attempts = d.attempts + (s.attempted_at IS NOT NULL)::int,
+        attempted_at = coalesce(s.attempted_at, d.attempted_at),
+        duration_ms = CASE WHEN s.attempted_at IS NULL THEN d.duration_ms ELSE s.duration_ms END,
+        status = CASE WHEN s.attempted_at IS NULL THEN d.status ELSE s.status END,
+        answer = CASE WHEN s.attempted_at IS NULL THEN d.answer ELSE s.answer END
+    FROM unnest(
+        $1::text[], $2::uuid[], $3::int[], $4::text[], $5::timestamptz[], $6::int[],
+        $7::timestamptz[], $8::bigint[], $9::int[], $10::text[])
+        AS s (endpoint, event_id, lease, state, due_at, failures,
+              attempted_at, duration_ms, status, answer)
+    WHERE d.endpoint = s.endpoint AND d.event_id = s.event_id
+      AND d.lease = s.lease AND coalesce(d.state = 'parked', false)
+    RETURNING d.endpoint, d.account, d.is_ordered, d.state
+)
+SELECT endpoint, account FROM settled WHERE is_ordered AND state IN ('delivered', 'exhausted')";
 
 /// Makes the next of the lines of endpoints `$1` and accounts `$2` due at `$3` where nothing is parked.
 pub const RELEASE: &str = "

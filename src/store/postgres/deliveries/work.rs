@@ -5,7 +5,6 @@ use sqlx::postgres::{PgArguments, PgRow};
 
 use crate::account::Timestamp;
 use crate::store::decode_delivery as decode;
-use crate::store::stored::freed_lines;
 use crate::store::{
     Applied, Cause, Ending, KnownDeliveries, Leased, Line, Mark, NewDelivery, Redelivered, Settled,
     Swept,
@@ -103,7 +102,7 @@ fn leased(row: &PgRow) -> Result<((Timestamp, i64), Leased), sqlx::Error> {
 pub(super) struct Settle {
     settled: PgArguments,
     attempts: Option<PgArguments>,
-    freed: Option<PgArguments>,
+    now: Timestamp,
 }
 
 impl Settle {
@@ -112,11 +111,7 @@ impl Settle {
         let Some(arguments) = rows::settle(settled)? else { return Ok(None) };
         let attempted =
             settled.iter().map(|settled| (&settled.key, settled.ending, settled.attempt.as_ref()));
-        Ok(Some(Self {
-            settled: arguments,
-            attempts: rows::failed_attempts(attempted)?,
-            freed: rows::release(&freed_lines(settled), now)?,
-        }))
+        Ok(Some(Self { settled: arguments, attempts: rows::failed_attempts(attempted)?, now }))
     }
 }
 
@@ -126,14 +121,25 @@ impl Work for Settle {
     const BEGIN: &'static str = BEGIN;
 
     async fn run(self, transaction: &mut Running<'_>) -> Result<End<()>, sqlx::Error> {
-        transaction.write(statements::SETTLE, self.settled).await?;
+        let freed = transaction.read(statements::SETTLE, self.settled).await?;
         if let Some(attempts) = self.attempts {
             transaction.write(statements::INSERT_ATTEMPTS, attempts).await?;
         }
-        if let Some(freed) = self.freed {
-            transaction.write(statements::RELEASE, freed).await?;
-        }
+        release(transaction, &freed, self.now).await?;
         Ok(End::Commit(()))
+    }
+}
+
+/// Makes what is next in these lines due, unless something in them is parked.
+async fn release(
+    transaction: &mut Running<'_>,
+    lines: &[PgRow],
+    now: Timestamp,
+) -> Result<(), sqlx::Error> {
+    let lines: Vec<Line> = lines.iter().map(decode::line).collect::<Result<_, _>>()?;
+    match rows::release(&lines, now).map_err(sqlx::Error::Encode)? {
+        Some(lines) => transaction.write(statements::RELEASE, lines).await.map(drop),
+        None => Ok(()),
     }
 }
 
@@ -183,11 +189,7 @@ impl Work for Redeliver {
 
     async fn run(self, transaction: &mut Running<'_>) -> Result<End<Redelivered>, sqlx::Error> {
         let rows = transaction.read(statements::REDELIVER, self.arguments).await?;
-        let lines: Vec<Line> = rows.iter().map(decode::line).collect::<Result<_, _>>()?;
-        let freed = rows::release(&lines, self.now).map_err(sqlx::Error::Encode)?;
-        if let Some(freed) = freed {
-            transaction.write(statements::RELEASE, freed).await?;
-        }
+        release(transaction, &rows, self.now).await?;
         decode::redelivered(self.mark, &rows).map(End::Commit)
     }
 }

@@ -78,7 +78,8 @@ FROM json_each(?1) AS due
 WHERE deliveries.id = due.value";
 
 /// Ends of leases: an array of `[endpoint, event, lease, state, due time, failures, time, duration,
-/// status, answer]`.
+/// status, answer]`. Finds the line of each, and whether one of an ordered
+/// endpoint has ended in it with that.
 pub const SETTLE: &str = "
 UPDATE deliveries SET
     state = s.value ->> 3, due_at = s.value ->> 4, failures = s.value ->> 5,
@@ -89,7 +90,8 @@ UPDATE deliveries SET
     answer = CASE WHEN s.value ->> 6 IS NULL THEN answer ELSE s.value ->> 9 END
 FROM json_each(?1) AS s
 WHERE deliveries.endpoint = s.value ->> 0 AND deliveries.event_id = unhex(s.value ->> 1)
-  AND deliveries.lease = s.value ->> 2 AND deliveries.state = 'parked'";
+  AND deliveries.lease = s.value ->> 2 AND deliveries.state = 'parked'
+RETURNING endpoint, account, is_ordered AND state IN ('delivered', 'exhausted') AS frees_line";
 
 /// Makes the next of the lines of an array of `[endpoint, account]` due at `?2` where nothing is parked.
 pub const RELEASE: &str = "

@@ -5,7 +5,7 @@ use sqlx::sqlite::SqliteConnection;
 
 use crate::account::Timestamp;
 use crate::store::decode_delivery as decode;
-use crate::store::stored::{freed_lines, storable};
+use crate::store::stored::storable;
 use crate::store::{
     Applied, Breaker, Cause, Claim, EndpointState, Leased, Line, Mark, NewDelivery, Redelivered,
     Selection, Settled, Swept,
@@ -87,7 +87,6 @@ impl Write for ClaimDue {
 pub(super) struct Settle {
     settled: Rows,
     attempts: Rows,
-    freed: Rows,
     now: Timestamp,
 }
 
@@ -102,7 +101,6 @@ impl Settle {
         Ok(Some(Self {
             settled: rows::settle(settled)?,
             attempts: rows::failed_attempts(attempted)?,
-            freed: rows::lines(&freed_lines(settled))?,
             now,
         }))
     }
@@ -112,9 +110,16 @@ impl Write for Settle {
     type Output = ();
 
     async fn run(self, transaction: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-        sqlx::query(statements::SETTLE).bind(self.settled.json).execute(&mut *transaction).await?;
+        let settled =
+            sqlx::query(statements::SETTLE).bind(self.settled.json).fetch_all(&mut *transaction).await?;
+        let mut freed = Vec::new();
+        for row in &settled {
+            if row.try_get("frees_line")? {
+                freed.push(decode::line(row)?);
+            }
+        }
         insert_attempts(transaction, self.attempts).await?;
-        release(transaction, self.freed, self.now).await
+        release(transaction, &freed, self.now).await
     }
 }
 
@@ -194,8 +199,7 @@ impl Write for Redeliver {
             .fetch_all(&mut *transaction)
             .await?;
         let lines: Vec<Line> = rows.iter().map(decode::line).collect::<Result<_, _>>()?;
-        let freed = rows::lines(&lines).map_err(sqlx::Error::Encode)?;
-        release(transaction, freed, self.now).await?;
+        release(transaction, &lines, self.now).await?;
         decode::redelivered(self.mark, &rows)
     }
 }
@@ -231,9 +235,10 @@ async fn insert_attempts(transaction: &mut SqliteConnection, attempts: Rows) -> 
 
 async fn release(
     transaction: &mut SqliteConnection,
-    freed: Rows,
+    lines: &[Line],
     now: Timestamp,
 ) -> Result<(), sqlx::Error> {
+    let freed = rows::lines(lines).map_err(sqlx::Error::Encode)?;
     if freed.count > 0 {
         sqlx::query(statements::RELEASE)
             .bind(freed.json)
