@@ -111,3 +111,33 @@ async fn what_is_parked_is_found_by_its_key_before_the_server_knows_of_a_backlog
         assert!(plan.contains(index) && !is_misled, "{statement}\n{plan}");
     }
 }
+
+/// A month of deliveries, most of them delivered.
+const A_MONTH: &str = "
+INSERT INTO deliveries (endpoint, event_id, account, number, is_ordered, state, recorded_at, due_at, failures,
+    attempts, attributes, data)
+SELECT 'risk', gen_random_uuid(), 'account-' || n, 'number-' || n, false,
+    CASE WHEN n % 500 = 0 THEN 'parked' ELSE 'delivered' END,
+    now() - n * interval '1 minute', now(), 0, 1, '[]', repeat('x', 500)
+FROM generate_series(1, 43200) AS n;
+ANALYZE deliveries";
+
+#[tokio::test]
+async fn what_an_operator_asks_of_a_day_does_not_read_the_month() {
+    let rig = PostgresStoreRig::default();
+    rig.close(rig.open().await).await;
+    let mut session = rig.session().await;
+    session.execute(A_MONTH).await.unwrap();
+    let since = "NULL, NULL, 'number-7', NULL, now() - interval '1 day', NULL";
+    for (statement, arguments) in [
+        (delivery_statements::LIST, format!("{since}, 50")),
+        (delivery_statements::COUNT, since.to_owned()),
+    ] {
+        session.execute(AssertSqlSafe(format!("PREPARE asked AS {statement}"))).await.unwrap();
+        let explain = AssertSqlSafe(format!("EXPLAIN EXECUTE asked ({arguments})"));
+        let plan: Vec<String> = sqlx::query_scalar(explain).fetch_all(&mut session).await.unwrap();
+        session.execute("DEALLOCATE asked").await.unwrap();
+        let plan = plan.join("\n");
+        assert!(plan.contains("deliveries_ended") && !reads_a_whole_table(&plan), "{statement}\n{plan}");
+    }
+}

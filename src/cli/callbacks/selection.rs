@@ -23,7 +23,8 @@ pub(super) struct SelectionArgs {
     /// Those recorded before: a time, or how long ago
     #[arg(long, value_name = "TIME", value_parser = Moment::parse)]
     until: Option<Moment>,
-    /// Those of this communicationNumber, which is the events' source
+    /// Those of this communicationNumber, which is the events' source. There is no index of numbers: with
+    /// --since only what was recorded since is read, without it all that is kept
     #[arg(long, value_name = "NUMBER")]
     number: Option<String>,
     /// Those of this event

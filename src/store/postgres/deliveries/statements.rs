@@ -169,15 +169,21 @@ ON CONFLICT (name) DO UPDATE SET
     changed_at = excluded.changed_at, version = excluded.version
 WHERE e.version = $8";
 
-/// Selected deliveries, the newest first, at most `$7`.
+/// Selected deliveries, the newest first, at most `$7`. No index has numbers or events alone: one would make
+/// every delivery dearer. The times are asked of what has ended and of the rest each, so that each has an
+/// index that bounds what is read.
 pub const LIST: &str = "
 SELECT endpoint, event_id, number, state, recorded_at, due_at, attempts,
        attempted_at, duration_ms, status, answer
 FROM deliveries
 WHERE ($1::text IS NULL OR endpoint = $1) AND ($2::text IS NULL OR state = $2)
   AND ($3::text IS NULL OR number = $3) AND ($4::uuid IS NULL OR event_id = $4)
-  AND ($5::timestamptz IS NULL OR recorded_at >= $5)
-  AND ($6::timestamptz IS NULL OR recorded_at < $6)
+  AND (state IN ('delivered', 'exhausted')
+       AND ($5::timestamptz IS NULL OR recorded_at >= $5)
+       AND ($6::timestamptz IS NULL OR recorded_at < $6)
+    OR state IN ('parked', 'waiting')
+       AND ($5::timestamptz IS NULL OR recorded_at >= $5)
+       AND ($6::timestamptz IS NULL OR recorded_at < $6))
 ORDER BY recorded_at DESC, id DESC LIMIT $7";
 
 /// How many are selected.
@@ -186,8 +192,12 @@ SELECT count(*) AS count
 FROM deliveries
 WHERE ($1::text IS NULL OR endpoint = $1) AND ($2::text IS NULL OR state = $2)
   AND ($3::text IS NULL OR number = $3) AND ($4::uuid IS NULL OR event_id = $4)
-  AND ($5::timestamptz IS NULL OR recorded_at >= $5)
-  AND ($6::timestamptz IS NULL OR recorded_at < $6)";
+  AND (state IN ('delivered', 'exhausted')
+       AND ($5::timestamptz IS NULL OR recorded_at >= $5)
+       AND ($6::timestamptz IS NULL OR recorded_at < $6)
+    OR state IN ('parked', 'waiting')
+       AND ($5::timestamptz IS NULL OR recorded_at >= $5)
+       AND ($6::timestamptz IS NULL OR recorded_at < $6))";
 
 /// Attempts of the delivery `$1`, `$2` that failed.
 pub const FAILED_ATTEMPTS: &str = "
