@@ -21,13 +21,21 @@ WHERE EXISTS (
       AND u.state IN ('parked', 'waiting'))";
 
 /// Holds the heads of the lines of endpoints `$1` and accounts `$2`, so that none ends while something
-/// is put behind it: whoever ends it afterwards sees what waits.
+/// is put behind it: whoever ends it afterwards sees what waits. Tells whether all are held: one that ended
+/// just now is not, and its line may have another head.
 pub const HOLD_HEADS: &str = "
-SELECT FROM unnest($1::text[], $2::text[]) AS wanted (endpoint, account)
-JOIN deliveries AS d USING (endpoint, account)
-WHERE d.state = 'parked'
-ORDER BY d.endpoint, d.account
-FOR UPDATE OF d";
+WITH heads AS MATERIALIZED (
+    SELECT FROM unnest($1::text[], $2::text[]) AS wanted (endpoint, account)
+    JOIN deliveries AS d USING (endpoint, account)
+    WHERE d.state = 'parked'
+), held AS MATERIALIZED (
+    SELECT FROM unnest($1::text[], $2::text[]) AS wanted (endpoint, account)
+    JOIN deliveries AS d USING (endpoint, account)
+    WHERE d.state = 'parked'
+    ORDER BY d.endpoint, d.account
+    FOR UPDATE OF d
+)
+SELECT (SELECT count(*) FROM heads) = (SELECT count(*) FROM held) AS are_held";
 
 /// New deliveries, recorded at `$15`. One of an ordered endpoint that is parked waits if something of
 /// its line is parked. One that is recorded already only becomes delivered.

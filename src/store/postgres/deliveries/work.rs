@@ -14,6 +14,9 @@ use super::super::connections::{End, Running, Work};
 use super::super::statements::{BEGIN, BEGIN_SELECTION, BEGIN_SELECTION_SNAPSHOT, BEGIN_SNAPSHOT};
 use super::{rows, statements};
 
+/// How often the heads of lines are held anew while they end.
+const MAX_ROUNDS: u32 = 10;
+
 /// Reads what is known.
 pub(super) struct Look {
     pub(super) keys: Option<PgArguments>,
@@ -66,7 +69,7 @@ impl Work for Record {
 
     async fn run(self, transaction: &mut Running<'_>) -> Result<End<()>, sqlx::Error> {
         if let Some(heads) = self.heads {
-            transaction.read(statements::HOLD_HEADS, heads).await?;
+            hold(transaction, heads).await?;
         }
         transaction.write(statements::RECORD, self.deliveries).await?;
         if let Some(attempts) = self.attempts {
@@ -74,6 +77,19 @@ impl Work for Record {
         }
         Ok(End::Commit(()))
     }
+}
+
+/// Holds the heads of lines. Each round waits for somebody who ends one; a line that moves on during all of
+/// them may be left without a head, which a sweep makes good.
+async fn hold(transaction: &mut Running<'_>, lines: PgArguments) -> Result<(), sqlx::Error> {
+    for _ in 0..MAX_ROUNDS {
+        for row in transaction.read(statements::HOLD_HEADS, lines.clone()).await? {
+            if row.try_get("are_held")? {
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Leases what is due.
