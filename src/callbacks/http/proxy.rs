@@ -68,7 +68,7 @@ async fn ask(
         .body(Empty::<Bytes>::new());
     // A host that is in a URL can be in an authority too.
     let Ok(request) = request else { return Err(ProxyError::Refused(StatusCode::BAD_REQUEST)) };
-    let (mut requests, driver) = http1::handshake(connection).await.map_err(ProxyError::NoProxy)?;
+    let (mut requests, exchange) = http1::handshake(connection).await.map_err(ProxyError::NoProxy)?;
     let answered = async move {
         let response = requests.send_request(request).await.map_err(ProxyError::NoProxy)?;
         match response.status() {
@@ -77,8 +77,8 @@ async fn ask(
             status => Err(ProxyError::Refused(status)),
         }
     };
-    let driven = async { driver.without_shutdown().await.map_err(ProxyError::NoProxy) };
-    let ((), Parts { io, read_buf, .. }) = tokio::try_join!(answered, driven)?;
+    let ended = async { exchange.without_shutdown().await.map_err(ProxyError::NoProxy) };
+    let ((), Parts { io, read_buf, .. }) = tokio::try_join!(answered, ended)?;
     if read_buf.is_empty() { Ok(io) } else { Err(ProxyError::Chatters) }
 }
 
