@@ -64,7 +64,7 @@ macro_rules! deliveries_conformance {
     };
 }
 
-fn at(seconds: i64) -> Timestamp {
+pub(crate) fn at(seconds: i64) -> Timestamp {
     Timestamp::from_unix_millis(1_700_000_000_000 + seconds * 1_000)
 }
 
@@ -114,12 +114,12 @@ fn delivered(name: &str, number: u32) -> NewDelivery {
     new(name, number, "acc", Ending::Delivered)
 }
 
-fn in_line(number: u32, account: &str) -> NewDelivery {
+pub(crate) fn in_line(number: u32, account: &str) -> NewDelivery {
     let ending = Ending::Parked { due_at: at(0) };
     NewDelivery { is_ordered: true, ..new("risk", number, account, ending) }
 }
 
-fn settled(leased: &Leased, ending: Ending) -> Settled {
+pub(crate) fn settled(leased: &Leased, ending: Ending) -> Settled {
     Settled {
         key: leased.key.clone(),
         lease: leased.lease,
@@ -129,12 +129,17 @@ fn settled(leased: &Leased, ending: Ending) -> Settled {
     }
 }
 
-async fn claim(deliveries: &impl Deliveries, name: &str, limit: usize, now: i64) -> Vec<Leased> {
+pub(crate) async fn claim(
+    deliveries: &impl Deliveries,
+    name: &str,
+    limit: usize,
+    now: i64,
+) -> Vec<Leased> {
     let claims = [Claim { endpoint: endpoint(name), limit }];
     deliveries.claim(&claims, at(now), at(now + 60)).await.unwrap()
 }
 
-fn numbers(leased: &[Leased]) -> Vec<String> {
+pub(crate) fn numbers(leased: &[Leased]) -> Vec<String> {
     leased.iter().map(|leased| leased.event.source.clone()).collect()
 }
 

@@ -1,16 +1,22 @@
-//! Sessions that meet on the same rows: nobody waits in a circle, and one of two moves a frontier.
+//! Sessions that meet on the same rows: nobody waits in a circle, one of two moves a frontier, and no line
+//! of deliveries is left without a head.
+
+use std::time::{Duration, Instant};
 
 use futures_util::future::{join, join_all};
 use penstock::account::{FrontierMove, Offset, Plan};
 use penstock::store::postgres::{PostgresStore, statements};
-use penstock::store::{Applied, Store};
+use penstock::store::{Applied, Deliveries, Ending, Store};
 use sqlx::postgres::PgConnection;
-use sqlx::{AssertSqlSafe, Connection};
+use sqlx::{AssertSqlSafe, Connection, Executor};
 
 use super::accounts::{account, at, claim, log, write};
+use super::deliveries::{self, in_line, numbers, settled};
 use super::rig::PostgresStoreRig;
 use super::store::StoreRig;
 
+/// Longest wait for a session; only a failing test waits so long.
+const DEADLINE: Duration = Duration::from_secs(30);
 const ROUNDS: u64 = 25;
 const ROWS: u64 = 300;
 
@@ -134,4 +140,80 @@ async fn of_two_sessions_one_moves_a_frontier() {
         let done = ends.into_iter().filter(|end| matches!(end, Ok(Applied::Done))).count();
         assert_eq!(done, 1, "step {step}");
     }
+}
+
+/// Waits until so many sessions of this database wait for another one.
+async fn until_waiting(watcher: &mut PgConnection, sessions: i64) {
+    let started = Instant::now();
+    loop {
+        let waiting: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM pg_stat_activity
+             WHERE datname = current_database() AND wait_event_type = 'Lock'",
+        )
+        .fetch_one(&mut *watcher)
+        .await
+        .unwrap();
+        if waiting == sessions {
+            return;
+        }
+        assert!(started.elapsed() < DEADLINE, "{waiting} sessions wait, not {sessions}");
+        tokio::task::yield_now().await;
+    }
+}
+
+/// The head of a line ends while something is put behind it, and the next head ends before that is there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_parked_while_its_line_moves_on_has_its_turn() {
+    let rig = PostgresStoreRig::default();
+    let store = rig.open().await;
+    let (mut holder, mut rival, mut watcher) =
+        (rig.session().await, rig.session().await, rig.session().await);
+    let now = deliveries::at(1);
+    store.record(&[in_line(1, "acc"), in_line(2, "acc")], now).await.unwrap();
+    let head = deliveries::claim(&store, "risk", 9, 1).await;
+    let end = |leased: &_| [settled(leased, Ending::Delivered)];
+
+    // Somebody holds the head, so that its end waits, and somebody is about to record the third.
+    let mut lock = holder.begin().await.unwrap();
+    lock.execute("SELECT FROM deliveries WHERE state = 'parked' FOR UPDATE").await.unwrap();
+    let ending = tokio::spawn({
+        let (store, head) = (store.clone(), end(&head[0]));
+        async move { store.settle(&head, now).await }
+    });
+    until_waiting(&mut watcher, 1).await;
+    let mut recording_too = rival.begin().await.unwrap();
+    recording_too
+        .execute(AssertSqlSafe(format!(
+            "INSERT INTO deliveries (endpoint, event_id, account, number, is_ordered, state, recorded_at,
+                 failures, attempts, attributes, data)
+             VALUES ('risk', '{}', 'other', 'n-3', true, 'delivered', now(), 0, 0, '', '')",
+            in_line(3, "acc").key.event
+        )))
+        .await
+        .unwrap();
+    let recording = tokio::spawn({
+        let store = store.clone();
+        async move { store.record(&[in_line(3, "acc")], now).await }
+    });
+    until_waiting(&mut watcher, 2).await;
+    lock.rollback().await.unwrap();
+    ending.await.unwrap().unwrap();
+    until_waiting(&mut watcher, 1).await;
+
+    // The second is the head now. Whoever can take it ends it before the third is there.
+    let mut taken = deliveries::claim(&store, "risk", 9, 2).await;
+    for leased in &taken {
+        store.settle(&end(leased), now).await.unwrap();
+    }
+    recording_too.rollback().await.unwrap();
+    recording.await.unwrap().unwrap();
+    while taken.len() < 2 {
+        let next = deliveries::claim(&store, "risk", 9, 3).await;
+        assert!(!next.is_empty(), "nothing is due after {:?}", numbers(&taken));
+        for leased in &next {
+            store.settle(&end(leased), now).await.unwrap();
+        }
+        taken.extend(next);
+    }
+    assert_eq!(numbers(&taken), ["n-2", "n-3"]);
 }
