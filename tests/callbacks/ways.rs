@@ -8,11 +8,11 @@ use bytes::Bytes;
 use penstock::callbacks::address::{EndpointUrl, ProxyUrl};
 use penstock::callbacks::http::{HttpSender, TargetOptions, TlsOptions};
 use penstock::callbacks::{Headers, Request, Sender};
-use penstock::store::{Deliveries, DeliveryState, EndpointName, Selection};
+use penstock::store::{DeliveryState, EndpointName};
 use rustls::version::{TLS12, TLS13};
 
 use crate::secured::{Authority, Proxy, Receiver};
-use crate::world::{DEADLINE, EVENTS, Setup, World};
+use crate::world::{EVENTS, Setup, World};
 
 /// A name that only a proxy knows.
 const HOST: &str = "risk.bank.example";
@@ -87,16 +87,7 @@ async fn a_proxy_that_refuses_is_a_failed_attempt_that_says_so() {
         let world = World::start(&["fast"], setup).await;
         world.publish(0..EVENTS).await;
         world.until("fast", Some(DeliveryState::Parked), EVENTS.into()).await;
-        let attempted = async {
-            loop {
-                let records = world.store.list(&Selection::default(), 1_000).await.unwrap();
-                if let Some(attempt) = records.into_iter().find_map(|record| record.last_attempt) {
-                    return attempt;
-                }
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
-        let attempt = tokio::time::timeout(DEADLINE, attempted).await.unwrap();
+        let attempt = world.attempt().await;
         assert!(attempt.answer.contains(told), "{}", attempt.answer);
         // An answer of the proxy's is none of the endpoint's: it asks for nothing and ends nothing.
         assert_eq!(attempt.status, None);

@@ -1,13 +1,12 @@
 //! Deliveries over real sockets, to receivers that do what receivers do.
 
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
-use penstock::store::{Availability, Deliveries, DeliveryState, Selection};
+use penstock::store::{Availability, Deliveries, DeliveryState};
 use standardwebhooks::Webhook;
 use uuid::Uuid;
 
-use crate::world::{CHARACTERS, DEADLINE, EVENTS, Setup, World, keys};
+use crate::world::{CHARACTERS, EVENTS, Setup, World, keys};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_live_receiver_gets_every_event_whatever_the_others_do() {
@@ -45,16 +44,7 @@ async fn nothing_is_sent_to_an_address_that_is_refused() {
     let world = World::start(&["fast"], Setup { is_guarded: true, ..Setup::default() }).await;
     world.publish(0..EVENTS).await;
     world.until("fast", None, EVENTS.into()).await;
-    let refused = async {
-        loop {
-            let records = world.store.list(&Selection::default(), 1_000).await.unwrap();
-            if let Some(attempt) = records.into_iter().find_map(|record| record.last_attempt) {
-                return attempt;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    let attempt = tokio::time::timeout(DEADLINE, refused).await.unwrap();
+    let attempt = world.attempt().await;
     assert!(attempt.answer.contains("127.0.0.1 is a loopback address"), "{}", attempt.answer);
     assert_eq!(world.receivers["fast"].requests.load(Ordering::Relaxed), 0);
     world.end().await;

@@ -23,7 +23,7 @@ use penstock::callbacks::{Ambient, Deliverer, DelivererOptions, Endpoint, operat
 use penstock::queue::sqlite::{SqliteQueue, SqliteQueueOptions};
 use penstock::queue::{Headers, PollLimits, Queue, Record, Topic};
 use penstock::store::sqlite::SqliteStore;
-use penstock::store::{Deliveries, DeliveryState, EndpointName, Selection};
+use penstock::store::{Attempt, Deliveries, DeliveryState, EndpointName, Selection};
 use penstock::telemetry::Metrics;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -308,6 +308,20 @@ impl World {
             let found = self.count(name, state).await;
             panic!("{name} has {found} of {count} deliveries as {state:?}");
         }
+    }
+
+    /// Waits until a delivery has been attempted; how that went.
+    pub async fn attempt(&self) -> Attempt {
+        let attempted = async {
+            loop {
+                let records = self.store.list(&Selection::default(), 1_000).await.unwrap();
+                if let Some(attempt) = records.into_iter().find_map(|record| record.last_attempt) {
+                    return attempt;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(DEADLINE, attempted).await.unwrap()
     }
 
     pub async fn end(self) {
