@@ -11,6 +11,7 @@ use crate::pair::{self, ONE_BROKER};
 use crate::process::{DEADLINE, Dev, example_batch, penstock, text};
 use crate::readme::commands_marked;
 use crate::servers::kafka::{TopicPrefix, brokers};
+use crate::servers::pooler::Pooler;
 use crate::servers::postgres::Database;
 
 /// An installation of its own: topics, a database, a configuration.
@@ -97,6 +98,27 @@ async fn the_contract_holds_on_kafka_and_postgresql() {
     assert!(metrics.contains("penstock_worker_outcomes_total{code=\"accepted\"}"), "{metrics}");
     intake.stop().await;
     worker.stop().await;
+}
+
+/// One session of the server for all processes, and no prepared statements that are followed.
+#[tokio::test]
+async fn the_contract_holds_behind_a_pooler_in_transaction_mode_also_after_restarts() {
+    let installation = Installation::ready().await;
+    let pooler = Pooler::start(1);
+    let url = pooler.url(installation.database.name());
+    installation.configure(&url, "store.postgres.statement_cache = 0");
+    for _ in 0..2 {
+        let worker = installation.start("worker").await;
+        let intake = installation.start("intake").await;
+        for process in [&worker, &intake] {
+            process.until_ready().await;
+        }
+        let doctor = installation.run(&["doctor"]).await;
+        assert!(doctor.status.success(), "{}{}", text(&doctor.stdout), text(&doctor.stderr));
+        assert_eq!(intake.send(example_batch()).await.1["results"][1]["errorCode"], "O005");
+        intake.stop().await;
+        worker.stop().await;
+    }
 }
 
 #[tokio::test]

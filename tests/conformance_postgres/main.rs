@@ -12,6 +12,7 @@ mod deliveries;
 mod failures;
 mod meetings;
 mod plans;
+mod pooler;
 mod rig;
 #[path = "../support/servers/mod.rs"]
 #[allow(dead_code, reason = "others need the rest")]

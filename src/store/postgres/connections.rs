@@ -8,17 +8,19 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use sqlx::postgres::{PgArguments, PgConnection, PgRow};
-use sqlx::{AssertSqlSafe, Connection};
 use tokio::sync::Semaphore;
 
 use crate::store::{Cause, StoreError};
 
-use super::error::{session_is_sound, sessions_are_doubtful, store_error};
+use super::error::{
+    password_is_refused, session_is_sound, sessions_are_doubtful, store_error, unavailable,
+};
 use super::options::PostgresStoreOptions;
+use super::session::Session;
 
-/// How old a session may become: so that a new password, certificate or address is taken up.
-const MAX_AGE: Duration = Duration::from_mins(30);
+/// How long a refused password may be one that is being replaced: first at the server, then in its file,
+/// which takes Kubernetes up to two minutes.
+const PASSWORD_CHANGES_WITHIN: Duration = Duration::from_mins(3);
 
 /// What is done within one transaction.
 pub(super) trait Work: Send + 'static {
@@ -32,7 +34,7 @@ pub(super) trait Work: Send + 'static {
     /// Does it.
     fn run(
         self,
-        transaction: &mut Running<'_>,
+        transaction: &mut Session,
     ) -> impl Future<Output = Result<End<Self::Output>, sqlx::Error>> + Send;
 }
 
@@ -44,41 +46,6 @@ pub(super) enum End<T> {
     Rollback(T),
 }
 
-/// A transaction that has begun.
-pub(super) struct Running<'c> {
-    connection: &'c mut PgConnection,
-    /// Whether statements are prepared under names and kept. A name belongs to a session, which is
-    /// another one for every transaction behind a pooler that does not follow them.
-    named: bool,
-}
-
-impl Running<'_> {
-    /// Runs a statement; tells how many rows it wrote.
-    pub(super) async fn write(
-        &mut self,
-        statement: &'static str,
-        arguments: PgArguments,
-    ) -> Result<u64, sqlx::Error> {
-        let query = sqlx::query_with(statement, arguments).persistent(self.named);
-        Ok(query.execute(&mut *self.connection).await?.rows_affected())
-    }
-
-    /// Runs a statement; returns the rows it found.
-    pub(super) async fn read(
-        &mut self,
-        statement: &'static str,
-        arguments: PgArguments,
-    ) -> Result<Vec<PgRow>, sqlx::Error> {
-        let query = sqlx::query_with(statement, arguments).persistent(self.named);
-        query.fetch_all(&mut *self.connection).await
-    }
-}
-
-struct Session {
-    connection: PgConnection,
-    since: Instant,
-}
-
 /// Sessions with one server; cheap to clone.
 #[derive(Clone)]
 pub(super) struct Connections(Arc<Inner>);
@@ -87,38 +54,45 @@ struct Inner {
     options: PostgresStoreOptions,
     permits: Arc<Semaphore>,
     idle: Mutex<Vec<Session>>,
+    /// Since when the server refuses the password.
+    refused_since: Mutex<Option<Instant>>,
 }
 
 impl Connections {
     pub(super) fn new(options: PostgresStoreOptions) -> Self {
         let permits = Arc::new(Semaphore::new(options.max_connections));
-        Self(Arc::new(Inner { options, permits, idle: Mutex::default() }))
+        Self(Arc::new(Inner {
+            options,
+            permits,
+            idle: Mutex::default(),
+            refused_since: Mutex::default(),
+        }))
     }
 
     /// Takes over a session that nobody uses.
-    pub(super) fn keep(&self, connection: PgConnection) {
-        self.0.idle().push(Session { connection, since: Instant::now() });
+    pub(super) fn keep(&self, session: Session) {
+        self.0.idle().push(session);
     }
 
     /// Does work in one transaction, to its end even if the caller goes away.
     pub(super) async fn run<W: Work>(&self, work: W) -> Result<W::Output, StoreError> {
         let inner = Arc::clone(&self.0);
-        let unavailable = |cause: Cause| StoreError::Unavailable { action: W::ACTION, cause };
+        let busy = |cause: Cause| StoreError::Unavailable { action: W::ACTION, cause };
         let wait = inner.options.transaction_timeout();
         let permits = Arc::clone(&inner.permits).acquire_owned();
         let permit = match tokio::time::timeout(wait, permits).await {
             Ok(Ok(permit)) => permit,
-            Ok(Err(_)) => return Err(unavailable("the store is closed".into())),
-            Err(_) => return Err(unavailable("every connection was busy for too long".into())),
+            Ok(Err(_)) => return Err(busy("the store is closed".into())),
+            Err(_) => return Err(busy("every connection was busy for too long".into())),
         };
         let task = tokio::spawn(async move {
             let result = inner.bounded(work).await;
             drop(permit);
-            result
+            result.map_err(|cause| inner.told(W::ACTION, cause))
         });
         match task.await {
-            Ok(result) => result.map_err(|cause| store_error(W::ACTION, cause)),
-            Err(gone) => Err(unavailable(Box::new(gone))),
+            Ok(result) => result,
+            Err(gone) => Err(busy(Box::new(gone))),
         }
     }
 
@@ -131,8 +105,7 @@ impl Connections {
         self.0.permits.close();
         let idle = std::mem::take(&mut *self.0.idle());
         for session in idle {
-            // The server notices either way.
-            let _ = session.connection.close().await;
+            session.close().await;
         }
     }
 }
@@ -149,8 +122,8 @@ impl Inner {
     }
 
     async fn work<W: Work>(&self, work: W) -> Result<W::Output, sqlx::Error> {
-        let mut session = self.session().await?;
-        let result = self.transaction(&mut session.connection, work).await;
+        let mut session = self.begun::<W>().await?;
+        let result = self.transaction(&mut session, work).await;
         let sound = match &result {
             Ok(_) => true,
             Err(error) if sessions_are_doubtful(error) => {
@@ -160,46 +133,68 @@ impl Inner {
             Err(error) => session_is_sound(error),
         };
         if sound {
+            session.touch();
             self.idle().push(session);
         }
         result
     }
 
+    /// A session whose transaction has begun. One that was kept may have ended meanwhile, unseen: nothing
+    /// was done on it, so a new one takes its place.
+    async fn begun<W: Work>(&self) -> Result<Session, sqlx::Error> {
+        if let Some(mut kept) = self.kept() {
+            let begin = kept.begin(W::BEGIN, &self.options);
+            match tokio::time::timeout(self.options.connect_timeout, begin).await {
+                Ok(Ok(())) => return Ok(kept),
+                Ok(Err(error)) if !sessions_are_doubtful(&error) => return Err(error),
+                Ok(Err(_)) | Err(_) => self.idle().clear(),
+            }
+        }
+        let mut session = Session::open(&self.options).await?;
+        *self.refused_since() = None;
+        session.begin(W::BEGIN, &self.options).await?;
+        Ok(session)
+    }
+
+    /// Does work in the transaction that has begun, and ends that.
     async fn transaction<W: Work>(
         &self,
-        connection: &mut PgConnection,
+        session: &mut Session,
         work: W,
     ) -> Result<W::Output, sqlx::Error> {
-        let begin = AssertSqlSafe(format!("{}; {}", W::BEGIN, self.options.transaction_limits()));
-        let mut transaction = connection.begin_with(begin).await?;
-        let named = self.options.statement_cache > 0;
-        let ended = work.run(&mut Running { connection: &mut transaction, named }).await;
-        match ended {
-            Ok(End::Commit(output)) => transaction.commit().await.map(|()| output),
-            Ok(End::Rollback(output)) => transaction.rollback().await.map(|()| output),
+        match work.run(session).await {
+            Ok(End::Commit(output)) => session.commit().await.map(|()| output),
+            Ok(End::Rollback(output)) => session.roll_back().await.map(|()| output),
             Err(error) if session_is_sound(&error) => {
-                transaction.rollback().await?;
+                session.roll_back().await?;
                 Err(error)
             }
             Err(error) => Err(error),
         }
     }
 
-    /// The session used last, so that those nobody needs grow old; or a new one.
-    async fn session(&self) -> Result<Session, sqlx::Error> {
-        let idle = {
-            let mut idle = self.idle();
-            idle.retain(|session| session.since.elapsed() < MAX_AGE);
-            idle.pop()
-        };
-        match idle {
-            Some(session) => Ok(session),
-            None => self
-                .options
-                .connect()
-                .await
-                .map(|connection| Session { connection, since: Instant::now() }),
+    /// The session used last, so that those nobody needs grow old.
+    fn kept(&self) -> Option<Session> {
+        let mut idle = self.idle();
+        idle.retain(Session::is_fresh);
+        idle.pop()
+    }
+
+    /// The error as the port tells it. A password from a file that is refused may be on its way there.
+    fn told(&self, action: &'static str, cause: sqlx::Error) -> StoreError {
+        if self.options.password_file.is_none() || !password_is_refused(&cause) {
+            return store_error(action, cause);
         }
+        let since = *self.refused_since().get_or_insert_with(Instant::now);
+        if since.elapsed() < PASSWORD_CHANGES_WITHIN {
+            unavailable(action, cause)
+        } else {
+            store_error(action, cause)
+        }
+    }
+
+    fn refused_since(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.refused_since.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn idle(&self) -> MutexGuard<'_, Vec<Session>> {

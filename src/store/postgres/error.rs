@@ -1,6 +1,8 @@
 //! What PostgreSQL reports, sorted by what the caller does next. Only SQLSTATEs count; texts change
 //! with release and language.
 
+use std::io;
+
 use sqlx::postgres::PgDatabaseError;
 
 use crate::store::{Cause, StoreError};
@@ -19,7 +21,11 @@ enum FailureClass {
 /// What the server said, without values of rows: the details of an error quote keys, and the messages
 /// of data errors quote what was sent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("PostgreSQL reports {sqlstate}{}", described(.message.as_deref(), .place.as_deref()))]
+#[error(
+    "PostgreSQL reports {sqlstate}{}{}",
+    described(.message.as_deref(), .place.as_deref()),
+    advice(.sqlstate)
+)]
 pub struct ServerError {
     /// <https://www.postgresql.org/docs/current/errcodes-appendix.html>
     pub sqlstate: String,
@@ -48,6 +54,17 @@ fn described(message: Option<&str>, place: Option<&str>) -> String {
     place + &message
 }
 
+/// What helps, where the code alone tells.
+fn advice(sqlstate: &str) -> &'static str {
+    match sqlstate {
+        "42P05" | "26000" => {
+            "; a pooler that hands out sessions by transaction is in between: set \
+             store.postgres.statement_cache = 0"
+        }
+        _ => "",
+    }
+}
+
 /// The error as the port tells it.
 pub(super) fn store_error(action: &'static str, error: sqlx::Error) -> StoreError {
     let class = classify(&error);
@@ -57,6 +74,11 @@ pub(super) fn store_error(action: &'static str, error: sqlx::Error) -> StoreErro
         FailureClass::Row => StoreError::Poison { action, cause },
         FailureClass::Fatal => StoreError::Broken { action, cause },
     }
+}
+
+/// The error of what may work later, whatever the server says.
+pub(super) fn unavailable(action: &'static str, error: sqlx::Error) -> StoreError {
+    StoreError::Unavailable { action, cause: cause(error) }
 }
 
 /// The error without values of rows.
@@ -84,6 +106,28 @@ pub(super) fn session_is_sound(error: &sqlx::Error) -> bool {
 /// Whether other sessions are likely as useless as the one that failed so.
 pub(super) fn sessions_are_doubtful(error: &sqlx::Error) -> bool {
     !session_is_sound(error) && classify(error) == FailureClass::Transient
+}
+
+/// The server answers, and cannot be written to. What comes next gets a new session: after a failover the
+/// same address leads to another server.
+pub(super) fn only_reads() -> sqlx::Error {
+    let told = "the server only reads (25006): it is a standby, or was told to";
+    sqlx::Error::Io(io::Error::new(io::ErrorKind::ReadOnlyFilesystem, told))
+}
+
+/// Whether the server does not take the password.
+pub(super) fn password_is_refused(error: &sqlx::Error) -> bool {
+    sqlstate(error).is_some_and(|code| code == "28P01")
+}
+
+/// Whether a prepared statement's name met another session than the one it was given in.
+pub(super) fn names_are_lost(error: &sqlx::Error) -> bool {
+    sqlstate(error).is_some_and(|code| matches!(code.as_str(), "42P05" | "26000"))
+}
+
+/// Whether a lock was not to be had in time, or two waited for each other.
+pub(super) fn lock_was_not_free(error: &sqlx::Error) -> bool {
+    sqlstate(error).is_some_and(|code| matches!(code.as_str(), "55P03" | "40P01"))
 }
 
 fn server_error(error: &sqlx::Error) -> Option<ServerError> {

@@ -1,27 +1,29 @@
 //! A look at the server for an operator: whether it answers, whether schema, rights and settings are as
-//! they must be. Nothing is written.
+//! they must be. Nothing is written and nothing locked.
 
 use std::time::SystemTime;
 
-use sqlx::Row;
-use sqlx::postgres::PgConnection;
+use sqlx::postgres::PgArguments;
+use sqlx::{Arguments, Row};
 
 use crate::account::Timestamp;
 use crate::telemetry::{Finding, clock_finding};
 
 use super::error;
 use super::options::PostgresStoreOptions;
+use super::session::Session;
+use super::statements::NeededRights;
 use super::{schema, statements};
 
 /// Looks at the server of a URL.
 pub async fn examine(options: &PostgresStoreOptions) -> Vec<Finding> {
     let subject = "postgres: schema";
-    let mut connection = match schema::check(options).await {
-        Ok(connection) => connection,
+    let mut session = match schema::check(options).await {
+        Ok(session) => session,
         Err(error) => return vec![Finding::of("postgres: server and schema", Err::<String, _>(error))],
     };
     let mut findings = vec![Finding::fine(subject, "up to date")];
-    match look(&mut connection, options).await {
+    match look(&mut session, options).await {
         Ok(found) => findings.extend(found),
         Err(error) => {
             let cause = error::cause(error);
@@ -33,11 +35,11 @@ pub async fn examine(options: &PostgresStoreOptions) -> Vec<Finding> {
 }
 
 async fn look(
-    connection: &mut PgConnection,
+    session: &mut Session,
     options: &PostgresStoreOptions,
 ) -> Result<Vec<Finding>, sqlx::Error> {
     let before = Timestamp::from(SystemTime::now()).unix_millis();
-    let server = sqlx::query(statements::EXAMINE_SERVER).fetch_one(&mut *connection).await?;
+    let server = session.read_one(statements::EXAMINE_SERVER).await?;
     let after = Timestamp::from(SystemTime::now()).unix_millis();
     let version: String = server.try_get("version")?;
     let mut findings = vec![Finding::fine("postgres: server", format!("version {version}"))];
@@ -47,7 +49,9 @@ async fn look(
     findings.extend(durability(server.try_get("fsync")?, server.try_get("synchronous_commit")?));
     let free: i64 = server.try_get("free_connections")?;
     findings.push(room(free, options.max_connections));
-    findings.push(rights(connection).await?);
+    for needed in &statements::NEEDED_RIGHTS {
+        findings.push(rights(session, needed).await?);
+    }
     Ok(findings)
 }
 
@@ -88,20 +92,56 @@ fn room(free: i64, wanted: usize) -> Finding {
     }
 }
 
-/// Whether the user may do with every table what the roles do with it.
-async fn rights(connection: &mut PgConnection) -> Result<Finding, sqlx::Error> {
-    let subject = "postgres: rights";
-    let mut missing = Vec::new();
-    for (table, right) in statements::NEEDED_RIGHTS {
-        let asked = sqlx::query_scalar(statements::HAS_RIGHT).bind(table).bind(right);
-        let is_granted: bool = asked.fetch_one(&mut *connection).await?;
+/// Whether the user may do with the tables what the roles do with them.
+async fn rights(session: &mut Session, needed: &NeededRights) -> Result<Finding, sqlx::Error> {
+    let each = |(table, rights): &(&'static str, &'static [&'static str])| {
+        let table = *table;
+        rights.iter().map(move |right| (table, *right))
+    };
+    let (tables, rights): (Vec<&str>, Vec<&str>) = needed.tables.iter().flat_map(each).unzip();
+    let mut arguments = PgArguments::default();
+    arguments.add(&tables).map_err(sqlx::Error::Encode)?;
+    arguments.add(&rights).map_err(sqlx::Error::Encode)?;
+    let rows = session.read(statements::HAS_RIGHTS, arguments).await?;
+    let (mut missing, mut may_write) = (Vec::new(), false);
+    for (row, (table, right)) in rows.iter().zip(tables.iter().zip(&rights)) {
+        let is_granted: bool = row.try_get(0)?;
+        may_write |= is_granted && *right != "SELECT";
         if !is_granted {
             missing.push(format!("{right} on {table}"));
         }
     }
-    Ok(if missing.is_empty() {
-        Finding::fine(subject, "the user may read and write every table")
+    Ok(told_of_rights(needed, &missing, may_write))
+}
+
+/// A user who may write nothing that a role writes is not the one that role runs as.
+fn told_of_rights(needed: &NeededRights, missing: &[String], may_write: bool) -> Finding {
+    let subject = format!("postgres: rights of {}", needed.role);
+    if missing.is_empty() {
+        return Finding::fine(subject, "the user may do with every table of it what is needed");
+    }
+    let lacks = format!("the user lacks {}", missing.join(", "));
+    if may_write || !needed.writes() {
+        Finding::wrong(subject, format!("{lacks}; grant it"))
     } else {
-        Finding::wrong(subject, format!("the user lacks {}; grant it", missing.join(", ")))
-    })
+        Finding::warning(subject, format!("{lacks}; grant it, unless that role runs as another user"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::Verdict;
+
+    #[test]
+    fn a_right_that_lacks_is_wrong_unless_the_user_is_another_roles() {
+        let callbacks = &statements::NEEDED_RIGHTS[2];
+        let verdict = |missing: &[&str], may_write| {
+            let missing: Vec<String> = missing.iter().map(|right| (*right).to_owned()).collect();
+            told_of_rights(callbacks, &missing, may_write).verdict
+        };
+        assert_eq!(verdict(&[], true), Verdict::Fine);
+        assert_eq!(verdict(&["DELETE on deliveries"], true), Verdict::Wrong);
+        assert_eq!(verdict(&["INSERT on deliveries"], false), Verdict::Warning);
+    }
 }

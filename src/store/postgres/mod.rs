@@ -5,6 +5,7 @@
 //! tasks of their own that nobody cancels, so a dropped future never leaves a transaction open; what
 //! bounds them is the server's own timeouts, and a time after which the session is closed.
 
+mod address;
 mod connections;
 mod deliveries;
 mod error;
@@ -13,6 +14,7 @@ mod options;
 mod row;
 mod rows;
 mod schema;
+mod session;
 pub mod statements;
 mod work;
 
@@ -39,9 +41,9 @@ pub struct PostgresStore(Connections);
 impl PostgresStore {
     /// Connects, and sees that server and schema are what this release needs. Creates nothing.
     pub async fn open(options: PostgresStoreOptions) -> Result<Self, PostgresOpenError> {
-        let connection = schema::check(&options).await?;
+        let session = schema::check(&options).await?;
         let connections = Connections::new(options);
-        connections.keep(connection);
+        connections.keep(session);
         Ok(Self(connections))
     }
 

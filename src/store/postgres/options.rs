@@ -8,6 +8,7 @@ use secrecy::{ExposeSecret, SecretString};
 use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
 
+use super::address;
 use super::connections::timed_out;
 use super::schema::PostgresOpenError;
 
@@ -67,22 +68,27 @@ impl PostgresStoreOptions {
         self.connect_options().map(drop)
     }
 
-    /// Bound of one transaction as this side sees it. The server's own limits end it earlier, unless
-    /// the network swallows what either says.
+    /// Bound of one transaction. The server's own limits end most earlier; this side ends it too, as the
+    /// network may swallow what either says.
     pub(super) fn transaction_timeout(&self) -> Duration {
         self.statement_timeout * 2 + self.connect_timeout
     }
 
-    /// Sets the server's limits for the current transaction alone, so that a pooler which hands out
-    /// sessions by transaction carries them.
-    pub(super) fn transaction_limits(&self) -> String {
-        format!(
+    /// Sets the server's limits for the current transaction alone. A server before 17 knows no bound of the
+    /// whole transaction.
+    pub(super) fn transaction_limits(&self, server_bounds_transactions: bool) -> String {
+        let mut limits = format!(
             "SET LOCAL statement_timeout = {}; SET LOCAL lock_timeout = {}; \
              SET LOCAL idle_in_transaction_session_timeout = {}",
             self.statement_timeout.as_millis(),
             self.lock_timeout.as_millis(),
             self.idle_timeout.as_millis(),
-        )
+        );
+        if server_bounds_transactions {
+            let whole = self.transaction_timeout().as_millis();
+            limits.push_str(&format!("; SET LOCAL transaction_timeout = {whole}"));
+        }
+        limits
     }
 
     /// A new session.
@@ -100,9 +106,9 @@ impl PostgresStoreOptions {
 
     fn connect_options(&self) -> Result<PgConnectOptions, PostgresOpenError> {
         let url = self.url.expose_secret();
-        // What does not parse is not shown: it may have a password in it.
+        let checked = address::check(url)?;
         let mut options = PgConnectOptions::from_str(url).map_err(|_| PostgresOpenError::BadUrl)?;
-        if !names_sslmode(url) && !is_local(&options) {
+        if !checked.names_sslmode && !is_local(&options) {
             options = options.ssl_mode(PgSslMode::VerifyFull);
         }
         if let Some(path) = &self.ca_file {
@@ -117,11 +123,6 @@ impl PostgresStoreOptions {
             .statement_cache_capacity(self.statement_cache)
             .disable_statement_logging())
     }
-}
-
-fn names_sslmode(url: &str) -> bool {
-    let query = url.split_once('?').map_or("", |(_, query)| query);
-    query.split('&').any(|pair| pair.starts_with("sslmode=") || pair.starts_with("ssl-mode="))
 }
 
 fn is_local(options: &PgConnectOptions) -> bool {
@@ -143,7 +144,7 @@ mod tests {
     #[test]
     fn another_machine_is_verified_fully_unless_the_url_says_otherwise() {
         assert!(matches!(mode("postgres://db.bank.example/penstock"), PgSslMode::VerifyFull));
-        assert!(matches!(mode("postgres://10.0.0.7/penstock?connect=1"), PgSslMode::VerifyFull));
+        assert!(matches!(mode("postgres://10.0.0.7/penstock?user=u"), PgSslMode::VerifyFull));
         assert!(matches!(mode("postgres://db/penstock?sslmode=require"), PgSslMode::Require));
         assert!(matches!(mode("postgres://db/penstock?sslmode=disable"), PgSslMode::Disable));
     }

@@ -6,18 +6,26 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use sqlx::migrate::{MigrateError, Migrator};
-use sqlx::postgres::PgConnection;
+use sqlx::postgres::PgArguments;
+use sqlx::{AssertSqlSafe, Row};
 
 use crate::store::{Cause, StoreError};
 
-use super::error::{self, store_error};
+use super::error::{self, names_are_lost, store_error};
 use super::options::PostgresStoreOptions;
+use super::session::Session;
 use super::statements;
 
 /// The oldest server that is supported, as `server_version_num` has it.
 const LEAST_SERVER: i32 = 150_000;
+
+/// How long between two looks whether another migration has ended.
+const TURN_WAIT: Duration = Duration::from_millis(200);
+/// How often a step waits for a lock.
+const LOCK_ATTEMPTS: u32 = 10;
 
 /// Why the store cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +36,19 @@ pub enum PostgresOpenError {
          postgres://user:password@host:5432/database"
     )]
     BadUrl,
+    /// The URL names more than one server.
+    #[error(
+        "store.postgres.url names several servers; name the one that writes, or an address that leads to it"
+    )]
+    SeveralHosts,
+    /// The URL has a parameter that would be ignored.
+    #[error("store.postgres.url has a parameter {name}, which is not heeded; take it out: {instead}")]
+    UnknownParameter {
+        /// Its name.
+        name: String,
+        /// What there is in its place.
+        instead: String,
+    },
     /// A file that a setting names cannot be read.
     #[error("{setting} names {}, which cannot be read; check the path and its permissions", path.display())]
     File {
@@ -58,6 +79,18 @@ pub enum PostgresOpenError {
         /// What was tried.
         action: &'static str,
         /// Why it failed.
+        #[source]
+        cause: Cause,
+    },
+    /// A pooler in between does not follow prepared statements.
+    #[error(
+        "a pooler that hands out sessions by transaction is between penstock and PostgreSQL ({action}): set \
+         store.postgres.statement_cache = 0; `penstock migrate` needs the URL of the server itself"
+    )]
+    Pooler {
+        /// What was tried.
+        action: &'static str,
+        /// What the server says.
         #[source]
         cause: Cause,
     },
@@ -106,23 +139,76 @@ pub struct Migrated {
 /// out sessions by transaction in between: a lock of the session keeps two migrations apart.
 pub async fn migrate(options: &PostgresStoreOptions) -> Result<Migrated, PostgresOpenError> {
     options.check().await?;
-    let mut connection = connect(options).await?;
-    check_server(&mut connection).await?;
-    let from = version(&mut connection).await?;
-    migrator()
-        .run_direct(None, &mut connection, false)
-        .await
-        .map_err(|error| PostgresOpenError::Migration { cause: migration_cause(error) })?;
-    let to = version(&mut connection).await?;
+    let mut session = connect(options).await?;
+    check_server(&mut session).await?;
+    take_turn(&mut session).await?;
+    let from = version(&mut session).await?;
+    // Steps bound their waits themselves; an index that is built beside others' work waits for them all.
+    session.command(statements::NO_LIMITS).await.map_err(refused("lifting its limits"))?;
+    bring_up_to_date(&mut session, options).await?;
+    let to = version(&mut session).await?;
+    session.close().await;
     Ok(Migrated { from, to })
 }
 
+/// Waits until no other migration is under way. It asks again and again instead of waiting within a
+/// statement: an index that is built beside others' work waits for every statement that has begun.
+async fn take_turn(session: &mut Session) -> Result<(), PostgresOpenError> {
+    let action = "waiting for another migration";
+    loop {
+        let row = session.read_one(statements::TRY_MIGRATION_LOCK).await.map_err(refused(action))?;
+        if row.try_get(0).map_err(refused(action))? {
+            return Ok(());
+        }
+        tokio::time::sleep(TURN_WAIT).await;
+    }
+}
+
+/// Applies what is missing. A step that waits for a lock has everybody else wait behind it, so it waits for
+/// a short time only, and is tried again a few times.
+async fn bring_up_to_date(
+    session: &mut Session,
+    options: &PostgresStoreOptions,
+) -> Result<(), PostgresOpenError> {
+    let mut migrator = migrator();
+    migrator.set_locking(false);
+    let mut attempts = 0;
+    loop {
+        drop_unfinished(session).await?;
+        let Err(error) = session.migrate(&migrator).await else { return Ok(()) };
+        attempts += 1;
+        let cause = match error {
+            MigrateError::Execute(cause) | MigrateError::ExecuteMigration(cause, _) => cause,
+            other => return Err(PostgresOpenError::Migration { cause: Box::new(other) }),
+        };
+        if names_are_lost(&cause) {
+            return Err(pooler("bringing the schema up to date", cause));
+        }
+        if !error::lock_was_not_free(&cause) || attempts == LOCK_ATTEMPTS {
+            return Err(PostgresOpenError::Migration { cause: error::cause(cause) });
+        }
+        tracing::warn!(attempts, "a step of the migration waits for a lock; trying again");
+        tokio::time::sleep(options.lock_timeout).await;
+    }
+}
+
+/// Drops indexes whose building was cut off: the server keeps them, and uses them for nothing.
+async fn drop_unfinished(session: &mut Session) -> Result<(), PostgresOpenError> {
+    let action = "looking for unfinished indexes";
+    let unfinished = session.read(statements::UNFINISHED_INDEXES, PgArguments::default());
+    for row in unfinished.await.map_err(refused(action))? {
+        let drop: String = row.try_get(0).map_err(refused(action))?;
+        session.command(AssertSqlSafe(drop)).await.map_err(refused("dropping an unfinished index"))?;
+    }
+    Ok(())
+}
+
 /// Sees that the store can be used.
-pub(super) async fn check(options: &PostgresStoreOptions) -> Result<PgConnection, PostgresOpenError> {
+pub(super) async fn check(options: &PostgresStoreOptions) -> Result<Session, PostgresOpenError> {
     options.check().await?;
-    let mut connection = connect(options).await?;
-    check_server(&mut connection).await?;
-    let found = version(&mut connection).await?;
+    let mut session = connect(options).await?;
+    check_server(&mut session).await?;
+    let found = version(&mut session).await?;
     let needed = needed();
     if found < needed {
         return Err(PostgresOpenError::OldSchema { found, needed });
@@ -130,7 +216,7 @@ pub(super) async fn check(options: &PostgresStoreOptions) -> Result<PgConnection
     if found > needed {
         tracing::info!(found, known = needed, "the store's schema is a later release's; going on");
     }
-    Ok(connection)
+    Ok(session)
 }
 
 /// The steps this release knows. A later one may have been here; its steps are none of ours.
@@ -145,15 +231,15 @@ fn needed() -> i64 {
     migrator().iter().map(|migration| migration.version).max().unwrap_or(0)
 }
 
-async fn connect(options: &PostgresStoreOptions) -> Result<PgConnection, PostgresOpenError> {
-    options.connect().await.map_err(refused("connecting"))
+async fn connect(options: &PostgresStoreOptions) -> Result<Session, PostgresOpenError> {
+    Session::open(options).await.map_err(refused("connecting"))
 }
 
-async fn check_server(connection: &mut PgConnection) -> Result<(), PostgresOpenError> {
-    let (found, encoding): (i32, String) = sqlx::query_as(statements::SERVER)
-        .fetch_one(connection)
-        .await
-        .map_err(refused("asking for its version"))?;
+async fn check_server(session: &mut Session) -> Result<(), PostgresOpenError> {
+    let action = "asking for its version";
+    let row = session.read_one(statements::SERVER).await.map_err(refused(action))?;
+    let found: i32 = row.try_get(0).map_err(refused(action))?;
+    let encoding: String = row.try_get(1).map_err(refused(action))?;
     if found < LEAST_SERVER {
         return Err(PostgresOpenError::OldServer { found });
     }
@@ -163,30 +249,32 @@ async fn check_server(connection: &mut PgConnection) -> Result<(), PostgresOpenE
     Ok(())
 }
 
-async fn version(connection: &mut PgConnection) -> Result<i64, PostgresOpenError> {
+async fn version(session: &mut Session) -> Result<i64, PostgresOpenError> {
     let action = "asking for the schema's version";
-    let exists: bool = sqlx::query_scalar(statements::HAS_SCHEMA)
-        .fetch_one(&mut *connection)
-        .await
-        .map_err(refused(action))?;
-    if !exists {
+    let row = session.read_one(statements::HAS_SCHEMA).await.map_err(refused(action))?;
+    if !row.try_get::<bool, _>(0).map_err(refused(action))? {
         return Ok(0);
     }
-    sqlx::query_scalar(statements::SCHEMA_VERSION).fetch_one(connection).await.map_err(refused(action))
+    let row = session.read_one(statements::SCHEMA_VERSION).await.map_err(refused(action))?;
+    row.try_get(0).map_err(refused(action))
 }
 
 fn refused(action: &'static str) -> impl FnOnce(sqlx::Error) -> PostgresOpenError {
-    move |error| match store_error(action, error) {
-        StoreError::Unavailable { action, cause } => PostgresOpenError::Unreachable { action, cause },
-        StoreError::Poison { action, cause } | StoreError::Broken { action, cause } => {
-            PostgresOpenError::Refused { action, cause }
+    move |error| {
+        if names_are_lost(&error) {
+            return pooler(action, error);
+        }
+        match store_error(action, error) {
+            StoreError::Unavailable { action, cause } => {
+                PostgresOpenError::Unreachable { action, cause }
+            }
+            StoreError::Poison { action, cause } | StoreError::Broken { action, cause } => {
+                PostgresOpenError::Refused { action, cause }
+            }
         }
     }
 }
 
-fn migration_cause(error: MigrateError) -> Cause {
-    match error {
-        MigrateError::Execute(cause) | MigrateError::ExecuteMigration(cause, _) => error::cause(cause),
-        other => Box::new(other),
-    }
+fn pooler(action: &'static str, error: sqlx::Error) -> PostgresOpenError {
+    PostgresOpenError::Pooler { action, cause: error::cause(error) }
 }

@@ -180,9 +180,24 @@ pub const HAS_SCHEMA: &str = "SELECT to_regclass('_sqlx_migrations') IS NOT NULL
 pub const SCHEMA_VERSION: &str = "
 SELECT coalesce(max(version), 0) FROM _sqlx_migrations WHERE success";
 
-/// Fails where a plan could not be applied: on a server that only reads, or with too few rights. It
-/// waits for nobody and writes nothing.
-pub const PROBE: &str = "SELECT FROM frontiers LIMIT 1 FOR UPDATE SKIP LOCKED";
+/// Whether the server only reads.
+pub const ONLY_READS: &str = "SELECT current_setting('transaction_read_only')::bool";
+
+/// Takes the lock that keeps two migrations apart, until the session ends, if nobody has it.
+pub const TRY_MIGRATION_LOCK: &str = "
+SELECT pg_try_advisory_lock(hashtextextended('penstock migrate ' || current_database(), 0))";
+
+/// Lifts limits that a role may have by default.
+pub const NO_LIMITS: &str =
+    "SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0";
+
+/// Statements that drop the indexes of our tables whose building was cut off.
+pub const UNFINISHED_INDEXES: &str = "
+SELECT format('DROP INDEX CONCURRENTLY IF EXISTS %s', i.indexrelid::regclass)
+FROM pg_index AS i
+WHERE NOT i.indisvalid AND i.indrelid IN (
+    to_regclass('communications'), to_regclass('accounts'), to_regclass('rejections'),
+    to_regclass('deliveries'), to_regclass('delivery_attempts'))";
 
 /// What an operator should know of a server.
 pub const EXAMINE_SERVER: &str = "
@@ -196,19 +211,57 @@ SELECT current_setting('server_version') AS version,
            - (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend')
            AS free_connections";
 
-/// Whether the user holds the right `$2` on the table `$1`.
-pub const HAS_RIGHT: &str = "SELECT has_table_privilege($1, $2)";
+/// Whether the user holds the rights `$2` on the tables `$1`, in their order.
+pub const HAS_RIGHTS: &str = "
+SELECT has_table_privilege(needed.name, needed.privilege)
+FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS needed (name, privilege, place)
+ORDER BY needed.place";
 
-/// Every table with what roles need to do with it.
-pub const NEEDED_RIGHTS: [(&str, &str); 10] = [
-    ("communications", "SELECT"),
-    ("communications", "INSERT"),
-    ("accounts", "SELECT"),
-    ("accounts", "INSERT"),
-    ("accounts", "UPDATE"),
-    ("rejections", "SELECT"),
-    ("rejections", "INSERT"),
-    ("frontiers", "SELECT"),
-    ("frontiers", "INSERT"),
-    ("frontiers", "UPDATE"),
+/// What a role needs to do with tables.
+#[derive(Clone, Copy, Debug)]
+pub struct NeededRights {
+    /// The role.
+    pub role: &'static str,
+    /// Tables with their rights.
+    pub tables: &'static [(&'static str, &'static [&'static str])],
+}
+
+impl NeededRights {
+    /// Whether any of it is more than reading.
+    pub fn writes(&self) -> bool {
+        self.tables.iter().any(|(_, rights)| rights.iter().any(|right| *right != "SELECT"))
+    }
+}
+
+/// What every role needs.
+pub const NEEDED_RIGHTS: [NeededRights; 3] = [
+    NeededRights {
+        role: "intake",
+        tables: &[
+            ("_sqlx_migrations", &["SELECT"]),
+            ("communications", &["SELECT"]),
+            ("accounts", &["SELECT"]),
+            ("rejections", &["SELECT"]),
+            ("frontiers", &["SELECT"]),
+        ],
+    },
+    NeededRights {
+        role: "worker",
+        tables: &[
+            ("_sqlx_migrations", &["SELECT"]),
+            ("communications", &["SELECT", "INSERT"]),
+            ("accounts", &["SELECT", "INSERT", "UPDATE"]),
+            ("rejections", &["SELECT", "INSERT"]),
+            ("frontiers", &["SELECT", "INSERT", "UPDATE"]),
+        ],
+    },
+    NeededRights {
+        role: "callbacks",
+        tables: &[
+            ("_sqlx_migrations", &["SELECT"]),
+            ("deliveries", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
+            ("delivery_attempts", &["SELECT", "INSERT", "DELETE"]),
+            ("endpoints", &["SELECT", "INSERT", "UPDATE"]),
+        ],
+    },
 ];

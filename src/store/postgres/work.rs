@@ -3,15 +3,17 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 
-use sqlx::Arguments;
 use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::{Arguments, Row};
 
 use crate::account::{CommunicationNumber, View};
 use crate::store::stored::storable;
 use crate::store::{Applied, PersistedOutcome, decode};
 
-use super::connections::{End, Running, Work};
+use super::connections::{End, Work};
+use super::error::only_reads;
 use super::rows::{Step, WantedRows};
+use super::session::Session;
 use super::statements;
 
 /// Reads what is wanted, all of one moment.
@@ -22,7 +24,7 @@ impl Work for Load {
     const ACTION: &'static str = "loading a view";
     const BEGIN: &'static str = statements::BEGIN_SNAPSHOT;
 
-    async fn run(self, snapshot: &mut Running<'_>) -> Result<End<View>, sqlx::Error> {
+    async fn run(self, snapshot: &mut Session) -> Result<End<View>, sqlx::Error> {
         let WantedRows { ledger, accounts, frontiers, rejections } = self.0;
         let ledger = collect(snapshot, statements::LOAD_LEDGER, ledger, decode::ledger_row).await?;
         let accounts =
@@ -36,7 +38,7 @@ impl Work for Load {
 }
 
 async fn collect<K: Eq + Hash, V>(
-    snapshot: &mut Running<'_>,
+    snapshot: &mut Session,
     statement: &'static str,
     wanted: Option<PgArguments>,
     decode: fn(&PgRow) -> Result<(K, V), sqlx::Error>,
@@ -55,7 +57,7 @@ impl Work for Apply {
     const ACTION: &'static str = "applying a plan";
     const BEGIN: &'static str = statements::BEGIN;
 
-    async fn run(self, transaction: &mut Running<'_>) -> Result<End<Applied>, sqlx::Error> {
+    async fn run(self, transaction: &mut Session) -> Result<End<Applied>, sqlx::Error> {
         for Step { statement, rows, arguments } in self.0 {
             if transaction.write(statement, arguments).await? < rows {
                 return Ok(End::Rollback(Applied::Stale));
@@ -76,7 +78,7 @@ impl Work for Outcomes {
     const ACTION: &'static str = "looking up outcomes";
     const BEGIN: &'static str = statements::BEGIN_SNAPSHOT;
 
-    async fn run(self, snapshot: &mut Running<'_>) -> Result<End<Self::Output>, sqlx::Error> {
+    async fn run(self, snapshot: &mut Session) -> Result<End<Self::Output>, sqlx::Error> {
         let mut arguments = PgArguments::default();
         arguments.add(self.number.as_str()).map_err(sqlx::Error::Encode)?;
         arguments.add(storable(self.limit as u64)).map_err(sqlx::Error::Encode)?;
@@ -86,7 +88,7 @@ impl Work for Outcomes {
     }
 }
 
-/// Tells whether a plan could be applied.
+/// Tells whether the server answers and writes. It takes no lock and needs no right.
 pub(super) struct Probe;
 
 impl Work for Probe {
@@ -94,8 +96,11 @@ impl Work for Probe {
     const ACTION: &'static str = "checking the store";
     const BEGIN: &'static str = statements::BEGIN;
 
-    async fn run(self, transaction: &mut Running<'_>) -> Result<End<()>, sqlx::Error> {
-        transaction.read(statements::PROBE, PgArguments::default()).await?;
+    async fn run(self, transaction: &mut Session) -> Result<End<()>, sqlx::Error> {
+        let row = transaction.read_one(statements::ONLY_READS).await?;
+        if row.try_get(0)? {
+            return Err(only_reads());
+        }
         Ok(End::Rollback(()))
     }
 }

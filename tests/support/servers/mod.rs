@@ -2,6 +2,7 @@
 //! server fails without one.
 
 pub mod kafka;
+pub mod pooler;
 pub mod postgres;
 
 /// What an environment variable names, or how to get it.

@@ -37,6 +37,11 @@ impl Database {
         self.connect_options().connect().await.unwrap()
     }
 
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// The URL for penstock.
     pub fn url(&self) -> String {
         self.connect_options().to_url_lossy().to_string()

@@ -10,7 +10,8 @@ use crate::store::{
     Swept,
 };
 
-use super::super::connections::{End, Running, Work};
+use super::super::connections::{End, Work};
+use super::super::session::Session;
 use super::super::statements::{BEGIN, BEGIN_SELECTION, BEGIN_SELECTION_SNAPSHOT, BEGIN_SNAPSHOT};
 use super::{rows, statements};
 
@@ -28,7 +29,7 @@ impl Work for Look {
     const ACTION: &'static str = "looking up deliveries";
     const BEGIN: &'static str = BEGIN_SNAPSHOT;
 
-    async fn run(self, snapshot: &mut Running<'_>) -> Result<End<KnownDeliveries>, sqlx::Error> {
+    async fn run(self, snapshot: &mut Session) -> Result<End<KnownDeliveries>, sqlx::Error> {
         let mut known = KnownDeliveries::default();
         if let Some(keys) = self.keys {
             let rows = snapshot.read(statements::LOOK_KEYS, keys).await?;
@@ -67,7 +68,7 @@ impl Work for Record {
     const ACTION: &'static str = "recording deliveries";
     const BEGIN: &'static str = BEGIN;
 
-    async fn run(self, transaction: &mut Running<'_>) -> Result<End<()>, sqlx::Error> {
+    async fn run(self, transaction: &mut Session) -> Result<End<()>, sqlx::Error> {
         if let Some(heads) = self.heads {
             hold(transaction, heads).await?;
         }
@@ -81,7 +82,7 @@ impl Work for Record {
 
 /// Holds the heads of lines. Each round waits for somebody who ends one; a line that moves on during all of
 /// them may be left without a head, which a sweep makes good.
-async fn hold(transaction: &mut Running<'_>, lines: PgArguments) -> Result<(), sqlx::Error> {
+async fn hold(transaction: &mut Session, lines: PgArguments) -> Result<(), sqlx::Error> {
     for _ in 0..MAX_ROUNDS {
         for row in transaction.read(statements::HOLD_HEADS, lines.clone()).await? {
             if row.try_get("are_held")? {
@@ -100,7 +101,7 @@ impl Work for ClaimDue {
     const ACTION: &'static str = "claiming deliveries";
     const BEGIN: &'static str = BEGIN;
 
-    async fn run(self, transaction: &mut Running<'_>) -> Result<End<Vec<Leased>>, sqlx::Error> {
+    async fn run(self, transaction: &mut Session) -> Result<End<Vec<Leased>>, sqlx::Error> {
         let rows = transaction.read(statements::CLAIM, self.0).await?;
         let mut leased: Vec<_> = rows.iter().map(leased).collect::<Result<_, _>>()?;
         leased.sort_by_key(|(place, _)| *place);
@@ -136,7 +137,7 @@ impl Work for Settle {
     const ACTION: &'static str = "settling deliveries";
     const BEGIN: &'static str = BEGIN;
 
-    async fn run(self, transaction: &mut Running<'_>) -> Result<End<()>, sqlx::Error> {
+    async fn run(self, transaction: &mut Session) -> Result<End<()>, sqlx::Error> {
         let freed = transaction.read(statements::SETTLE, self.settled).await?;
         if let Some(attempts) = self.attempts {
             transaction.write(statements::INSERT_ATTEMPTS, attempts).await?;
@@ -147,11 +148,7 @@ impl Work for Settle {
 }
 
 /// Makes what is next in these lines due, unless something in them is parked.
-async fn release(
-    transaction: &mut Running<'_>,
-    lines: &[PgRow],
-    now: Timestamp,
-) -> Result<(), sqlx::Error> {
+async fn release(transaction: &mut Session, lines: &[PgRow], now: Timestamp) -> Result<(), sqlx::Error> {
     let lines: Vec<Line> = lines.iter().map(decode::line).collect::<Result<_, _>>()?;
     match rows::release(&lines, now).map_err(sqlx::Error::Encode)? {
         Some(lines) => transaction.write(statements::RELEASE, lines).await.map(drop),
@@ -170,7 +167,7 @@ impl Work for Sweep {
     const ACTION: &'static str = "sweeping deliveries";
     const BEGIN: &'static str = BEGIN;
 
-    async fn run(self, transaction: &mut Running<'_>) -> Result<End<Swept>, sqlx::Error> {
+    async fn run(self, transaction: &mut Session) -> Result<End<Swept>, sqlx::Error> {
         let removed = transaction.write(statements::REMOVE, self.remove).await?;
         let released = transaction.write(statements::RELEASE_STRANDED, self.release).await?;
         Ok(End::Commit(Swept { removed, released }))
@@ -185,7 +182,7 @@ impl Work for Change {
     const ACTION: &'static str = "changing an endpoint's state";
     const BEGIN: &'static str = BEGIN;
 
-    async fn run(self, transaction: &mut Running<'_>) -> Result<End<Applied>, sqlx::Error> {
+    async fn run(self, transaction: &mut Session) -> Result<End<Applied>, sqlx::Error> {
         let rows = transaction.write(statements::CHANGE_ENDPOINT, self.0).await?;
         Ok(if rows == 0 { End::Rollback(Applied::Stale) } else { End::Commit(Applied::Done) })
     }
@@ -203,7 +200,7 @@ impl Work for Redeliver {
     const ACTION: &'static str = "making deliveries due again";
     const BEGIN: &'static str = BEGIN_SELECTION;
 
-    async fn run(self, transaction: &mut Running<'_>) -> Result<End<Redelivered>, sqlx::Error> {
+    async fn run(self, transaction: &mut Session) -> Result<End<Redelivered>, sqlx::Error> {
         let rows = transaction.read(statements::REDELIVER, self.arguments).await?;
         release(transaction, &rows, self.now).await?;
         decode::redelivered(self.mark, &rows).map(End::Commit)
@@ -218,7 +215,7 @@ impl Work for Hasten {
     const ACTION: &'static str = "making deliveries due earlier";
     const BEGIN: &'static str = BEGIN_SELECTION;
 
-    async fn run(self, transaction: &mut Running<'_>) -> Result<End<u64>, sqlx::Error> {
+    async fn run(self, transaction: &mut Session) -> Result<End<u64>, sqlx::Error> {
         transaction.write(statements::HASTEN, self.0).await.map(End::Commit)
     }
 }
@@ -251,7 +248,7 @@ impl<T: Send + 'static> Work for Read<T> {
     const ACTION: &'static str = "reading deliveries";
     const BEGIN: &'static str = BEGIN_SELECTION_SNAPSHOT;
 
-    async fn run(self, snapshot: &mut Running<'_>) -> Result<End<Vec<T>>, sqlx::Error> {
+    async fn run(self, snapshot: &mut Session) -> Result<End<Vec<T>>, sqlx::Error> {
         let rows = snapshot.read(self.statement, self.arguments).await?;
         rows.iter().map(self.decode).collect::<Result<_, _>>().map(End::Commit)
     }
