@@ -1,5 +1,7 @@
 //! What can go wrong with a queue, by what the caller does next.
 
+use crate::account::Partition;
+
 /// An error's cause, kept for the log.
 pub type Cause = Box<dyn std::error::Error + Send + Sync>;
 
@@ -9,6 +11,12 @@ pub enum QueueError {
     /// Too much is waiting to be written: refuse new work for a moment.
     #[error("the queue is full: what waits to be written has reached its limit")]
     Overloaded,
+    /// The partition is not this consumer's, or no more: forget it.
+    #[error("partition {} is not, or no longer, this consumer's", partition.0)]
+    NotAssigned {
+        /// The partition.
+        partition: Partition,
+    },
     /// It may work later: try again with a backoff.
     #[error("the queue is unavailable ({action})")]
     Unavailable {
@@ -34,6 +42,7 @@ impl QueueError {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Overloaded => "overloaded",
+            Self::NotAssigned { .. } => "not_assigned",
             Self::Unavailable { .. } => "unavailable",
             Self::Broken { .. } => "broken",
         }

@@ -131,7 +131,9 @@ pub trait Consumer: Send + 'static {
     /// would have brought the next poll brings.
     fn poll(&mut self, limits: PollLimits) -> impl Future<Output = Result<Polled, QueueError>> + Send;
 
-    /// Reads an assigned partition from `start` on; returns the offset found.
+    /// Reads an assigned partition from `start` on; returns the offset found, which is another one than
+    /// asked for when the log no longer holds that, or not yet.
+    /// [`QueueError::NotAssigned`] when the partition is not this consumer's.
     fn seek(
         &mut self,
         partition: Partition,
@@ -139,17 +141,27 @@ pub trait Consumer: Send + 'static {
     ) -> impl Future<Output = Result<Offset, QueueError>> + Send;
 
     /// The offset the next record of an assigned partition will get, as of now.
+    /// [`QueueError::NotAssigned`] when the partition is known not to be this consumer's.
     fn end_offset(
         &mut self,
         partition: Partition,
     ) -> impl Future<Output = Result<Offset, QueueError>> + Send;
 
+    /// How far a partition that was sought is read: every record before this offset was brought by a poll.
+    /// Offsets are not dense, so it may lie past the last record brought, behind places that hold none;
+    /// it never lies past a record that was not brought.
+    fn position(&self, partition: Partition) -> Option<Offset>;
+
     /// Makes `offsets`, each the next one to read, the group's durable position.
     /// A partition the consumer has lost meanwhile is left alone without an error.
+    ///
+    /// The future does not hold the consumer, so that its owner can go on beside it; nothing is committed
+    /// before it is first polled. One commit at a time: what it tells of another begun meanwhile is not
+    /// said. Dropping it does not take anything back.
     fn commit(
-        &mut self,
-        offsets: &[(Partition, Offset)],
-    ) -> impl Future<Output = Result<(), QueueError>> + Send;
+        &self,
+        offsets: Vec<(Partition, Offset)>,
+    ) -> impl Future<Output = Result<(), QueueError>> + Send + 'static;
 
     /// Gives revoked partitions back.
     fn release(

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use penstock::account::{Offset, Partition};
-use penstock::queue::{Assignment, Consumer, PollLimits, Polled, Queue, Topic};
+use penstock::queue::{Assignment, Consumer, PollLimits, Polled, Queue, QueueError, Start, Topic};
 
 use super::consuming::{
     DEADLINE, GROUP, done, join, limits, next_assigned, next_event, next_revoked, records, resume,
@@ -95,7 +95,7 @@ pub(crate) async fn the_next_owner_goes_on_where_the_last_one_committed<R: Queue
     let received = take(&mut first, 100).await;
     let mut second = join_late(&queue).await;
     let revoked = next_revoked(&mut first).await;
-    first.commit(&done(&received)).await.unwrap();
+    first.commit(done(&received)).await.unwrap();
     first.release(&revoked).await.unwrap();
     for assignment in next_assigned(&mut second).await {
         assert_eq!(assignment.committed, Some(assignment.end));
@@ -147,7 +147,7 @@ pub(crate) async fn a_commit_for_a_lost_partition_changes_nothing<R: QueueRig>()
     let received = take(&mut first, 100).await;
     let mut second = join_late(&queue).await;
     let lost = give_back(&mut first).await;
-    first.commit(&done(&received)).await.unwrap();
+    first.commit(done(&received)).await.unwrap();
     drop(first);
     let mut assigned = next_assigned(&mut second).await;
     while assigned.len() < PARTITIONS as usize {
@@ -156,6 +156,40 @@ pub(crate) async fn a_commit_for_a_lost_partition_changes_nothing<R: QueueRig>()
     for assignment in assigned {
         let expected = (!lost.contains(&assignment.partition)).then_some(assignment.end);
         assert_eq!(assignment.committed, expected, "{:?}", assignment.partition);
+    }
+}
+
+pub(crate) async fn what_was_given_back_can_no_longer_be_sought<R: QueueRig>() {
+    let rig = R::default();
+    let queue = rig.open().await;
+    let mut first = resume(&queue).await;
+    let _second = join_late(&queue).await;
+    for partition in give_back(&mut first).await {
+        assert_eq!(first.position(partition), None);
+        let sought = first.seek(partition, Start::Offset(Offset(0))).await;
+        assert!(
+            matches!(sought, Err(QueueError::NotAssigned { partition: told }) if told == partition),
+            "{sought:?}"
+        );
+    }
+}
+
+pub(crate) async fn a_commit_does_not_hold_its_consumer<R: QueueRig>() {
+    let rig = R::default();
+    let queue = rig.open().await;
+    queue.publish(Topic::Submitted, records(0..100)).await.unwrap();
+    let mut first = resume(&queue).await;
+    let received = take(&mut first, 100).await;
+    let committing = first.commit(done(&received));
+    queue.publish(Topic::Submitted, records(100..200)).await.unwrap();
+    let (committed, more) = tokio::join!(committing, take(&mut first, 100));
+    committed.unwrap();
+    assert_eq!(values(&more), values_of(100..200));
+    drop(first);
+    let (_second, assignments) = join(&queue).await;
+    for assignment in assignments {
+        let first_half = received.iter().filter(|one| one.partition == assignment.partition);
+        assert_eq!(assignment.committed, first_half.map(|one| one.offset.next()).max());
     }
 }
 
@@ -216,7 +250,7 @@ async fn member_for(consumer: &mut impl Consumer, member: usize, records: usize,
                     }
                 }
                 let offsets: Vec<(Partition, Offset)> = done(&received);
-                consumer.commit(&offsets).await.unwrap();
+                consumer.commit(offsets).await.unwrap();
             }
             Polled::Idle => {}
         }

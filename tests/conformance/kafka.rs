@@ -157,7 +157,7 @@ async fn what_is_not_given_back_in_time_moves_on() {
     let assigned = next_assigned(&mut second).await;
     let revoked = next_revoked(&mut stuck).await;
     assert_eq!(revoked, assigned.iter().map(|a| a.partition).collect::<Vec<_>>());
-    stuck.commit(&done(&received)).await.unwrap();
+    stuck.commit(done(&received)).await.unwrap();
     stuck.release(&revoked).await.unwrap();
     drop(stuck);
     for assignment in next_assigned(&mut second).await {

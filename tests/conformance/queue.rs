@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use penstock::account::{EventId, Offset, Outcome, Timestamp, Verdict};
 use penstock::queue::{
-    Answer, BatchId, Consumer, Headers, PollLimits, Polled, Queue, Received, Record, Reply,
+    Answer, Assignment, BatchId, Consumer, Headers, PollLimits, Polled, Queue, Received, Record, Reply,
     ReplyAddress, ReplyInbox, Start, Topic,
 };
 
@@ -42,6 +42,7 @@ macro_rules! queue_conformance {
             a_poll_without_records_is_idle
             a_dropped_poll_loses_nothing
             the_backlog_is_what_was_not_polled
+            a_partition_is_read_up_to_its_position
             replies_reach_their_inbox_only
             replies_to_nobody_are_lost
             publishing_nothing_is_done
@@ -54,6 +55,8 @@ macro_rules! queue_conformance {
             what_a_member_had_is_the_others_once_it_is_gone
             a_third_member_gets_its_share
             a_commit_for_a_lost_partition_changes_nothing
+            what_was_given_back_can_no_longer_be_sought
+            a_commit_does_not_hold_its_consumer
             a_partition_has_one_owner_at_a_time_while_members_come_and_go
             what_is_published_during_an_assignment_is_read
         );
@@ -108,7 +111,7 @@ pub(crate) async fn a_group_resumes_where_it_committed<R: QueueRig>() {
     publish(&queue, records(0..60)).await;
     let mut consumer = resume(&queue).await;
     let first = take(&mut consumer, 60).await;
-    consumer.commit(&done(&first)).await.unwrap();
+    consumer.commit(done(&first)).await.unwrap();
     publish(&queue, records(60..100)).await;
     drop(consumer);
     let (mut consumer, assignments) = join(&queue).await;
@@ -142,7 +145,7 @@ pub(crate) async fn topics_and_groups_are_apart<R: QueueRig>() {
     queue.publish(Topic::DeadLetter, records(20..30)).await.unwrap();
     let mut consumer = resume(&queue).await;
     let received = take(&mut consumer, 10).await;
-    consumer.commit(&done(&received)).await.unwrap();
+    consumer.commit(done(&received)).await.unwrap();
     for (topic, group, expected) in [
         (Topic::Submitted, "others", 0..10),
         (Topic::Results, "workers", 10..20),
@@ -420,6 +423,27 @@ pub(crate) async fn the_backlog_is_what_was_not_polled<R: QueueRig>() {
     assert_eq!(consumer.backlog_records(), 100 - received.len() as u64);
     take(&mut consumer, 100 - received.len()).await;
     assert_eq!(consumer.backlog_records(), 0);
+}
+
+pub(crate) async fn a_partition_is_read_up_to_its_position<R: QueueRig>() {
+    let rig = R::default();
+    let queue = rig.open().await;
+    publish(&queue, records(0..100)).await;
+    let (mut consumer, assignments) = join(&queue).await;
+    for Assignment { partition, .. } in &assignments {
+        assert_eq!(consumer.position(*partition), None, "nobody has said from where to read");
+    }
+    seek_to_committed(&mut consumer, &assignments).await;
+    for Assignment { partition, earliest, .. } in &assignments {
+        assert_eq!(consumer.position(*partition), Some(*earliest));
+    }
+    let received = take(&mut consumer, 100).await;
+    for (partition, next) in done(&received) {
+        assert_eq!(consumer.position(partition), Some(next));
+    }
+    let Received { partition, offset, .. } = received[50];
+    consumer.seek(partition, Start::Offset(offset)).await.unwrap();
+    assert_eq!(consumer.position(partition), Some(offset));
 }
 
 fn reply(item: u32) -> Reply {

@@ -343,7 +343,7 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
 
     fn retry_queue(&self, error: QueueError) -> Result<StepOutcome, DelivererError> {
         match error {
-            QueueError::Overloaded | QueueError::Unavailable { .. } => {
+            QueueError::Overloaded | QueueError::NotAssigned { .. } | QueueError::Unavailable { .. } => {
                 Ok(self.retry("queue_unavailable", &error))
             }
             QueueError::Broken { .. } => Err(DelivererError::Queue(error)),

@@ -16,9 +16,12 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
         while let Some(assignment) = self.unstarted.last().copied() {
             let start = start_offset(&assignment);
             match self.consumer.seek(assignment.partition, Start::Offset(start)).await {
-                Ok(found) => self.ledgers.insert(assignment.partition, Ledger::new(found)),
+                Ok(found) => {
+                    self.ledgers.insert(assignment.partition, Ledger::new(found));
+                }
+                Err(QueueError::NotAssigned { .. }) => {}
                 Err(error) => return self.retry_queue(error),
-            };
+            }
             self.unstarted.pop();
         }
         Ok(StepOutcome::Progress)
@@ -62,7 +65,7 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
         if offsets.is_empty() {
             return Ok(());
         }
-        let commit = self.consumer.commit(&offsets);
+        let commit = self.consumer.commit(offsets.clone());
         match self.sends.alongside(&self.options, commit).await {
             Ok(()) => {}
             Err(error @ QueueError::Broken { .. }) => return Err(DelivererError::Queue(error)),

@@ -1,5 +1,7 @@
 //! The queue that the settings name, behind one type.
 
+use futures_util::FutureExt;
+
 use crate::account::{Offset, Partition};
 #[cfg(feature = "kafka")]
 use crate::queue::kafka::{KafkaConsumer, KafkaQueue};
@@ -125,8 +127,15 @@ impl Consumer for AnyConsumer {
         ask!(Self, self, consumer => consumer.end_offset(partition).await)
     }
 
-    async fn commit(&mut self, offsets: &[(Partition, Offset)]) -> Result<(), QueueError> {
-        ask!(Self, self, consumer => consumer.commit(offsets).await)
+    fn position(&self, partition: Partition) -> Option<Offset> {
+        ask!(Self, self, consumer => consumer.position(partition))
+    }
+
+    fn commit(
+        &self,
+        offsets: Vec<(Partition, Offset)>,
+    ) -> impl Future<Output = Result<(), QueueError>> + Send + 'static {
+        ask!(Self, self, consumer => consumer.commit(offsets).boxed())
     }
 
     async fn release(&mut self, partitions: &[Partition]) -> Result<(), QueueError> {

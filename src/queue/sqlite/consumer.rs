@@ -287,7 +287,7 @@ impl Consumer for SqliteConsumer {
     async fn seek(&mut self, partition: Partition, start: Start) -> Result<Offset, QueueError> {
         let action = "seeking";
         if !self.cursors.contains_key(&partition) {
-            return Err(broken(action, "the partition is not assigned to this consumer"));
+            return Err(QueueError::NotAssigned { partition });
         }
         let found = match start {
             Start::Offset(offset) => self
@@ -302,24 +302,33 @@ impl Consumer for SqliteConsumer {
     }
 
     async fn end_offset(&mut self, partition: Partition) -> Result<Offset, QueueError> {
+        if !self.cursors.contains_key(&partition) {
+            return Err(QueueError::NotAssigned { partition });
+        }
         Ok(self.end(partition))
     }
 
-    async fn commit(&mut self, offsets: &[(Partition, Offset)]) -> Result<(), QueueError> {
-        let offsets: Vec<_> = self.with_group(|group| {
-            offsets
-                .iter()
-                .filter(|(partition, _)| group.holds(self.member, *partition))
-                .copied()
-                .collect()
-        });
-        if offsets.is_empty() {
-            return Ok(());
+    fn position(&self, partition: Partition) -> Option<Offset> {
+        self.cursors.get(&partition).filter(|cursor| cursor.sought).map(|cursor| cursor.next)
+    }
+
+    fn commit(
+        &self,
+        mut offsets: Vec<(Partition, Offset)>,
+    ) -> impl Future<Output = Result<(), QueueError>> + Send + 'static {
+        let (queue, group, topic, member) =
+            (self.queue.clone(), Arc::clone(&self.group), self.topic, self.member);
+        async move {
+            queue.inner.log.with(topic, |state| {
+                let known = state.groups.get(&group);
+                offsets.retain(|(partition, _)| known.is_some_and(|it| it.holds(member, *partition)));
+            });
+            if offsets.is_empty() {
+                return Ok(());
+            }
+            let commit = |done| Request::Commit(Commit { group, topic, offsets, done });
+            queue.write("committing offsets", commit).await
         }
-        let (group, topic) = (Arc::clone(&self.group), self.topic);
-        self.queue
-            .write("committing offsets", |done| Request::Commit(Commit { group, topic, offsets, done }))
-            .await
     }
 
     async fn release(&mut self, partitions: &[Partition]) -> Result<(), QueueError> {

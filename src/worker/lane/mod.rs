@@ -313,7 +313,7 @@ impl<Q: Queue, S: Store> Lane<Q, S> {
 
     fn retry_queue(&mut self, error: QueueError) -> Result<StepOutcome, LaneError> {
         match error {
-            QueueError::Overloaded | QueueError::Unavailable { .. } => {
+            QueueError::Overloaded | QueueError::NotAssigned { .. } | QueueError::Unavailable { .. } => {
                 Ok(self.retry("queue_unavailable", &error))
             }
             QueueError::Broken { .. } => Err(LaneError::Queue(error)),

@@ -23,12 +23,21 @@ impl<Q: Queue, S: Store> Lane<Q, S> {
             let log = self.persister.log(assignment.partition);
             let end = match self.consumer.end_offset(assignment.partition).await {
                 Ok(end) => end,
+                Err(QueueError::NotAssigned { .. }) => {
+                    self.unstarted.pop();
+                    continue;
+                }
                 Err(error) => return self.retry_queue(error),
             };
             let frontier = view.frontiers.get(&log).copied();
             let start = start_offset(log, &assignment, frontier, end)?;
-            if let Err(error) = self.consumer.seek(assignment.partition, Start::Offset(start)).await {
-                return self.retry_queue(error);
+            match self.consumer.seek(assignment.partition, Start::Offset(start)).await {
+                Ok(_) => {}
+                Err(QueueError::NotAssigned { .. }) => {
+                    self.unstarted.pop();
+                    continue;
+                }
+                Err(error) => return self.retry_queue(error),
             }
             let committed = assignment.committed.unwrap_or(start).min(start);
             let persisted = frontier.map(|_| start);
@@ -109,7 +118,7 @@ impl<Q: Queue, S: Store> Lane<Q, S> {
         if offsets.is_empty() {
             return Ok(());
         }
-        let committed = self.consumer.commit(&offsets);
+        let committed = self.consumer.commit(offsets.clone());
         let (submitted, told_at) = (self.reader.submitted, self.told_at.as_ref());
         match submitted.commit(&self.metrics, told_at, committed, QueueError::kind).await {
             Ok(()) => {}

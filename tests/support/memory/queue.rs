@@ -293,6 +293,10 @@ impl MemoryConsumer {
         work(self.queue.lock().groups.entry(self.group.clone()).or_default())
     }
 
+    fn must_hold(&self, partition: Partition) -> Result<(), QueueError> {
+        if self.held.contains(&partition) { Ok(()) } else { Err(QueueError::NotAssigned { partition }) }
+    }
+
     fn partitions(&self) -> Vec<Partition> {
         (0..self.queue.lock().partitions).map(Partition).collect()
     }
@@ -404,6 +408,7 @@ impl Consumer for MemoryConsumer {
     }
 
     async fn seek(&mut self, partition: Partition, start: Start) -> Result<Offset, QueueError> {
+        self.must_hold(partition)?;
         let offset = match start {
             Start::Offset(offset) => offset.min(self.queue.lock().end(self.topic, partition)),
             Start::Time(time) => {
@@ -421,22 +426,35 @@ impl Consumer for MemoryConsumer {
 
     async fn end_offset(&mut self, partition: Partition) -> Result<Offset, QueueError> {
         point().await;
+        self.must_hold(partition)?;
         Ok(self.queue.lock().end(self.topic, partition))
     }
 
-    async fn commit(&mut self, offsets: &[(Partition, Offset)]) -> Result<(), QueueError> {
-        point().await;
-        self.queue.unavailable("commit")?;
+    fn position(&self, partition: Partition) -> Option<Offset> {
+        self.positions.get(&partition).copied()
+    }
+
+    fn commit(
+        &self,
+        offsets: Vec<(Partition, Offset)>,
+    ) -> impl Future<Output = Result<(), QueueError>> + Send + 'static {
+        let (queue, group) = (self.queue.clone(), self.group.clone());
         let (id, topic) = (self.id, self.topic);
-        self.with_group(|group| {
-            for (partition, offset) in offsets {
-                if group.owners.get(&(topic, *partition)) == Some(&id) {
-                    group.committed.insert((topic, *partition), *offset);
+        async move {
+            point().await;
+            queue.unavailable("commit")?;
+            {
+                let mut state = queue.lock();
+                let group = state.groups.entry(group).or_default();
+                for (partition, offset) in offsets {
+                    if group.owners.get(&(topic, partition)) == Some(&id) {
+                        group.committed.insert((topic, partition), offset);
+                    }
                 }
             }
-        });
-        point().await;
-        Ok(())
+            point().await;
+            Ok(())
+        }
     }
 
     async fn release(&mut self, partitions: &[Partition]) -> Result<(), QueueError> {

@@ -57,10 +57,9 @@ pub struct KafkaConsumer {
     // handle must be that thread's.
     client: Arc<Current>,
     _seat: Seat,
-    commands: std::sync::mpsc::Sender<Command>,
+    asked: Asked,
     changes: mpsc::UnboundedReceiver<Change>,
     records: mpsc::UnboundedReceiver<Tagged>,
-    signal: Arc<Signal>,
     flow: Arc<Flow>,
     reading: Reading,
     /// Received and not told yet.
@@ -106,21 +105,14 @@ impl KafkaConsumer {
             topic,
             client,
             _seat: seat,
-            commands,
+            _wake: RaiseOnDrop(Arc::clone(&signal)),
+            asked: Asked { commands, signal },
             changes,
             records,
-            _wake: RaiseOnDrop(Arc::clone(&signal)),
-            signal,
             flow,
             reading: Reading::default(),
             change: None,
         })
-    }
-
-    fn ask(&self, action: &'static str, command: Command) -> Result<(), QueueError> {
-        let asked = self.commands.send(command);
-        self.signal.raise();
-        asked.map_err(|_| broken(action, "the consumer has ended"))
     }
 
     /// What is to be told of the assignment.
@@ -155,17 +147,9 @@ impl KafkaConsumer {
         let was_full = self.flow.is_full();
         let records = self.reading.serve(limits, &self.flow);
         if was_full && !self.flow.is_full() {
-            self.signal.raise();
+            self.asked.signal.raise();
         }
         (!records.is_empty()).then_some(Polled::Records(records))
-    }
-
-    async fn commit_once(&self, offsets: &[(Partition, Offset)]) -> Result<KafkaResult<()>, QueueError> {
-        let action = "committing offsets";
-        let (done, committed) = oneshot::channel();
-        let offsets = offsets.iter().map(|(partition, offset)| (raw(*partition), *offset)).collect();
-        self.ask(action, Command::Commit { offsets, done })?;
-        committed.await.map_err(|_| broken(action, "the consumer has ended"))
     }
 }
 
@@ -210,9 +194,13 @@ impl Consumer for KafkaConsumer {
         .await?;
         let (done, sought) = oneshot::channel();
         let is_behind = found < end;
-        self.ask(action, Command::Seek { partition: raw(partition), offset: found, is_behind, done })?;
+        self.asked
+            .ask(action, Command::Seek { partition: raw(partition), offset: found, is_behind, done })?;
         let epoch = sought.await.map_err(|_| broken(action, "the consumer has ended"))?;
-        let epoch = epoch.map_err(|cause| queue_error(action, cause))?;
+        let epoch = epoch.map_err(|cause| match cause {
+            KafkaError::Seek(_) => QueueError::NotAssigned { partition },
+            other => queue_error(action, other),
+        })?;
         self.reading.begin(partition, epoch, found, end, &self.flow);
         Ok(found)
     }
@@ -226,25 +214,27 @@ impl Consumer for KafkaConsumer {
         .await
     }
 
-    async fn commit(&mut self, offsets: &[(Partition, Offset)]) -> Result<(), QueueError> {
-        let action = "committing offsets";
-        let tried = async {
-            loop {
-                match self.commit_once(offsets).await? {
-                    Ok(()) => return Ok(()),
-                    Err(error) if is_in_motion(&error) => tokio::time::sleep(COMMIT_PAUSE).await,
-                    Err(error) => return Err(queue_error(action, error)),
-                }
+    fn position(&self, partition: Partition) -> Option<Offset> {
+        self.reading.position(partition)
+    }
+
+    fn commit(
+        &self,
+        offsets: Vec<(Partition, Offset)>,
+    ) -> impl Future<Output = Result<(), QueueError>> + Send + 'static {
+        let offsets = offsets.iter().map(|(partition, offset)| (raw(*partition), *offset)).collect();
+        let asked = self.asked.clone();
+        // Not a handle: closing the client blocks, so the last one must be the polling thread's.
+        let client = Arc::downgrade(&self.client);
+        async move {
+            let result = asked.commit(offsets).await;
+            if result.is_err()
+                && let Some(client) = client.upgrade()
+            {
+                client.get().context().metrics.commit_failed();
             }
-        };
-        let result = match tokio::time::timeout(COMMIT_TIMEOUT, tried).await {
-            Ok(result) => result,
-            Err(_) => Err(unavailable(action, "the group's coordinator did not take them in time")),
-        };
-        if result.is_err() {
-            self.client.get().context().metrics.commit_failed();
+            result
         }
-        result
     }
 
     async fn release(&mut self, partitions: &[Partition]) -> Result<(), QueueError> {
@@ -252,12 +242,47 @@ impl Consumer for KafkaConsumer {
             self.reading.forget(*partition, &self.flow);
         }
         let partitions = partitions.iter().map(|partition| raw(*partition)).collect();
-        self.ask("giving partitions back", Command::Release { partitions })
+        self.asked.ask("giving partitions back", Command::Release { partitions })
     }
 
     fn backlog_records(&self) -> u64 {
         let client = self.client.get();
         self.reading.backlog(|partition| client.context().role.known_end(partition.0))
+    }
+}
+
+/// The polling thread, as whoever asks it for something knows it.
+#[derive(Clone)]
+struct Asked {
+    commands: std::sync::mpsc::Sender<Command>,
+    signal: Arc<Signal>,
+}
+
+impl Asked {
+    fn ask(&self, action: &'static str, command: Command) -> Result<(), QueueError> {
+        let asked = self.commands.send(command);
+        self.signal.raise();
+        asked.map_err(|_| broken(action, "the consumer has ended"))
+    }
+
+    /// Commits, as often as the group is in motion, for a bounded time.
+    async fn commit(&self, offsets: Vec<(i32, Offset)>) -> Result<(), QueueError> {
+        let action = "committing offsets";
+        let tried = async {
+            loop {
+                let (done, committed) = oneshot::channel();
+                self.ask(action, Command::Commit { offsets: offsets.clone(), done })?;
+                match committed.await.map_err(|_| broken(action, "the consumer has ended"))? {
+                    Ok(()) => return Ok(()),
+                    Err(error) if is_in_motion(&error) => tokio::time::sleep(COMMIT_PAUSE).await,
+                    Err(error) => return Err(queue_error(action, error)),
+                }
+            }
+        };
+        match tokio::time::timeout(COMMIT_TIMEOUT, tried).await {
+            Ok(result) => result,
+            Err(_) => Err(unavailable(action, "the group's coordinator did not take them in time")),
+        }
     }
 }
 

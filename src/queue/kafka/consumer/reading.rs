@@ -95,6 +95,11 @@ impl Reading {
         served
     }
 
+    /// The offset up to which every record of a partition was served.
+    pub(super) fn position(&self, partition: Partition) -> Option<Offset> {
+        self.partitions.get(&partition).map(|sought| sought.next)
+    }
+
     /// Records up to the ends that are known and not served yet.
     pub(super) fn backlog(&self, known_end: impl Fn(Partition) -> u64) -> u64 {
         let behind = |(partition, sought): (&Partition, &Sought)| {
