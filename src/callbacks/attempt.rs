@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::account::Timestamp;
 use crate::store::Ending;
 
-use super::schedule::{Retry, Schedule, later};
+use super::schedule::{Retry, Schedule};
 
 /// What a receiver answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +24,10 @@ pub struct Answer {
 pub struct NoAnswer(pub String);
 
 /// What an attempt means.
+///
+/// A delivery that is throttled is one that failed: its wait is only never shorter than what was asked for.
+/// So whatever a receiver answers, a delivery ends after as many attempts as the schedule has waits, and one
+/// more. For the endpoint it makes a difference: one that asks to be left alone works.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// 2xx: the receiver has it.
@@ -32,6 +36,8 @@ pub enum Verdict {
     Throttled(Duration),
     /// 410: the receiver wants nothing more.
     Gone,
+    /// 4xx that says something of what was sent, and not of the moment: sent alone, others may pass.
+    Refused,
     /// Anything else. A redirect is one: it is never followed.
     Failed,
 }
@@ -44,43 +50,28 @@ impl Verdict {
             (200..=299, _) => Self::Delivered,
             (410, _) => Self::Gone,
             (429 | 503, Some(wait)) => Self::Throttled(wait),
+            // Too late, too early, too many: that is the moment.
+            (408 | 425 | 429, _) => Self::Failed,
+            (400..=499, _) => Self::Refused,
             _ => Self::Failed,
         }
     }
 }
 
-/// How often a delivery failed and since when it is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Progress {
-    /// Failures that count towards the schedule's end.
-    pub failures: u32,
-    /// When it was first tried or parked.
-    pub since: Timestamp,
-}
-
-/// How a delivery goes on after an attempt that ended `now`, and its failures from then on.
-///
-/// Being throttled is no failure of the event, so it does not bring the schedule's end nearer, as long
-/// as the delivery is not older than the whole schedule. What meets 410 is kept for the time when an
-/// operator enables the endpoint again.
+/// How a delivery that has failed `failures` times goes on after an attempt that ended `now`, and its
+/// failures from then on. What meets 410 is kept for the time when an operator enables the endpoint again.
 pub fn go_on(
-    progress: Progress,
+    failures: u32,
     verdict: Verdict,
     now: Timestamp,
     schedule: &Schedule,
     random: f64,
 ) -> (Ending, u32) {
-    let Progress { failures, since } = progress;
-    let is_young = now < later(since, schedule.length());
     let asked = match verdict {
         Verdict::Delivered => return (Ending::Delivered, failures),
         Verdict::Gone => return (Ending::Parked { due_at: now }, failures),
-        Verdict::Throttled(wait) if is_young => {
-            let wait = schedule.asked(Some(wait)).unwrap_or_default();
-            return (Ending::Parked { due_at: later(now, wait) }, failures);
-        }
         Verdict::Throttled(wait) => Some(wait),
-        Verdict::Failed => None,
+        Verdict::Refused | Verdict::Failed => None,
     };
     let failures = failures.saturating_add(1);
     match schedule.after(failures, now, asked, random) {
@@ -94,6 +85,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::callbacks::schedule::later;
 
     fn schedule() -> Schedule {
         let waits = [5, 300, 1_800].map(Duration::from_secs).to_vec();
@@ -114,8 +106,11 @@ mod tests {
         for status in [200, 201, 202, 204, 299] {
             assert_eq!(verdict(status, None), Verdict::Delivered);
         }
-        for status in [100, 301, 302, 307, 308, 400, 401, 404, 408, 413, 415, 429, 500, 502, 503, 504] {
+        for status in [100, 301, 302, 307, 308, 408, 425, 429, 500, 502, 503, 504] {
             assert_eq!(verdict(status, None), Verdict::Failed, "{status}");
+        }
+        for status in [400, 401, 404, 409, 413, 415, 422, 499] {
+            assert_eq!(verdict(status, Some(7)), Verdict::Refused, "{status}");
         }
         for status in [429, 503] {
             assert_eq!(verdict(status, Some(7)), Verdict::Throttled(Duration::from_secs(7)));
@@ -127,11 +122,10 @@ mod tests {
 
     #[test]
     fn failures_follow_the_schedule_to_its_end() {
-        let mut progress = Progress { failures: 0, since: at(0) };
-        let mut endings = Vec::new();
+        let (mut failures, mut endings) = (0, Vec::new());
         for _ in 0..4 {
-            let (ending, failures) = go_on(progress, Verdict::Failed, at(0), &schedule(), 0.5);
-            progress.failures = failures;
+            let (ending, more) = go_on(failures, Verdict::Failed, at(0), &schedule(), 0.5);
+            failures = more;
             endings.push(ending);
         }
         let parked = |seconds| Ending::Parked { due_at: at(seconds) };
@@ -139,39 +133,53 @@ mod tests {
     }
 
     #[test]
-    fn being_throttled_wears_nothing_out_until_the_delivery_is_old() {
-        let progress = Progress { failures: 2, since: at(0) };
-        let throttled = Verdict::Throttled(Duration::from_mins(1));
-        let go_on = |now| go_on(progress, throttled, at(now), &schedule(), 0.5);
-        assert_eq!(go_on(10), (Ending::Parked { due_at: at(70) }, 2));
-        assert_eq!(go_on(2_105), (Ending::Parked { due_at: at(2_105 + 1_800) }, 3));
+    fn being_throttled_counts_and_waits_at_least_as_long_as_a_failure() {
+        let go_on = |failures, seconds| {
+            let throttled = Verdict::Throttled(Duration::from_secs(seconds));
+            go_on(failures, throttled, at(0), &schedule(), 0.5)
+        };
+        assert_eq!(go_on(0, 0), (Ending::Parked { due_at: at(5) }, 1));
+        assert_eq!(go_on(1, 0), (Ending::Parked { due_at: at(300) }, 2));
+        assert_eq!(go_on(1, 600), (Ending::Parked { due_at: at(600) }, 2));
+        assert_eq!(go_on(1, u64::MAX), (Ending::Parked { due_at: at(3_600) }, 2));
+        assert_eq!(go_on(3, 0), (Ending::Exhausted, 4));
     }
 
     #[test]
     fn what_meets_410_is_kept() {
-        let progress = Progress { failures: 2, since: at(0) };
-        let gone = go_on(progress, Verdict::Gone, at(9), &schedule(), 0.5);
+        let gone = go_on(2, Verdict::Gone, at(9), &schedule(), 0.5);
         assert_eq!(gone, (Ending::Parked { due_at: at(9) }, 2));
     }
 
+    /// An answer, and how long after it was due a delivery was sent: at once, or much later.
+    fn answers() -> impl Strategy<Value = Vec<(u16, Option<u64>, i64)>> {
+        let retry_after =
+            prop_oneof![Just(None), Just(Some(0)), (0_u64..9_000).prop_map(Some), Just(Some(u64::MAX))];
+        let status = prop_oneof![Just(429_u16), Just(503), 100_u16..600];
+        prop::collection::vec((status, retry_after, 0_i64..10_000), 40)
+    }
+
     proptest! {
-        /// Whatever is answered, a delivery ends after a bounded number of failures, and only an
-        /// acknowledged one counts as delivered.
+        /// Whatever is answered, and whenever a delivery is sent, it ends after as many attempts as there
+        /// are waits and one more, none of them sooner after another than the schedule has it, and only
+        /// an acknowledged one counts as delivered.
         #[test]
-        fn every_delivery_ends(answers in prop::collection::vec((100_u16..600, prop::option::of(0_u64..9_000)), 40)) {
-            let mut progress = Progress { failures: 0, since: at(0) };
-            let mut now = at(0);
-            for (status, retry_after) in answers {
+        fn every_delivery_ends(answers in answers()) {
+            let (mut failures, mut now, mut attempts) = (0, at(0), 0);
+            for (status, retry_after, late) in answers {
                 let verdict = verdict(status, retry_after);
-                let (ending, failures) = go_on(progress, verdict, now, &schedule(), 0.5);
+                if verdict == Verdict::Gone { continue }
+                attempts += 1;
+                let (ending, more) = go_on(failures, verdict, now, &schedule(), 0.5);
                 prop_assert_eq!(ending == Ending::Delivered, (200..300).contains(&status));
-                prop_assert!(failures >= progress.failures && failures <= 4);
-                prop_assert_eq!(ending == Ending::Exhausted, failures == 4);
+                prop_assert_eq!(ending == Ending::Exhausted, attempts == 4 && ending != Ending::Delivered);
                 let Ending::Parked { due_at } = ending else { break };
-                prop_assert!(due_at >= now);
-                progress.failures = failures;
-                now = due_at;
+                let wait = [5, 300, 1_800][failures as usize];
+                prop_assert!(due_at >= later(now, Duration::from_secs(wait)));
+                failures = more;
+                now = later(due_at, Duration::from_secs(u64::try_from(late).unwrap()));
             }
+            prop_assert!(attempts <= 4);
         }
     }
 }

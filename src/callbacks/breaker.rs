@@ -37,15 +37,13 @@ impl BreakerOptions {
     }
 
     /// The state of a breaker that lets the caller probe now; none when it is closed or no probe is due.
-    /// Who gets it stored has the probe until the next one is due.
+    /// Who gets it stored has the probe until the next one is due. One that is further away than any may
+    /// be was meant by a clock that has been set back since, and is due.
     pub fn probing(&self, breaker: Breaker, now: Timestamp) -> Option<Breaker> {
         let Breaker::Open { since, probe_at, probes } = breaker else { return None };
         let probes = probes.saturating_add(1);
-        (probe_at <= now).then(|| Breaker::Open {
-            since,
-            probe_at: later(now, self.interval(probes)),
-            probes,
-        })
+        let is_due = probe_at <= now || probe_at > later(now, self.max_probe_interval);
+        is_due.then(|| Breaker::Open { since, probe_at: later(now, self.interval(probes)), probes })
     }
 }
 
@@ -57,7 +55,7 @@ pub struct Failing {
 }
 
 impl Failing {
-    /// An attempt was answered as it should.
+    /// An attempt was answered as it should, or what was counted does not hold any longer.
     pub fn succeeded(&mut self) {
         *self = Self::default();
     }
@@ -65,7 +63,9 @@ impl Failing {
     /// An attempt failed; tells whether the breaker is to open.
     pub fn failed(&mut self, now: Timestamp, options: &BreakerOptions) -> bool {
         self.count = self.count.saturating_add(1);
-        let since = *self.since.get_or_insert(now);
+        // A clock that was set back only makes the count begin later.
+        let since = self.since.map_or(now, |since| since.min(now));
+        self.since = Some(since);
         self.count >= options.min_failures && later(since, options.failing_for) <= now
     }
 }
@@ -123,6 +123,16 @@ mod tests {
         }
         assert_eq!(waits, [10, 20, 40, 60, 60, 60]);
         assert!(matches!(breaker, Breaker::Open { since, probes: 6, .. } if since == at(0)));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_postpones_neither_a_probe_nor_the_opening() {
+        let breaker = OPTIONS.opened(at(100_000));
+        assert!(OPTIONS.probing(breaker, at(0)).is_some());
+        assert_eq!(OPTIONS.probing(breaker, at(99_999)), None, "by a little it may differ");
+        let mut failing = Failing::default();
+        assert!(!failing.failed(at(100_000), &OPTIONS) && !failing.failed(at(0), &OPTIONS));
+        assert!(failing.failed(at(10), &OPTIONS));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::account::Timestamp;
 use super::attempt::NoAnswer;
 use super::breaker::BreakerOptions;
 use super::pace::Pace;
-use super::schedule::later;
+use super::schedule::Wait;
 
 /// Header of the question, and of every request afterwards: who sends.
 pub const REQUEST_ORIGIN: &str = "webhook-request-origin";
@@ -148,8 +148,8 @@ pub(super) enum Outcome {
 pub(super) enum Agreement {
     /// It has, or needs not be asked. The pace is that of requests.
     Given(Pace),
-    /// It is to be asked at that time, and had been asked so often in vain.
-    Open { ask_at: Timestamp, tries: u32 },
+    /// It is to be asked after that wait, and had been asked so often in vain.
+    Open { wait: Wait, tries: u32 },
     /// It is being asked.
     Asked { tries: u32 },
 }
@@ -159,7 +159,7 @@ impl Agreement {
     pub(super) fn new(question: Option<&Question>, now: Timestamp) -> Self {
         match question {
             None => Self::Given(Pace::new(None, now)),
-            Some(_) => Self::Open { ask_at: now, tries: 0 },
+            Some(_) => Self::Open { wait: Wait::new(now, Duration::ZERO), tries: 0 },
         }
     }
 
@@ -173,7 +173,7 @@ impl Agreement {
     /// Whether to ask now; who is told so asks.
     pub(super) fn ask(&mut self, now: Timestamp) -> bool {
         match *self {
-            Self::Open { ask_at, tries } if ask_at <= now => {
+            Self::Open { wait, tries } if wait.until(now).is_none() => {
                 *self = Self::Asked { tries };
                 true
             }
@@ -185,7 +185,7 @@ impl Agreement {
     /// awaited, for which events are worth being kept in memory.
     pub(super) fn shut_until(&self, now: Timestamp) -> Option<Timestamp> {
         match *self {
-            Self::Open { ask_at, tries: 1.. } => Some(ask_at.max(now)),
+            Self::Open { wait, tries: 1.. } => Some(wait.until(now).unwrap_or(now)),
             Self::Given(_) | Self::Open { .. } | Self::Asked { .. } => None,
         }
     }
@@ -233,10 +233,10 @@ impl Agreement {
                 Self::Given(Pace::new(Some(per_second), now))
             }
             (_, Self::Asked { tries } | Self::Open { tries, .. }) => {
-                let wait: Duration = options.interval(*tries);
-                Self::Open { ask_at: later(now, wait), tries: tries.saturating_add(1) }
+                let wait = Wait::new(now, options.interval(*tries));
+                Self::Open { wait, tries: tries.saturating_add(1) }
             }
-            (_, Self::Given(_)) => Self::Open { ask_at: now, tries: 1 },
+            (_, Self::Given(_)) => Self::Open { wait: Wait::new(now, Duration::ZERO), tries: 1 },
         };
         outcome
     }

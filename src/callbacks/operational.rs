@@ -151,8 +151,8 @@ impl<S: Sender> OperatorReporter<S> {
             let verdict = Verdict::of(&answered);
             let wait = match (verdict, waits.next()) {
                 (Verdict::Delivered, _) => return true,
-                (Verdict::Throttled(asked), Some(wait)) => wait.max(asked).min(WAITS[WAITS.len() - 1]),
-                (Verdict::Failed, Some(wait)) => wait,
+                (Verdict::Throttled(asked), Some(wait)) => asked.clamp(wait, WAITS[WAITS.len() - 1]),
+                (Verdict::Refused | Verdict::Failed, Some(wait)) => wait,
                 (Verdict::Gone, _) | (_, None) => {
                     tell_lost(report, &answered);
                     return false;

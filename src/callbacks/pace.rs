@@ -1,4 +1,5 @@
-//! A limit of events a second.
+//! A limit of events a second. It is the time that has passed between two calls that counts: a clock that is
+//! set back or forth costs or gives a second's share at most.
 
 use crate::account::Timestamp;
 
@@ -10,6 +11,9 @@ pub(super) struct Pace {
     at: Timestamp,
 }
 
+/// The longest time between two calls that counts; any rate is full again after it.
+const LONGEST_MS: i64 = 24 * 60 * 60 * 1_000;
+
 impl Pace {
     /// None lets everything through.
     pub(super) fn new(per_second: Option<f64>, now: Timestamp) -> Self {
@@ -19,11 +23,10 @@ impl Pace {
     /// How many of `wanted` may go now.
     pub(super) fn allows(&mut self, wanted: usize, now: Timestamp) -> usize {
         let Some(rate) = self.per_second else { return wanted };
-        let passed_ms = u32::try_from(now.unix_millis() - self.at.unix_millis()).unwrap_or(0);
-        if passed_ms > 0 {
-            self.at = now;
-            self.allowance = (self.allowance + rate * f64::from(passed_ms) / 1_000.0).min(rate.max(1.0));
-        }
+        let passed_ms = now.unix_millis().saturating_sub(self.at.unix_millis()).clamp(0, LONGEST_MS);
+        self.at = now;
+        let gained = rate * f64::from(u32::try_from(passed_ms).unwrap_or(0)) / 1_000.0;
+        self.allowance = (self.allowance + gained).min(rate.max(1.0));
         (1..=wanted).take_while(|count| as_number(*count) <= self.allowance).count()
     }
 
@@ -63,7 +66,19 @@ mod tests {
         assert_eq!(pace.take(100, at(500)), 5);
         assert_eq!(pace.take(100, at(60_000)), 10, "what was not used does not pile up");
         assert_eq!(pace.take(1, at(60_100)), 1);
-        assert_eq!(pace.take(1, at(50_000)), 0, "a clock that is set back gives nothing");
+    }
+
+    #[test]
+    fn no_clock_stops_it() {
+        let mut pace = Pace::new(Some(10.0), at(0));
+        assert_eq!(pace.take(100, at(0)), 10);
+        let set_back = -3_600_000;
+        assert_eq!(pace.take(1, at(set_back)), 0, "a clock that is set back gives nothing");
+        assert_eq!(pace.take(100, at(set_back + 500)), 5, "and goes on from there");
+        let months_later = set_back + 100 * 24 * 3_600_000;
+        assert_eq!(pace.take(100, at(months_later)), 10);
+        let mut slow = Pace::new(Some(0.001), at(0));
+        assert_eq!((slow.take(1, at(0)), slow.take(1, at(months_later))), (1, 1));
     }
 
     #[test]

@@ -191,7 +191,7 @@ impl<S: Sender> Sends<S> {
 
     fn take_off(&mut self, options: &DelivererOptions, now: Timestamp) {
         for (place, outbox) in self.outboxes.iter_mut().enumerate() {
-            while let Some((flight, events)) = outbox.take_off(now, options.lease / 2) {
+            while let Some((flight, events)) = outbox.take_off(now, options) {
                 let request = Request::of(&outbox.endpoint, &events, now);
                 let sender = self.sender.clone();
                 self.flights.push(Box::pin(async move {

@@ -210,6 +210,9 @@ pub(super) fn check(callbacks: &CallbackSettings, findings: &mut Findings) {
     let key = |name: &str| format!("callbacks.{name}");
     let (tick, second) = (Duration::from_millis(1), Duration::from_secs(1));
     let (hour, day) = (Duration::from_hours(1), Duration::from_hours(24));
+    if callbacks.retry_schedule.is_empty() {
+        findings.add(&key("retry_schedule"), "is empty, so what fails once is given up; name a wait");
+    }
     if callbacks.retry_schedule.len() > 100 {
         findings.add(&key("retry_schedule"), "has more than 100 waits");
     }
@@ -236,6 +239,11 @@ pub(super) fn check(callbacks: &CallbackSettings, findings: &mut Findings) {
         ("retention", callbacks.retention, hour..=10_000 * day),
     ] {
         findings.span(&key(name), value.duration(), allowed);
+    }
+    let (first, longest) = (callbacks.breaker_probe_interval, callbacks.breaker_max_probe_interval);
+    if first > longest {
+        let what = format!("is longer than callbacks.breaker_max_probe_interval ({longest})");
+        findings.add(&key("breaker_probe_interval"), what);
     }
     check_endpoints(callbacks, findings);
     check_operator(&callbacks.operator, findings);

@@ -19,6 +19,7 @@ pub struct CallbackMetrics {
     backlog_age: Gauge<f64>,
     breaker_open: Gauge<u64>,
     active: Gauge<u64>,
+    quiet: Gauge<f64>,
     operational_events: Counter<u64>,
     operator_reports: Counter<u64>,
     handshakes: Counter<u64>,
@@ -63,6 +64,11 @@ impl CallbackMetrics {
                 "penstock.callbacks.endpoint.active",
                 "1 unless an endpoint is paused or disabled, by endpoint.",
             ),
+            quiet: meter
+                .f64_gauge("penstock.callbacks.endpoint.quiet")
+                .with_unit("s")
+                .with_description("How long an endpoint still wants to be left alone, by endpoint.")
+                .build(),
             operational_events: counter(
                 "penstock.callbacks.operational_events",
                 "Endpoints that failed, were disabled or recovered, by endpoint and event.",
@@ -110,6 +116,11 @@ impl CallbackMetrics {
         let endpoint = [KeyValue::new("endpoint", endpoint.to_owned())];
         self.active.record(is_active.into(), &endpoint);
         self.breaker_open.record(is_breaker_open.into(), &endpoint);
+    }
+
+    /// How long an endpoint still wants to be left alone.
+    pub fn quiet(&self, endpoint: &str, left: Duration) {
+        self.quiet.record(left.as_secs_f64(), &[KeyValue::new("endpoint", endpoint.to_owned())]);
     }
 
     /// Operators are told of an endpoint.

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -48,13 +48,17 @@ pub enum Character {
     Redirecting,
     Hanging,
     Resetting,
+    /// Asks to be left alone for no time, always.
+    Insistent,
+    /// Answers this and that, and asks for what nobody can grant.
+    Erratic,
     /// Acknowledges, and never stops talking.
     Endless,
     /// Fails until it is healed.
     Healing,
 }
 
-pub const CHARACTERS: [(&str, Character); 9] = [
+pub const CHARACTERS: [(&str, Character); 11] = [
     ("fast", Character::Fast),
     ("flaky", Character::Flaky),
     ("throttling", Character::Throttling),
@@ -62,6 +66,8 @@ pub const CHARACTERS: [(&str, Character); 9] = [
     ("redirecting", Character::Redirecting),
     ("hanging", Character::Hanging),
     ("resetting", Character::Resetting),
+    ("insistent", Character::Insistent),
+    ("erratic", Character::Erratic),
     ("endless", Character::Endless),
     ("healing", Character::Healing),
 ];
@@ -71,6 +77,10 @@ pub const CHARACTERS: [(&str, Character); 9] = [
 pub struct Receiver {
     character: Character,
     pub requests: Arc<AtomicU32>,
+    /// When requests came.
+    pub times: Arc<Mutex<Vec<Instant>>>,
+    /// What one that throttles asks for.
+    pub retry_after: Arc<Mutex<String>>,
     pub acknowledged: Arc<Mutex<BTreeMap<String, (HeaderMap, Bytes)>>>,
     pub is_healed: Arc<AtomicBool>,
     /// Headers of its answer when it is asked for its consent, and how often it was.
@@ -83,6 +93,8 @@ impl Receiver {
         Self {
             character,
             requests: Arc::default(),
+            times: Arc::default(),
+            retry_after: Arc::new(Mutex::new("1".to_owned())),
             acknowledged: Arc::default(),
             is_healed: Arc::default(),
             permission: Arc::default(),
@@ -103,10 +115,25 @@ async fn consent(State(receiver): State<Receiver>, headers: HeaderMap) -> Header
 
 async fn receive(State(receiver): State<Receiver>, headers: HeaderMap, body: Bytes) -> Response<Body> {
     let number = receiver.requests.fetch_add(1, Ordering::Relaxed);
+    receiver.times.lock().unwrap().push(Instant::now());
     let answer = |status: u16| Response::builder().status(status);
     let refused = match receiver.character {
         Character::Flaky if number.is_multiple_of(3) => Some(answer(500)),
-        Character::Throttling if number == 0 => Some(answer(429).header("retry-after", "1")),
+        Character::Throttling if number == 0 => {
+            let asked = receiver.retry_after.lock().unwrap().clone();
+            Some(answer(429).header("retry-after", asked))
+        }
+        Character::Insistent => Some(answer(429).header("retry-after", "0")),
+        Character::Erratic => match number % 8 {
+            0 => Some(answer(429).header("retry-after", "-1")),
+            1 => Some(answer(503).header("retry-after", "9".repeat(30))),
+            2 => Some(answer(429).header("retry-after", "Sunday, 06-Nov-94 08:49:37 GMT")),
+            3 => Some(answer(503).header("retry-after", "Fri Dec 31 23:59:59 9999")),
+            4 => Some(answer(299).header("content-length", "1000")),
+            5 => Some(answer(100)),
+            6 => Some(answer(599).header("retry-after", "soon")),
+            _ => Some(answer(302).header("location", "/events")),
+        },
         Character::Gone => Some(answer(410)),
         Character::Healing if !receiver.is_healed.load(Ordering::Relaxed) => Some(answer(503)),
         Character::Redirecting => Some(answer(301).header("location", "/elsewhere")),
@@ -172,13 +199,13 @@ fn target(address: SocketAddr, proxy: Option<ProxyUrl>) -> TargetOptions {
     }
 }
 
-fn options() -> DelivererOptions {
+fn options(max_retry_after: Option<Duration>) -> DelivererOptions {
     let second = Duration::from_secs(1);
     DelivererOptions {
         schedule: Schedule {
             waits: vec![Duration::from_millis(200); 40],
             jitter: 0.2,
-            max_retry_after: second,
+            max_retry_after: max_retry_after.unwrap_or(second),
         },
         breaker: BreakerOptions {
             min_failures: 20,
@@ -223,6 +250,8 @@ pub struct Setup {
     pub handshake: Option<Question>,
     /// The way to all receivers.
     pub proxy: Option<ProxyUrl>,
+    /// The longest wait a receiver may ask for; a second when there is none.
+    pub max_retry_after: Option<Duration>,
 }
 
 pub struct World {
@@ -275,7 +304,7 @@ impl World {
                 store.clone(),
                 sender.clone(),
                 names.iter().map(|name| endpoint(name, setup.handshake.clone())).collect(),
-                options(),
+                options(setup.max_retry_after),
                 Ambient::system(),
                 Metrics::disabled(),
             );

@@ -1,9 +1,12 @@
 //! What is known of the endpoints: read from the store, changed there, told to operators.
 
+use std::time::Duration;
+
 use crate::account::Timestamp;
 use crate::queue::Queue;
 use crate::store::{Applied, Availability, Breaker, Deliveries, EndpointState};
 
+use super::super::breaker::BreakerOptions;
 use super::super::error::DelivererError;
 use super::super::operational::OperationalEvent;
 use super::super::outbox::{Gate, Signal};
@@ -18,12 +21,15 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
             Ok(stored) => stored,
             Err(error) => return self.retry_store(error),
         };
-        for known in &mut self.states {
-            if let Some(state) = stored.iter().find(|state| state.name == known.name) {
-                *known = state.clone();
-            }
-        }
         let now = self.ambient.now();
+        for (known, outbox) in self.states.iter_mut().zip(&mut self.sends.outboxes) {
+            let Some(state) = stored.iter().find(|state| state.name == known.name) else { continue };
+            // Whoever else has changed it wants it to be tried, or knows that it works again.
+            if state.changed_at != known.changed_at {
+                outbox.begin_anew(now);
+            }
+            *known = state.clone();
+        }
         for place in 0..self.states.len() {
             self.set_gate(place, now);
             if let Some(pause) = self.take_probe(place, now).await? {
@@ -47,6 +53,9 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
             | (Availability::Paused | Availability::Disabled, _) => Gate::Shut,
         };
         outbox.set_gate(gate, now);
+        let quiet = outbox.quiet_until(now).map_or(0, |until| until.unix_millis() - now.unix_millis());
+        let quiet = Duration::from_millis(u64::try_from(quiet).unwrap_or(0));
+        self.metrics.callbacks().quiet(state.name.as_str(), quiet);
         let is_open = matches!(state.breaker, Breaker::Open { .. });
         let is_active = state.availability == Availability::Active;
         self.metrics.callbacks().endpoint(state.name.as_str(), is_active, is_open);
@@ -82,10 +91,21 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
     /// what it was made of no longer holds, and the endpoint will say so again.
     pub(super) async fn heed_signals(&mut self) -> Result<StepOutcome, DelivererError> {
         while let Some((place, signal)) = self.signals.first().copied() {
-            if let Some((wanted, event)) = self.heed(place, signal) {
+            let Some(state) = self.states.get(place) else { break };
+            if let Signal::Quiet(until) = signal {
+                tracing::warn!(
+                    endpoint = state.name.as_str(),
+                    %until,
+                    "the receiver asks to be left alone; events are parked until then"
+                );
+            }
+            let now = self.ambient.now();
+            if let Some((wanted, event)) = heeded(state, signal, now, &self.options.breaker) {
                 let reason = wanted.reason.clone();
                 match self.change(place, wanted).await? {
-                    Ok(Applied::Done) => self.tell(place, event, &reason),
+                    Ok(Applied::Done) => {
+                        event.into_iter().for_each(|event| self.tell(place, event, &reason))
+                    }
                     // The states are read again before anything else is changed.
                     Ok(Applied::Stale) => self.timers.refreshed = None,
                     Err(pause) => return Ok(pause),
@@ -95,35 +115,6 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
             self.set_gate(place, self.ambient.now());
         }
         Ok(StepOutcome::Progress)
-    }
-
-    fn heed(&self, place: usize, signal: Signal) -> Option<(EndpointState, OperationalEvent)> {
-        let now = self.ambient.now();
-        let state = self.states.get(place)?.clone();
-        let changed_at = now;
-        match signal {
-            Signal::Works if self.is_open(place) => Some((
-                EndpointState { breaker: Breaker::Closed, reason: String::new(), changed_at, ..state },
-                OperationalEvent::Recovered,
-            )),
-            Signal::Fails if !self.is_open(place) => {
-                let name = &state.name;
-                let reason = format!(
-                    "every attempt fails; `penstock callbacks list --endpoint {name}` tells how"
-                );
-                let breaker = self.options.breaker.opened(now);
-                Some((EndpointState { reason, breaker, changed_at, ..state }, OperationalEvent::Failing))
-            }
-            Signal::Gone if state.availability != Availability::Disabled => {
-                let reason = "it answered 410 Gone".to_owned();
-                let availability = Availability::Disabled;
-                Some((
-                    EndpointState { availability, reason, changed_at, ..state },
-                    OperationalEvent::Disabled,
-                ))
-            }
-            Signal::Works | Signal::Fails | Signal::Gone => None,
-        }
     }
 
     /// Changes the shared state; a pause when the store is unavailable.
@@ -168,6 +159,99 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
                 event = event_name,
                 "the endpoint works again; what is parked for it goes out"
             ),
+        }
+    }
+}
+
+/// The state that a signal asks for, and what operators are told of it.
+fn heeded(
+    state: &EndpointState,
+    signal: Signal,
+    now: Timestamp,
+    options: &BreakerOptions,
+) -> Option<(EndpointState, Option<OperationalEvent>)> {
+    let is_active = state.availability == Availability::Active;
+    let is_open = matches!(state.breaker, Breaker::Open { .. });
+    let changed = EndpointState { changed_at: now, ..state.clone() };
+    match signal {
+        Signal::Works if is_open => {
+            // Of an endpoint that an operator has stopped the reason is the operator's.
+            let reason = if is_active { String::new() } else { state.reason.clone() };
+            let closed = EndpointState { breaker: Breaker::Closed, reason, ..changed };
+            Some((closed, Some(OperationalEvent::Recovered)))
+        }
+        Signal::Fails if !is_open => {
+            let name = &state.name;
+            let reason =
+                format!("every attempt fails; `penstock callbacks list --endpoint {name}` tells how");
+            let open = EndpointState { breaker: options.opened(now), reason, ..changed };
+            Some((open, Some(OperationalEvent::Failing)))
+        }
+        Signal::Gone if state.availability != Availability::Disabled => {
+            let (availability, reason) = (Availability::Disabled, "it answered 410 Gone".to_owned());
+            let disabled = EndpointState { availability, reason, ..changed };
+            Some((disabled, Some(OperationalEvent::Disabled)))
+        }
+        // What a receiver asks for changes nothing, and is no reason for others to begin anew.
+        Signal::Quiet(until) if is_active && !is_open => {
+            let reason = format!("it asks to be left alone until {until}");
+            Some((EndpointState { reason, ..state.clone() }, None))
+        }
+        Signal::Listens if is_active && !is_open => {
+            Some((EndpointState { reason: String::new(), ..state.clone() }, None))
+        }
+        Signal::Works | Signal::Fails | Signal::Gone | Signal::Quiet(_) | Signal::Listens => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::EndpointName;
+
+    const OPTIONS: BreakerOptions = BreakerOptions {
+        min_failures: 3,
+        failing_for: Duration::from_secs(10),
+        probe_interval: Duration::from_secs(5),
+        max_probe_interval: Duration::from_mins(1),
+    };
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_unix_millis(1_700_000_000_000 + seconds * 1_000)
+    }
+
+    fn state(availability: Availability, breaker: Breaker, reason: &str) -> EndpointState {
+        let unknown = EndpointState::unknown(EndpointName::parse("risk").unwrap());
+        EndpointState { availability, breaker, reason: reason.to_owned(), ..unknown }
+    }
+
+    fn heeded_at_9(state: &EndpointState, signal: Signal) -> Option<(EndpointState, bool)> {
+        let (changed, event) = heeded(state, signal, at(9), &OPTIONS)?;
+        Some((changed, event.is_some()))
+    }
+
+    #[test]
+    fn a_late_success_closes_the_breaker_and_leaves_an_operators_reason() {
+        let open = OPTIONS.opened(at(0));
+        let paused = state(Availability::Paused, open, "maintenance");
+        let (closed, _) = heeded_at_9(&paused, Signal::Works).unwrap();
+        let expected = state(Availability::Paused, Breaker::Closed, "maintenance");
+        assert_eq!(closed, EndpointState { changed_at: at(9), ..expected });
+        let failing = state(Availability::Active, open, "every attempt fails");
+        assert_eq!(heeded_at_9(&failing, Signal::Works).unwrap().0.reason, "");
+    }
+
+    #[test]
+    fn a_quiet_time_is_seen_by_its_reason_and_begins_nothing_anew() {
+        let active = state(Availability::Active, Breaker::Closed, "");
+        let (quiet, is_told) = heeded_at_9(&active, Signal::Quiet(at(99))).unwrap();
+        assert_eq!(quiet.reason, "it asks to be left alone until 2023-11-14T22:14:59Z");
+        assert_eq!((quiet.changed_at, is_told), (active.changed_at, false));
+        assert_eq!(heeded_at_9(&quiet, Signal::Listens), Some((active, false)));
+        for availability in [Availability::Paused, Availability::Disabled] {
+            let stopped = state(availability, Breaker::Closed, "by an operator");
+            assert_eq!(heeded_at_9(&stopped, Signal::Quiet(at(99))), None);
+            assert_eq!(heeded_at_9(&stopped, Signal::Listens), None);
         }
     }
 }

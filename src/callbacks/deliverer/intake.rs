@@ -11,7 +11,6 @@ use crate::events::{CloudEvent, NotAnEvent};
 use crate::queue::{Queue, Received, Record, Topic, dead_letter};
 use crate::store::{Deliveries, DeliveryKey, KnownDeliveries, Line, WantedDeliveries};
 
-use super::super::attempt::Progress;
 use super::super::error::DelivererError;
 use super::super::outbox::{Job, Origin};
 use super::super::routing;
@@ -133,9 +132,10 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
                 key,
                 account: Arc::clone(&routed.account),
                 event: Arc::clone(&routed.event),
-                progress: Progress { failures: 0, since: now },
+                failures: 0,
                 origin: Origin::Topic,
                 entered_at: now,
+                max_together: usize::MAX,
             };
             if let Some(outbox) = self.sends.outboxes.get_mut(place) {
                 let ended = outbox.offer(job, is_held, now);

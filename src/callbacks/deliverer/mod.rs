@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::account::{Offset, Partition};
 use crate::queue::{Assignment, Consumer, PollLimits, Polled, Queue, QueueError, Received};
-use crate::store::{Breaker, Deliveries, DeliveryKey, EndpointState, StoreError};
+use crate::store::{Deliveries, DeliveryKey, EndpointState, StoreError};
 use crate::telemetry::{Metrics, with_causes};
 
 use super::ambient::Ambient;
@@ -359,9 +359,5 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
             "trying again; no event is lost meanwhile"
         );
         StepOutcome::Pause(wait)
-    }
-
-    fn is_open(&self, place: usize) -> bool {
-        matches!(self.states.get(place).map(|state| state.breaker), Some(Breaker::Open { .. }))
     }
 }

@@ -7,7 +7,9 @@ use crate::account::Timestamp;
 use crate::events::CloudEvent;
 use crate::store::{Attempt, DeliveryKey, Ending, Leased};
 
-use super::super::attempt::{Answer, NoAnswer, Progress};
+use super::super::attempt::{Answer, NoAnswer};
+use super::super::endpoint::{DelivererOptions, Endpoint};
+use super::clearance::Era;
 
 /// Where a delivery comes from, and so how its end is recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,24 +31,37 @@ pub(in super::super) struct Job {
     pub(in super::super) key: DeliveryKey,
     pub(in super::super) account: Arc<str>,
     pub(in super::super) event: Arc<CloudEvent>,
-    pub(in super::super) progress: Progress,
+    /// Failures that count towards the schedule's end.
+    pub(in super::super) failures: u32,
     pub(in super::super) origin: Origin,
     /// When it came into memory.
     pub(in super::super) entered_at: Timestamp,
+    /// How many may go in one request with it, by what became of the last one; the endpoint may allow
+    /// fewer.
+    pub(in super::super) max_together: usize,
 }
 
 impl Job {
     /// A delivery by a lease.
     pub(in super::super) fn leased(leased: Leased, now: Timestamp, until: Timestamp) -> Self {
-        let Leased { key, account, event, lease, failures, recorded_at } = leased;
+        let Leased { key, account, event, lease, failures, .. } = leased;
         Self {
             key,
             account,
             event,
-            progress: Progress { failures, since: recorded_at },
+            failures,
             origin: Origin::Store { lease, until },
             entered_at: now,
+            max_together: usize::MAX,
         }
+    }
+
+    /// How many may go in one request with it: half as many with each failure, and none but itself in its
+    /// last attempt, so that nothing is given up for what was wrong with another.
+    pub(super) fn together(&self, endpoint: &Endpoint, options: &DelivererOptions) -> usize {
+        let is_last = usize::try_from(self.failures).is_ok_and(|n| n >= options.schedule.waits.len());
+        let halved = endpoint.batch.checked_shr(self.failures).unwrap_or_default();
+        if is_last { 1 } else { halved.clamp(1, self.max_together.max(1)) }
     }
 
     /// Whether it comes from the topic.
@@ -61,9 +76,16 @@ impl Job {
 
     /// It goes to the store without an attempt.
     pub(super) fn parked(self, due_at: Timestamp) -> Ended {
-        let failures = self.progress.failures;
+        let failures = self.failures;
         Ended { job: self, ending: Ending::Parked { due_at }, failures, attempt: None }
     }
+}
+
+/// A request that is under way.
+pub(super) struct Flight {
+    pub(super) jobs: Vec<Job>,
+    /// The gate's era in which it took off.
+    pub(super) era: Era,
 }
 
 /// How an attempt ended.

@@ -5,6 +5,8 @@
 //! way; the later ones stand behind it. When it is parked they are parked behind it, in their order, and
 //! until that is recorded so is whatever comes after them.
 
+#[cfg(test)]
+mod any_receiver;
 mod clearance;
 mod job;
 mod leasing;
@@ -13,7 +15,6 @@ mod tests;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::account::Timestamp;
 use crate::events::CloudEvent;
@@ -28,6 +29,7 @@ pub(super) use clearance::{Gate, Signal};
 pub(super) use job::{Ended, Job, Landing, Origin};
 
 use clearance::Clearance;
+use job::Flight;
 use leasing::Leasing;
 
 /// An endpoint's outbox.
@@ -38,7 +40,7 @@ pub(super) struct Outbox {
     behind: HashMap<Arc<str>, VecDeque<Job>>,
     /// By line, what is parked but not yet recorded so.
     unrecorded: HashMap<Arc<str>, usize>,
-    flights: BTreeMap<u64, Vec<Job>>,
+    flights: BTreeMap<u64, Flight>,
     next_flight: u64,
     clearance: Clearance,
     leasing: Leasing,
@@ -133,13 +135,27 @@ impl Outbox {
         (limit > 0).then(|| Claim { endpoint: self.endpoint.name.clone(), limit })
     }
 
+    /// Until when the receiver wants to be left alone.
+    pub(super) fn quiet_until(&self, now: Timestamp) -> Option<Timestamp> {
+        self.clearance.quiet_until(now)
+    }
+
+    /// Somebody wants the endpoint to be tried as if nothing had been heard of it yet.
+    pub(super) fn begin_anew(&mut self, now: Timestamp) {
+        self.clearance.begin_anew(self.endpoint.handshake.as_ref(), now);
+    }
+
     /// Whether a delivery waits or is under way.
     pub(super) fn has(&self, key: &DeliveryKey) -> bool {
         if self.endpoint.name != key.endpoint {
             return false;
         }
         let behind = self.behind.values().flatten();
-        self.ready.iter().chain(behind).chain(self.flights.values().flatten()).any(|job| job.key == *key)
+        self.ready.iter().chain(behind).chain(self.under_way()).any(|job| job.key == *key)
+    }
+
+    fn under_way(&self) -> impl Iterator<Item = &Job> {
+        self.flights.values().flat_map(|flight| &flight.jobs)
     }
 
     /// What to ask the receiver now, if anything; the answer is to be handed to [`Outbox::answered`].
@@ -160,36 +176,49 @@ impl Outbox {
     }
 
     /// The next request that may go: the number of its flight, and its events. What is under a lease
-    /// that ends before `margin` is over is left to whoever leases it next.
+    /// that has less than half of its time left is left to whoever leases it next.
     pub(super) fn take_off(
         &mut self,
         now: Timestamp,
-        margin: Duration,
+        options: &DelivererOptions,
     ) -> Option<(u64, Vec<Arc<CloudEvent>>)> {
         let max_flights = if self.clearance.is_probing() { 1 } else { self.endpoint.concurrency };
         if self.clearance.shut_until(now).is_some() || self.flights.len() >= max_flights {
             return None;
         }
-        let safe_until = later(now, margin);
-        self.drop_front_while(
-            |origin| matches!(origin, Origin::Store { until, .. } if until < safe_until),
-        );
-        let count = self.clearance.take(self.ready.len().min(self.endpoint.batch), now);
-        if count == 0 {
+        let jobs = self.take_ready(now, options);
+        if jobs.is_empty() {
             return None;
         }
-        let jobs: Vec<Job> = self.ready.drain(..count).collect();
         let events = jobs.iter().map(|job| Arc::clone(&job.event)).collect();
         let flight = self.next_flight;
         self.next_flight += 1;
-        self.flights.insert(flight, jobs);
+        self.flights.insert(flight, Flight { jobs, era: self.clearance.era() });
         Some((flight, events))
     }
 
-    fn drop_front_while(&mut self, is_dropped: impl Fn(Origin) -> bool) {
-        while self.ready.front().is_some_and(|job| is_dropped(job.origin)) {
-            self.ready.pop_front();
+    /// Takes those that go in one request now.
+    fn take_ready(&mut self, now: Timestamp, options: &DelivererOptions) -> Vec<Job> {
+        let safe_until = later(now, options.lease / 2);
+        let (mut jobs, mut most) = (Vec::new(), self.endpoint.batch);
+        while jobs.len() < most
+            && let Some(job) = self.ready.pop_front()
+        {
+            if matches!(job.origin, Origin::Store { until, .. } if until < safe_until) {
+                continue;
+            }
+            most = most.min(job.together(&self.endpoint, options));
+            if jobs.len() >= most {
+                self.ready.push_front(job);
+                break;
+            }
+            jobs.push(job);
         }
+        let count = self.clearance.take(jobs.len(), now);
+        for job in jobs.drain(count..).rev() {
+            self.ready.push_front(job);
+        }
+        jobs
     }
 
     /// Ends an attempt.
@@ -201,8 +230,13 @@ impl Outbox {
         options: &DelivererOptions,
     ) -> (Vec<Ended>, Option<Signal>) {
         let Landing { flight, answered, at, duration } = landing;
-        let jobs = self.flights.remove(&flight).unwrap_or_default();
+        let Some(Flight { jobs, era }) = self.flights.remove(&flight) else { return (Vec::new(), None) };
         let verdict = Verdict::of(&answered);
+        let signal = self.clearance.judge(verdict, era, now, random, options);
+        if verdict == Verdict::Refused && jobs.len() > 1 {
+            self.halve(jobs);
+            return (Vec::new(), signal);
+        }
         let (status, answer) = match answered {
             Ok(answer) => (Some(answer.status), answer.body),
             Err(none) => (None, none.0),
@@ -210,7 +244,7 @@ impl Outbox {
         let attempt = Attempt { at, duration, status, answer };
         let mut ended = Vec::with_capacity(jobs.len());
         for job in jobs {
-            let (ending, failures) = go_on(job.progress, verdict, now, &options.schedule, random);
+            let (ending, failures) = go_on(job.failures, verdict, now, &options.schedule, random);
             let line = job.line();
             self.note_parked(&job, ending);
             ended.push(Ended { job, ending, failures, attempt: Some(attempt.clone()) });
@@ -218,7 +252,16 @@ impl Outbox {
                 self.move_line(&line, ending, now, &mut ended);
             }
         }
-        (ended, self.clearance.judge(verdict, now, options))
+        (ended, signal)
+    }
+
+    /// Who refuses several at once may mean one of them: they go again at once, in halves, until the one
+    /// that is meant is alone.
+    fn halve(&mut self, jobs: Vec<Job>) {
+        let max_together = jobs.len().div_ceil(2);
+        for job in jobs.into_iter().rev() {
+            self.ready.push_front(Job { max_together, ..job });
+        }
     }
 
     /// Lets the next of a line come up, or parks all of it behind a parked one.
@@ -263,7 +306,7 @@ impl Outbox {
             let in_front = self
                 .flights
                 .values_mut()
-                .flatten()
+                .flat_map(|flight| &mut flight.jobs)
                 .find(|job| job.is_from_topic() && job.account == line);
             let Some(in_front) = in_front else { continue };
             let adopted = in_front.clone();

@@ -1,9 +1,11 @@
+use std::time::Duration;
+
 use bytes::Bytes;
 use uuid::Uuid;
 
 use super::*;
 use crate::account::EventId;
-use crate::callbacks::attempt::{Answer, Progress};
+use crate::callbacks::attempt::Answer;
 use crate::callbacks::breaker::BreakerOptions;
 use crate::callbacks::handshake::SenderOrigin;
 use crate::callbacks::routing::Filter;
@@ -11,14 +13,12 @@ use crate::callbacks::schedule::Schedule;
 use crate::queue::PollLimits;
 use crate::store::EndpointName;
 
-const MARGIN: Duration = Duration::from_secs(5);
-
-fn at(seconds: i64) -> Timestamp {
+pub(super) fn at(seconds: i64) -> Timestamp {
     Timestamp::from_unix_millis(1_700_000_000_000 + seconds * 1_000)
 }
 
 /// Two events keep it busy.
-fn endpoint() -> Endpoint {
+pub(super) fn endpoint() -> Endpoint {
     Endpoint {
         name: EndpointName::parse("risk").unwrap(),
         filter: Filter::default(),
@@ -32,7 +32,7 @@ fn endpoint() -> Endpoint {
     }
 }
 
-fn options() -> DelivererOptions {
+pub(super) fn options() -> DelivererOptions {
     let second = Duration::from_secs(1);
     DelivererOptions {
         schedule: Schedule { waits: vec![second], jitter: 0.0, max_retry_after: second },
@@ -57,7 +57,7 @@ fn options() -> DelivererOptions {
     }
 }
 
-fn job(number: u32, account: &str, now: Timestamp) -> Job {
+pub(super) fn job(number: u32, account: &str, now: Timestamp) -> Job {
     let event = CloudEvent {
         id: EventId(Uuid::from_u128(number.into())),
         source: format!("n-{number}"),
@@ -70,9 +70,10 @@ fn job(number: u32, account: &str, now: Timestamp) -> Job {
         key: DeliveryKey { endpoint: endpoint().name, event: event.id },
         account: account.into(),
         event: Arc::new(event),
-        progress: Progress { failures: 0, since: now },
+        failures: 0,
         origin: Origin::Topic,
         entered_at: now,
+        max_together: usize::MAX,
     }
 }
 
@@ -88,7 +89,7 @@ fn offer(outbox: &mut Outbox, numbers: std::ops::Range<u32>, now: Timestamp) -> 
 
 /// Sends all that may go; the flights.
 fn take_off(outbox: &mut Outbox, now: Timestamp) -> Vec<u64> {
-    std::iter::from_fn(|| outbox.take_off(now, MARGIN).map(|(flight, _)| flight)).collect()
+    std::iter::from_fn(|| outbox.take_off(now, &options()).map(|(flight, _)| flight)).collect()
 }
 
 fn land(outbox: &mut Outbox, flights: Vec<u64>, now: Timestamp) {

@@ -42,7 +42,8 @@ impl Change {
         }
     }
 
-    /// The state with the change; none when it is so already.
+    /// The state with the change; none when it is so already. One that is resumed is tried anew whatever is
+    /// known of it: its receiver may have asked a process to be left alone.
     fn of(self, state: &EndpointState, reason: Option<&str>, now: Timestamp) -> Option<EndpointState> {
         let availability = self.availability();
         let reason = match (self, reason) {
@@ -58,7 +59,8 @@ impl Change {
             Self::Pause | Self::Disable => state.breaker,
         };
         let changed = EndpointState { availability, reason, breaker, ..state.clone() };
-        (changed != *state).then_some(EndpointState { changed_at: now, ..changed })
+        let is_change = self == Self::Resume || changed != *state;
+        is_change.then_some(EndpointState { changed_at: now, ..changed })
     }
 }
 
@@ -104,6 +106,24 @@ async fn changed(
     Ok(Some(Applied::Stale))
 }
 
+/// Has running processes forget what they have heard of an endpoint, such as for how long its receiver wants
+/// to be left alone, and changes nothing else. One that is paused or disabled stays so.
+pub(super) async fn try_anew(store: &impl Deliveries, name: &str) -> anyhow::Result<()> {
+    let states = store.endpoint_states().await.map_err(unavailable)?;
+    let state = states.into_iter().find(|state| state.name.as_str() == name);
+    let state = match state {
+        Some(state) => state,
+        None => EndpointState::unknown(EndpointName::parse(name)?),
+    };
+    if state.availability == Availability::Active {
+        let wanted = EndpointState { changed_at: now(), ..state };
+        // Who changes it at the same moment has processes look at it anew as well.
+        let (Applied::Done | Applied::Stale) =
+            store.change_endpoint(&wanted).await.map_err(unavailable)?;
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -115,7 +135,8 @@ mod tests {
     #[test]
     fn a_change_goes_from_every_state_to_the_one_wanted() {
         let active = EndpointState::unknown(EndpointName::parse("risk").unwrap());
-        assert_eq!(Change::Resume.of(&active, None, at(1)), None);
+        let tried_anew = Change::Resume.of(&active, None, at(1)).unwrap();
+        assert_eq!(tried_anew, EndpointState { changed_at: at(1), ..active.clone() });
         let paused = Change::Pause.of(&active, None, at(1)).unwrap();
         assert_eq!((paused.availability, &*paused.reason), (Availability::Paused, "by an operator"));
         assert_eq!(Change::Pause.of(&paused, None, at(2)), None, "the first time and reason stay");

@@ -8,6 +8,7 @@ use crate::cli::{Exit, unavailable};
 use crate::settings::Settings;
 use crate::store::{Availability, Deliveries, DeliveryState, Mark, Redelivered, Selection, StoreError};
 
+use super::change::try_anew;
 use super::output::{deliveries, note};
 use super::selection::{SelectionArgs, configured};
 use super::{StoreArgs, at_store, list, now};
@@ -77,6 +78,12 @@ pub(super) async fn run(args: RedeliverArgs) -> anyhow::Result<Exit> {
         }
         let lease_end = later(began, settings.callbacks.lease.duration());
         let done = carry_out(store, &selection, state, lease_end, count).await.map_err(unavailable)?;
+        let endpoints = settings.callbacks.endpoints.iter().map(|endpoint| endpoint.name.as_str());
+        let is_meant =
+            |name: &str| selection.endpoint.as_ref().is_none_or(|selected| selected.as_str() == name);
+        for name in endpoints.filter(|name| is_meant(name)) {
+            try_anew(store, name).await?;
+        }
         note(&format!("{} due now", be(done)))?;
         if state == Redeliverable::Parked && done < count {
             let lease = humantime::format_duration(settings.callbacks.lease.duration());
