@@ -55,24 +55,25 @@ impl<Q: Queue, S: Store> Intake<Q, S> {
 
     async fn carry(&self, batch: Batch) -> Result<Settlement, Refusal> {
         let Batch { id, items, default_unit, wait, reservation } = batch;
-        let deadline = Instant::now() + wait;
         let (subjects, mut records) = cut(items, id, self.shared.reply_to, default_unit.as_ref());
         let registered = self.shared.waiting.register(id, subjects.len());
-        let mut published_at = vec![deadline; subjects.len()];
         let mut waves = waves(&subjects).into_iter();
+        let mut published_at = Instant::now();
+        let deadline = published_at + wait;
         while let Some(wave) = waves.next() {
-            let in_time = registered.known(&wave.after, deadline).await;
-            let items = if in_time { wave.items } else { together(wave, waves.by_ref()) };
-            for item in &items {
-                published_at[*item] = Instant::now();
-            }
+            let items = if wave.after.is_empty() {
+                wave.items
+            } else {
+                let in_time = registered.known(&wave.after, deadline).await;
+                published_at = Instant::now();
+                if in_time { wave.items } else { together(wave, waves.by_ref()) }
+            };
+            registered.published(&items, published_at);
             self.publish(items.iter().filter_map(|item| records[*item].take()).collect()).await?;
         }
-        if !registered.all_known(deadline).await {
-            self.shared.waiting.timed_out(wait);
-        }
+        registered.all_known(deadline).await;
         drop(reservation);
-        Ok(settle(subjects, &registered, &published_at))
+        Ok(settle(subjects, &registered))
     }
 
     async fn publish(&self, mut records: Vec<Record>) -> Result<(), Refusal> {
@@ -141,16 +142,15 @@ fn key_of(subject: &Subject) -> Bytes {
     Bytes::from(format!("{unit}/{}", subject.account_ext_id.as_str()))
 }
 
-fn settle(subjects: Vec<Subject>, registered: &Registered, published_at: &[Instant]) -> Settlement {
+fn settle(subjects: Vec<Subject>, registered: &Registered) -> Settlement {
     let now = Instant::now();
-    let known = registered.take();
     let items: Vec<_> = subjects
         .into_iter()
-        .zip(known)
-        .zip(published_at)
-        .map(|((subject, known), published_at)| {
-            let (answer, at) = known.map_or((None, now), |(answer, at)| (Some(answer), at));
-            Settled { subject, answer, elapsed: at.saturating_duration_since(*published_at) }
+        .zip(registered.take())
+        .map(|(subject, known)| {
+            let (answer, at) = known.answer.map_or((None, now), |(answer, at)| (Some(answer), at));
+            let published_at = known.published_at.unwrap_or(at);
+            Settled { subject, answer, elapsed: at.saturating_duration_since(published_at) }
         })
         .collect();
     let pending = items.iter().filter(|item| item.answer.is_none()).count();

@@ -126,7 +126,8 @@ impl<Q: Queue, S: Store> Intake<Q, S> {
             options.body_timeout,
             metrics.clone(),
         );
-        let waiting = Arc::new(Waiting::new(options.outcome_wait, Timestamp::from(SystemTime::now())));
+        let opened_at = Timestamp::from(SystemTime::now());
+        let waiting = Arc::new(Waiting::new(options.outcome_wait, options.max_wait, opened_at));
         let drained = CancellationToken::new();
         let reply_to = inbox.address();
         tokio::spawn(read_replies(inbox, Arc::clone(&waiting), drained.clone()));

@@ -1,7 +1,9 @@
-//! Batches whose outcomes are waited for. A reply finds its batch by id; replies nobody waits for
-//! only tell how fresh replies are.
+//! Batches whose outcomes are waited for. A reply finds its batch by id, and tells besides how fresh
+//! replies are, by the time since its item was published: what else a batch waited for is its own affair
+//! and changes nothing for others.
 
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -26,13 +28,17 @@ impl Freshness {
         Self { limit, late_at: None }
     }
 
-    /// At `now` a reply came `age` after its batch was received.
-    pub(super) fn replied(&mut self, age: Duration, now: Instant) {
-        self.late_at = (age > self.limit).then_some(now);
+    /// At `now` a reply came; its item was published so long ago. What may be late or not proves nothing.
+    pub(super) fn replied(&mut self, ago: RangeInclusive<Duration>, now: Instant) {
+        if *ago.end() <= self.limit {
+            self.late_at = None;
+        } else if *ago.start() > self.limit {
+            self.late_at = Some(now);
+        }
     }
 
-    /// Until `now` somebody waited for `waited`, and not every outcome came. A wait shorter than the
-    /// limit proves nothing.
+    /// Until `now` an item's outcome was waited for since it was published, and did not come. A wait
+    /// shorter than the limit proves nothing.
     pub(super) fn timed_out(&mut self, waited: Duration, now: Instant) {
         if waited >= self.limit {
             self.late_at = Some(now);
@@ -57,15 +63,18 @@ impl Freshness {
 pub(super) struct Waiting {
     batches: Mutex<HashMap<BatchId, Arc<Outcomes>>>,
     freshness: Mutex<Freshness>,
+    /// The longest that an item is held back for earlier ones of its batch.
+    max_wait: Duration,
     opened_at: Timestamp,
 }
 
 impl Waiting {
-    /// Nobody waits yet. Replies are fresh up to an age of `fresh_within`; replies to batches from
-    /// before `opened_at` are repetitions after a restart and tell nothing.
-    pub(super) fn new(fresh_within: Duration, opened_at: Timestamp) -> Self {
+    /// Nobody waits yet. Replies are fresh up to an age of `fresh_within`; no batch waits longer than
+    /// `max_wait`. Replies to batches from before `opened_at` are repetitions after a restart and tell
+    /// nothing.
+    pub(super) fn new(fresh_within: Duration, max_wait: Duration, opened_at: Timestamp) -> Self {
         let freshness = Mutex::new(Freshness::new(fresh_within));
-        Self { batches: Mutex::default(), freshness, opened_at }
+        Self { batches: Mutex::default(), freshness, max_wait: max_wait.max(fresh_within), opened_at }
     }
 
     /// Waits for the outcomes of a batch of `items` until the result is dropped.
@@ -80,20 +89,23 @@ impl Waiting {
         for of_one_batch in replies.chunk_by(|a, b| a.batch == b.batch) {
             let batch = of_one_batch[0].batch;
             let waiting = lock(&self.batches).get(&batch).cloned();
-            if let Some(outcomes) = waiting {
-                outcomes.note(of_one_batch);
-            }
-            if let Some(received_at) = batch.received_at().filter(|at| *at >= self.opened_at) {
-                let age = now.unix_millis().saturating_sub(received_at.unix_millis());
-                let age = Duration::from_millis(u64::try_from(age).unwrap_or(0));
-                lock(&self.freshness).replied(age, Instant::now());
+            let ago = match waiting {
+                Some(outcomes) => outcomes.note(of_one_batch).map(|ago| ago..=ago),
+                None => self.published_ago(batch, now),
+            };
+            if let Some(ago) = ago {
+                lock(&self.freshness).replied(ago, Instant::now());
             }
         }
     }
 
-    /// See [`Freshness::timed_out`].
-    pub(super) fn timed_out(&self, waited: Duration) {
-        lock(&self.freshness).timed_out(waited, Instant::now());
+    /// How long before `now` the items of a batch were published that nobody waits for any more: when it
+    /// was received or, if they were held back, by the end of its wait.
+    fn published_ago(&self, batch: BatchId, now: Timestamp) -> Option<RangeInclusive<Duration>> {
+        let received_at = batch.received_at().filter(|at| *at >= self.opened_at)?;
+        let ago = now.unix_millis().saturating_sub(received_at.unix_millis());
+        let ago = Duration::from_millis(u64::try_from(ago).unwrap_or(0));
+        Some(ago.saturating_sub(self.max_wait)..=ago)
     }
 
     /// See [`Freshness::is_worth_waiting`].
@@ -111,19 +123,37 @@ pub(super) struct Registered {
 }
 
 impl Registered {
+    /// `items` are published at `at`.
+    pub(super) fn published(&self, items: &[usize], at: Instant) {
+        let mut state = lock(&self.outcomes.state);
+        for item in items {
+            if let Some(slot) = state.items.get_mut(*item) {
+                slot.published_at = Some(at);
+            }
+        }
+    }
+
     /// Waits until the outcomes of `items` are known; false when `deadline` came first.
     pub(super) async fn known(&self, items: &[usize], deadline: Instant) -> bool {
         self.outcomes.until(deadline, |state| items.iter().all(|item| state.is_known(*item))).await
     }
 
-    /// Waits until every outcome is known; false when `deadline` came first.
-    pub(super) async fn all_known(&self, deadline: Instant) -> bool {
-        self.outcomes.until(deadline, |state| state.open == 0).await
+    /// Waits until every outcome is known, at most until `deadline`; an outcome that was waited for in
+    /// vain tells how fresh replies are.
+    pub(super) async fn all_known(&self, deadline: Instant) {
+        if self.outcomes.until(deadline, |state| state.open == 0).await {
+            return;
+        }
+        let first_open = lock(&self.outcomes.state).first_open();
+        if let Some(published_at) = first_open {
+            let waited = deadline.saturating_duration_since(published_at);
+            lock(&self.waiting.freshness).timed_out(waited, Instant::now());
+        }
     }
 
-    /// What is known by now, item by item, and since when.
-    pub(super) fn take(&self) -> Vec<Option<(Answer, Instant)>> {
-        std::mem::take(&mut lock(&self.outcomes.state).answers)
+    /// What is known by now, item by item.
+    pub(super) fn take(&self) -> Vec<Item> {
+        std::mem::take(&mut lock(&self.outcomes.state).items)
     }
 }
 
@@ -141,35 +171,55 @@ struct Outcomes {
 
 #[derive(Debug)]
 struct State {
-    answers: Vec<Option<(Answer, Instant)>>,
+    items: Vec<Item>,
     open: usize,
+}
+
+/// What is known of an item.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Item {
+    /// None while it is held back.
+    pub(super) published_at: Option<Instant>,
+    /// The answer, and when it came.
+    pub(super) answer: Option<(Answer, Instant)>,
 }
 
 impl State {
     fn is_known(&self, item: usize) -> bool {
-        self.answers.get(item).is_some_and(Option::is_some)
+        self.items.get(item).is_some_and(|item| item.answer.is_some())
+    }
+
+    /// When the first of the items was published that are not known.
+    fn first_open(&self) -> Option<Instant> {
+        let open = self.items.iter().filter(|item| item.answer.is_none());
+        open.filter_map(|item| item.published_at).min()
     }
 }
 
 impl Outcomes {
     fn new(items: usize) -> Self {
-        let state = State { answers: vec![None; items], open: items };
+        let state = State { items: vec![Item::default(); items], open: items };
         Self { state: Mutex::new(state), changed: Notify::new() }
     }
 
-    /// Notes the first answer to each item; whatever comes again says the same.
-    fn note(&self, replies: &[Reply]) {
+    /// Notes the first answer to each item; whatever comes again says the same. Returns how long ago the
+    /// last of them was published.
+    fn note(&self, replies: &[Reply]) -> Option<Duration> {
         let now = Instant::now();
         let mut state = lock(&self.state);
+        let mut last_published = None;
         for reply in replies {
-            let slot = usize::try_from(reply.item).ok().and_then(|item| state.answers.get_mut(item));
-            if let Some(slot @ None) = slot {
-                *slot = Some((reply.answer, now));
+            let item = usize::try_from(reply.item).ok().and_then(|item| state.items.get_mut(item));
+            let Some(item) = item else { continue };
+            last_published = last_published.max(item.published_at);
+            if item.answer.is_none() {
+                item.answer = Some((reply.answer, now));
                 state.open -= 1;
             }
         }
         drop(state);
         self.changed.notify_waiters();
+        last_published.map(|at| now.saturating_duration_since(at))
     }
 
     async fn until(&self, deadline: Instant, done: impl Fn(&State) -> bool) -> bool {
@@ -199,9 +249,18 @@ mod tests {
     use super::*;
 
     const LIMIT: Duration = Duration::from_secs(3);
+    const MAX_WAIT: Duration = Duration::from_secs(30);
 
     fn reply(batch: BatchId, item: u32) -> Reply {
         Reply { batch, item, answer: Answer::DeadLettered }
+    }
+
+    fn ago(least_ms: u64, most_ms: u64) -> RangeInclusive<Duration> {
+        Duration::from_millis(least_ms)..=Duration::from_millis(most_ms)
+    }
+
+    fn waiting() -> Arc<Waiting> {
+        Arc::new(Waiting::new(LIMIT, MAX_WAIT, Timestamp::from(SystemTime::now())))
     }
 
     /// Times counted from a common start.
@@ -216,16 +275,20 @@ mod tests {
         assert!(freshness.is_worth_waiting(at(0)));
         freshness.timed_out(LIMIT, at(3));
         assert!(!freshness.is_worth_waiting(at(4)));
-        freshness.replied(Duration::from_millis(3_001), at(4));
+        freshness.replied(ago(3_001, 3_001), at(4));
         assert!(!freshness.is_worth_waiting(at(5)));
-        freshness.replied(LIMIT, at(5));
+        freshness.replied(ago(1_000, 3_001), at(5));
+        assert!(!freshness.is_worth_waiting(at(5)), "it may have been late");
+        freshness.replied(ago(3_000, 3_000), at(5));
         assert!(freshness.is_worth_waiting(at(5)));
+        freshness.replied(ago(1_000, 3_001), at(5));
+        assert!(freshness.is_worth_waiting(at(5)), "it may have been fresh");
     }
 
     #[test]
     fn old_replies_alone_end_waiting() {
         let mut freshness = Freshness::new(LIMIT);
-        freshness.replied(Duration::from_mins(1), at(0));
+        freshness.replied(ago(60_000, 60_000), at(0));
         assert!(!freshness.is_worth_waiting(at(1)));
     }
 
@@ -249,7 +312,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_first_answer_to_each_item_counts() {
-        let waiting = Arc::new(Waiting::new(LIMIT, Timestamp::from(SystemTime::now())));
+        let waiting = waiting();
         let batch = BatchId::now();
         let registered = waiting.register(batch, 2);
         let soon = Instant::now() + LIMIT;
@@ -258,35 +321,70 @@ mod tests {
         let replies = [reply(other, 0), reply(batch, 1), reply(batch, 1), reply(batch, 7)];
         waiting.deliver(&replies, Timestamp::from(SystemTime::now()));
         assert!(registered.known(&[1], soon).await);
-        assert!(!registered.all_known(soon).await);
+        assert!(!registered.known(&[0], soon).await);
         waiting.deliver(&[reply(batch, 0)], Timestamp::from(SystemTime::now()));
-        assert!(registered.all_known(soon).await);
-        assert!(registered.take().iter().all(Option::is_some));
+        assert!(registered.known(&[0, 1], soon).await);
+        assert!(registered.take().iter().all(|item| item.answer.is_some()));
         drop(registered);
         assert!(lock(&waiting.batches).is_empty());
     }
 
     #[tokio::test]
     async fn a_reply_wakes_the_one_who_waits() {
-        let waiting = Arc::new(Waiting::new(LIMIT, Timestamp::from(SystemTime::now())));
+        let waiting = waiting();
         let batch = BatchId::now();
         let registered = waiting.register(batch, 1);
         let far = Instant::now() + Duration::from_mins(1);
-        let (known, ()) = tokio::join!(registered.all_known(far), async {
+        let (known, ()) = tokio::join!(registered.known(&[0], far), async {
             waiting.deliver(&[reply(batch, 0)], Timestamp::from(SystemTime::now()));
         });
         assert!(known);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_age_of_a_reply_is_told_by_its_batch() {
+    async fn the_age_of_a_reply_that_is_waited_for_counts_from_its_items_publishing() {
+        let waiting = waiting();
+        let batch = BatchId::now();
+        let registered = waiting.register(batch, 2);
+        registered.published(&[0], Instant::now());
+        tokio::time::advance(Duration::from_secs(20)).await;
+        // Held back for the first item until now, by the client's own choice.
+        registered.published(&[1], Instant::now());
+        tokio::time::advance(LIMIT).await;
+        waiting.deliver(&[reply(batch, 1)], Timestamp::from(SystemTime::now()));
+        assert!(waiting.is_worth_waiting());
+        waiting.deliver(&[reply(batch, 0)], Timestamp::from(SystemTime::now()));
+        assert!(!waiting.is_worth_waiting());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_in_vain_counts_from_the_first_open_items_publishing() {
+        let waiting = waiting();
+        let batch = BatchId::now();
+        let registered = waiting.register(batch, 2);
+        let start = Instant::now();
+        registered.published(&[0], start);
+        waiting.deliver(&[reply(batch, 0)], Timestamp::from(SystemTime::now()));
+        registered.published(&[1], start + Duration::from_secs(8));
+        registered.all_known(start + Duration::from_secs(10)).await;
+        assert!(waiting.is_worth_waiting(), "the open item was waited for less than the limit");
+        registered.all_known(start + Duration::from_secs(11)).await;
+        assert!(!waiting.is_worth_waiting());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_age_of_a_reply_that_nobody_waits_for_is_known_to_its_batchs_wait() {
         let batch = BatchId::now();
         let received_at = batch.received_at().unwrap();
-        let waiting = Waiting::new(LIMIT, received_at);
+        let waiting = Waiting::new(LIMIT, MAX_WAIT, received_at);
         let deliver = |age_ms: i64| {
             let now = Timestamp::from_unix_millis(received_at.unix_millis() + age_ms);
             waiting.deliver(&[reply(batch, 0)], now);
         };
+        deliver(33_000);
+        assert!(waiting.is_worth_waiting(), "it may have been published three seconds ago");
+        deliver(33_001);
+        assert!(!waiting.is_worth_waiting());
         deliver(3_001);
         assert!(!waiting.is_worth_waiting());
         deliver(3_000);
@@ -297,7 +395,7 @@ mod tests {
     async fn replies_from_before_the_start_tell_nothing() {
         let batch = BatchId::now();
         let received_at = batch.received_at().unwrap().unix_millis();
-        let waiting = Waiting::new(LIMIT, Timestamp::from_unix_millis(received_at + 1));
+        let waiting = Waiting::new(LIMIT, MAX_WAIT, Timestamp::from_unix_millis(received_at + 1));
         waiting.deliver(&[reply(batch, 0)], Timestamp::from_unix_millis(received_at + 60_000));
         assert!(waiting.is_worth_waiting());
     }

@@ -1,6 +1,7 @@
 //! In which order the items of a batch are published. An item whose number occurred earlier in the
-//! batch waits for the outcome of the earlier one; an item of an account that has such an item
-//! before it must not overtake it.
+//! batch, with another account, waits for the outcome of the earlier one: the two may be on different
+//! partitions. Items of one account are on one partition, which keeps their order; none of them overtakes
+//! one that waits.
 
 use std::collections::HashMap;
 
@@ -17,22 +18,24 @@ pub(super) struct Wave {
     pub(super) after: Vec<usize>,
 }
 
-/// Splits a batch into waves; one wave when no number occurs twice. Every item is in exactly one.
+/// Splits a batch into waves; one wave when no number occurs with two accounts. Every item is in exactly
+/// one.
 pub(super) fn waves(subjects: &[Subject]) -> Vec<Wave> {
     let mut waves: Vec<Wave> = Vec::new();
     let mut by_number = HashMap::with_capacity_and_hasher(subjects.len(), RandomState::default());
     let mut by_account = HashMap::with_capacity_and_hasher(subjects.len(), RandomState::default());
     for (index, subject) in subjects.iter().enumerate() {
-        let earlier: Option<(usize, usize)> = by_number.get(&subject.number).copied();
         let account = (&subject.business_unit, &subject.account_ext_id);
         let level_of_account: usize = by_account.get(&account).copied().unwrap_or(0);
-        let level = earlier.map_or(0, |(_, level)| level + 1).max(level_of_account);
+        let earlier: Option<(usize, usize, _)> = by_number.get(&subject.number).copied();
+        let awaited = earlier.filter(|(_, _, of_account)| *of_account != account);
+        let level = awaited.map_or(0, |(_, level, _)| level + 1).max(level_of_account);
         if waves.len() <= level {
             waves.resize_with(level + 1, Wave::default);
         }
         waves[level].items.push(index);
-        waves[level].after.extend(earlier.map(|(index, _)| index));
-        by_number.insert(&subject.number, (index, level));
+        waves[level].after.extend(awaited.map(|(index, ..)| index));
+        by_number.insert(&subject.number, (index, level, account));
         by_account.insert(account, level);
     }
     waves
@@ -73,6 +76,12 @@ mod tests {
     }
 
     #[test]
+    fn a_number_that_is_repeated_with_its_account_does_not_wait() {
+        let batch = subjects(&[("1", "a"), ("1", "a"), ("1", "b"), ("1", "b"), ("1", "a")]);
+        assert_eq!(waves(&batch), [wave(&[0, 1], &[]), wave(&[2, 3], &[1]), wave(&[4], &[3])]);
+    }
+
+    #[test]
     fn an_account_keeps_its_order_when_one_of_its_items_waits() {
         let batch = subjects(&[("1", "a"), ("1", "b"), ("2", "b"), ("2", "a")]);
         assert_eq!(waves(&batch), [wave(&[0], &[]), wave(&[1, 2], &[0]), wave(&[3], &[2])]);
@@ -99,7 +108,7 @@ mod tests {
             for later in 0..items.len() {
                 prop_assert!(level[later].is_some());
                 for earlier in 0..later {
-                    if items[earlier].0 == items[later].0 {
+                    if items[earlier].0 == items[later].0 && items[earlier].1 != items[later].1 {
                         prop_assert!(level[earlier] < level[later]);
                     }
                     if items[earlier].1 == items[later].1 {

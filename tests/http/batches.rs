@@ -140,6 +140,34 @@ async fn a_dead_letter_is_answered_as_failed() {
 }
 
 #[tokio::test]
+async fn one_clients_repeated_numbers_change_nothing_for_others() {
+    let intake = Harness::silent(|setup| setup.intake.outcome_wait = Duration::from_millis(300)).await;
+    let repeats: Vec<_> = (0..50).map(|index| account("n", &format!("a{index}"))).collect();
+    let repeating = intake.post_batch(&repeats).send();
+    let answering = async {
+        // The worker is quick; what takes long is the batch's own waiting for one outcome after the other.
+        let started = tokio::time::Instant::now();
+        for item in 0..50 {
+            eventually("the next item is published", || intake.queue.count() > item).await;
+            if started.elapsed() < Duration::from_millis(250) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            let record = intake.queue.published().concat()[item].clone();
+            intake.queue.answer(&record, accepted());
+        }
+    };
+    let (repeated, ()) = tokio::join!(repeating, answering);
+    assert_eq!(repeated.unwrap().status(), 200);
+    let other = [account("other", "b")];
+    let (answered, ()) = tokio::join!(intake.post_batch(&other).send(), async {
+        eventually("it is published", || intake.queue.count() == 51).await;
+        let record = intake.queue.published().concat()[50].clone();
+        intake.queue.answer(&record, accepted());
+    });
+    assert_eq!(pending(&answered.unwrap()), 0, "it is waited for");
+}
+
+#[tokio::test]
 async fn what_is_not_decided_in_time_is_accepted_and_pending() {
     let intake = Harness::silent(|setup| setup.intake.outcome_wait = Duration::from_millis(50)).await;
     let response = intake.post_batch(&[account("n1", "a1"), account("n2", "a2")]).send().await.unwrap();
