@@ -1,14 +1,15 @@
 //! Request bodies: admitted by their headers before a byte is read, then read within bounds. What
 //! all requests together hold in memory is bounded by a budget of bytes; whoever finds it exhausted
-//! is refused at once instead of waiting.
+//! is refused at once instead of waiting. A body takes from the budget as it arrives: what is only
+//! declared takes nothing away from others.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::{HeaderMap, HeaderValue};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
@@ -19,8 +20,10 @@ use crate::telemetry::Metrics;
 
 use super::errors::{Refusal, Unavailable, UnsupportedMedia};
 
-/// Bytes are taken from the budget in steps of this size, unless the length is known.
+/// Bytes are taken from the budget in steps of this size, up to the length that was declared.
 const RESERVATION_STEP: usize = 64 * 1_024;
+/// What a request takes from the budget whatever its body: it has tasks, headers and an answer.
+const LEAST_RESERVATION: usize = 4 * 1_024;
 
 /// The door of the endpoints that take a body; cheap to clone.
 #[derive(Clone, Debug)]
@@ -50,14 +53,14 @@ impl Reservation {
         Ok(Self(Arc::new(Reserved { permit: Mutex::new(permit), budget, metrics })))
     }
 
-    /// Makes sure that at least `bytes` are reserved.
-    fn cover(&self, bytes: usize, max_bytes: usize) -> Result<(), Refusal> {
+    /// Makes sure that at least `bytes` are reserved, in steps that end at `expected`.
+    fn cover(&self, bytes: usize, expected: usize) -> Result<(), Refusal> {
         let mut permit = self.0.permit.lock().unwrap_or_else(PoisonError::into_inner);
         let held = permit.num_permits();
         if bytes <= held {
             return Ok(());
         }
-        let more = bytes.next_multiple_of(RESERVATION_STEP).min(max_bytes).max(bytes) - held;
+        let more = bytes.next_multiple_of(RESERVATION_STEP).min(expected).max(bytes) - held;
         permit.merge(acquire(&self.0.budget, more)?);
         self.0.metrics.bytes_in_flight(signed(more));
         Ok(())
@@ -104,7 +107,8 @@ impl Gate {
         Self { budget: Arc::new(Semaphore::new(budget)), max_body_bytes, timeout, metrics }
     }
 
-    /// Refuses what need not be read: too large, not JSON, encoded in an unknown way, or no room.
+    /// Refuses what need not be read: too large, not JSON, encoded in an unknown way, or no room for it
+    /// now.
     fn admit(&self, headers: &HeaderMap) -> Result<Reservation, Refusal> {
         let declared = declared_length(headers);
         if declared > self.max_body_bytes {
@@ -112,7 +116,10 @@ impl Gate {
         }
         check_encoding(headers)?;
         check_type(headers)?;
-        Reservation::take(self, declared)
+        if declared > self.budget.available_permits() {
+            return Err(Refusal::Unavailable(Unavailable::BytesInFlight));
+        }
+        Reservation::take(self, LEAST_RESERVATION.min(self.max_body_bytes))
     }
 
     /// Reads an admitted body to its end.
@@ -135,7 +142,7 @@ impl Gate {
         declared: usize,
         reservation: &Reservation,
     ) -> Result<Bytes, Refusal> {
-        let mut bytes = BytesMut::with_capacity(declared);
+        let mut bytes = BytesMut::new();
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|_| Refusal::BrokenBody)?;
             let Ok(data) = frame.into_data() else { continue };
@@ -143,7 +150,9 @@ impl Gate {
             if length > self.max_body_bytes {
                 return Err(self.too_large());
             }
-            reservation.cover(length, self.max_body_bytes)?;
+            // A compressed body is longer than declared, and one without a length may be of any.
+            let is_declared = (1..=declared).contains(&length);
+            reservation.cover(length, if is_declared { declared } else { self.max_body_bytes })?;
             bytes.extend_from_slice(&data);
         }
         Ok(bytes.freeze())
@@ -154,11 +163,12 @@ impl Gate {
     }
 }
 
-/// Middleware: admits a request by its headers and reserves what it declares.
+/// Middleware: admits a request by its headers.
 pub(super) async fn admit(State(gate): State<Gate>, mut request: Request, next: Next) -> Response {
     match gate.admit(request.headers()) {
         Ok(reservation) => {
             request.extensions_mut().insert(reservation);
+            spell_encoding(request.headers_mut());
             next.run(request).await
         }
         Err(refusal) => refusal.into_response(),
@@ -172,14 +182,29 @@ fn declared_length(headers: &HeaderMap) -> usize {
     text.map_or(0, |text| text.parse().unwrap_or(usize::MAX))
 }
 
+/// The encodings that are taken, as the decoder spells them.
+const ENCODINGS: [&str; 3] = ["gzip", "zstd", "identity"];
+
+/// The known encoding that a value names; case does not count.
+fn known_encoding(value: &HeaderValue) -> Option<&'static str> {
+    ENCODINGS.into_iter().find(|known| value.as_bytes().eq_ignore_ascii_case(known.as_bytes()))
+}
+
 fn check_encoding(headers: &HeaderMap) -> Result<(), Refusal> {
     let mut values = headers.get_all(CONTENT_ENCODING).iter();
     let known = match (values.next(), values.next()) {
         (None, _) => true,
-        (Some(value), None) => matches!(value.as_bytes(), b"gzip" | b"zstd" | b"identity"),
+        (Some(value), None) => known_encoding(value).is_some(),
         (Some(_), Some(_)) => false,
     };
     if known { Ok(()) } else { Err(Refusal::UnsupportedMedia(UnsupportedMedia::Encoding)) }
+}
+
+/// Spells a known encoding as the decoder does, which knows it in no other way.
+fn spell_encoding(headers: &mut HeaderMap) {
+    if let Some(known) = headers.get(CONTENT_ENCODING).and_then(known_encoding) {
+        headers.insert(CONTENT_ENCODING, HeaderValue::from_static(known));
+    }
 }
 
 fn check_type(headers: &HeaderMap) -> Result<(), Refusal> {
@@ -196,7 +221,7 @@ fn check_type(headers: &HeaderMap) -> Result<(), Refusal> {
 
 #[cfg(test)]
 mod tests {
-    use axum::http::{HeaderName, HeaderValue};
+    use axum::http::HeaderName;
 
     use super::*;
 
@@ -229,9 +254,12 @@ mod tests {
     #[test]
     fn only_known_encodings_are_taken_and_one_at_a_time() {
         assert!(check_encoding(&HeaderMap::new()).is_ok());
-        for good in ["gzip", "zstd", "identity"] {
+        for good in ["gzip", "zstd", "identity", "GZIP"] {
             assert!(check_encoding(&headers(&[(CONTENT_ENCODING, good)])).is_ok(), "{good}");
         }
+        let mut loud = headers(&[(CONTENT_ENCODING, "ZStd")]);
+        spell_encoding(&mut loud);
+        assert_eq!(loud[CONTENT_ENCODING], "zstd");
         for bad in ["br", "gzip, zstd", "deflate", ""] {
             assert!(check_encoding(&headers(&[(CONTENT_ENCODING, bad)])).is_err(), "{bad}");
         }
@@ -244,16 +272,31 @@ mod tests {
     fn the_budget_is_shared_and_given_back() {
         let gate = gate(MAX + 500_000);
         let first = gate.admit(&json("1000000")).unwrap();
+        first.cover(1_000_000, MAX).unwrap();
         assert!(matches!(
             gate.admit(&json("600000")),
             Err(Refusal::Unavailable(Unavailable::BytesInFlight))
         ));
         let second = gate.admit(&json("400000")).unwrap();
+        second.cover(400_000, 400_000).unwrap();
         assert!(second.cover(600_000, MAX).is_err());
         drop(first);
         assert!(second.cover(600_000, MAX).is_ok());
         drop(second);
         assert_eq!(gate.budget.available_permits(), MAX + 500_000);
+    }
+
+    #[test]
+    fn what_is_only_declared_takes_nothing_away_from_others() {
+        let gate = gate(MAX);
+        let silent: Vec<_> = (0..100).map(|_| gate.admit(&json("500000")).unwrap()).collect();
+        assert_eq!(gate.budget.available_permits(), MAX - 100 * LEAST_RESERVATION);
+        let sent = gate.admit(&json("200000")).unwrap();
+        sent.cover(100_000, 200_000).unwrap();
+        sent.cover(200_000, 200_000).unwrap();
+        drop(sent);
+        drop(silent);
+        assert_eq!(gate.budget.available_permits(), MAX);
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! Every way in which a request is refused, and the one form of the answer. An answer names fields,
 //! limits and positions; it never repeats what was sent, but for the path.
 
+use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::header::{ACCEPT_ENCODING, ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use chrono::{SecondsFormat, Utc};
@@ -19,8 +20,11 @@ use crate::telemetry::with_causes;
 use super::answers::json_bytes;
 use super::auth::Scope;
 
-/// Seconds after which a client may try again what was refused for want of room.
-const RETRY_AFTER_SECONDS: &str = "1";
+/// Seconds after which a client may try again what was refused for want of room: one of them, so that
+/// those who are refused together do not come back together.
+const RETRY_AFTER_SECONDS: [&str; 3] = ["1", "2", "3"];
+/// What a body may be encoded as.
+const KNOWN_ENCODINGS: &str = "gzip, zstd, identity";
 /// Longest path that is repeated in an answer, in bytes.
 const MAX_PATH_BYTES: usize = 1_024;
 
@@ -174,7 +178,7 @@ impl Refusal {
                 vec!["content-type: must be application/json in UTF-8".to_owned()]
             }
             Self::UnsupportedMedia(UnsupportedMedia::Encoding) => {
-                vec!["content-encoding: must be one of gzip, zstd, identity".to_owned()]
+                vec![format!("content-encoding: must be one of {KNOWN_ENCODINGS}")]
             }
             Self::HeadersTooLarge { max_bytes } => {
                 vec![format!("headers: must have at most {max_bytes} bytes in all")]
@@ -197,7 +201,12 @@ impl Refusal {
                 );
                 HeaderValue::from_str(&text).ok().map(|value| (WWW_AUTHENTICATE, value))
             }
-            Self::Unavailable(_) => Some((RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS))),
+            // Time alone gives it no store.
+            Self::Unavailable(Unavailable::NoStore) => None,
+            Self::Unavailable(_) => Some((RETRY_AFTER, HeaderValue::from_static(retry_after()))),
+            Self::UnsupportedMedia(UnsupportedMedia::Encoding) => {
+                Some((ACCEPT_ENCODING, HeaderValue::from_static(KNOWN_ENCODINGS)))
+            }
             _ => None,
         }
     }
@@ -214,6 +223,12 @@ impl Refusal {
         response.headers_mut().extend(self.header());
         response
     }
+}
+
+/// One of [`RETRY_AFTER_SECONDS`], by chance.
+fn retry_after() -> &'static str {
+    let chance = RandomState::new().hash_one(()) % RETRY_AFTER_SECONDS.len() as u64;
+    usize::try_from(chance).ok().and_then(|place| RETRY_AFTER_SECONDS.get(place)).unwrap_or(&"1")
 }
 
 /// A refusal travels as an extension until the path and the time are at hand to render it.

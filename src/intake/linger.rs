@@ -26,6 +26,13 @@ impl Lingering {
         Self { stream, closing: None }
     }
 
+    /// Has the system throw away what is not sent yet when the connection is closed.
+    pub(super) fn reset_on_close(&self) {
+        if let Err(error) = self.stream.set_zero_linger() {
+            tracing::debug!(%error, "SO_LINGER could not be set");
+        }
+    }
+
     fn poll_discard(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut storage = [0; 4_096];
         loop {

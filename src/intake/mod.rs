@@ -5,6 +5,7 @@
 //! store never is.
 
 mod answers;
+mod arrival;
 mod auth;
 mod batch;
 mod body;
@@ -14,6 +15,7 @@ mod linger;
 mod lookup;
 mod observe;
 mod openapi;
+mod patience;
 mod prefer;
 mod receive;
 mod routes;

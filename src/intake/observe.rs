@@ -16,6 +16,7 @@ use crate::telemetry::semantic::header::{TRACEPARENT, TRACESTATE};
 use crate::telemetry::{Metrics, ServedRequest, TraceContext};
 
 use super::answers::millis;
+use super::arrival::Arrival;
 use super::auth::Authenticator;
 use super::errors::{Refusal, finish};
 use super::routes::BATCH_ACCOUNTS;
@@ -56,6 +57,7 @@ pub(super) async fn observe(State(observer): State<Observer>, request: Request, 
         items = Empty,
         bytes = Empty,
     );
+    let (request, arrival) = Arrival::follow(request);
     let answered = async {
         let response = match observer.admit(&request) {
             Ok(()) => next.run(request).await,
@@ -63,6 +65,7 @@ pub(super) async fn observe(State(observer): State<Observer>, request: Request, 
         };
         let mut response = finish(response, &path, started.elapsed());
         response.headers_mut().insert(REQUEST_ID, request_id);
+        arrival.tell(&mut response);
         let (status, duration) = (response.status().as_u16(), started.elapsed());
         tracing::info!(status, duration_ms = millis(duration), "request answered");
         if route == BATCH_ACCOUNTS {

@@ -1,8 +1,7 @@
-//! The accept loop. A connection that sends its headers too slowly is closed; no more connections
-//! than the cap are served, the others wait in the kernel's backlog; an error of one connection, or
-//! of accepting one, never ends the loop.
+//! The accept loop. A connection that does not do its part in time is closed; no more connections than
+//! the cap are served, the others wait in the kernel's backlog; an error of one connection, or of
+//! accepting one, never ends the loop.
 
-use std::convert::Infallible;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -10,11 +9,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{ConnectInfo, Request};
+use axum::body::Body;
+use axum::extract::ConnectInfo;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -22,6 +22,7 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 use super::linger::Lingering;
+use super::patience::{Bounded, Patience, Turns};
 
 /// Pause after an error of accepting, such as no more file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -33,8 +34,12 @@ const MIN_BUFFER_BYTES: usize = 8_192;
 /// Bounds of the accept loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ServerOptions {
-    /// How long a request's headers may take to arrive, and a connection may stay idle.
+    /// How long a request's headers may take to arrive: the first one's from when the client connected.
     pub header_timeout: Duration,
+    /// How long a connection may be idle between two requests.
+    pub keep_alive_timeout: Duration,
+    /// How long a client may take nothing of an answer.
+    pub write_timeout: Duration,
     /// Most connections at a time.
     pub max_connections: usize,
     /// The limit the router sets on a request's headers, in bytes.
@@ -107,17 +112,25 @@ async fn serve_connection(
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY could not be set");
     }
-    let service = router.map_request(move |mut request: hyper::Request<Incoming>| {
+    let patience = Patience {
+        head: options.header_timeout,
+        keep_alive: options.keep_alive_timeout,
+        write: options.write_timeout,
+    };
+    let turns = Turns::default();
+    let stream = Bounded::new(Lingering::new(stream), patience, turns.clone());
+    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+        let turn = turns.begin();
         request.extensions_mut().insert(ConnectInfo(peer));
-        request.map(axum::body::Body::new) as Request
+        let answer = router.clone().oneshot(request.map(Body::new));
+        async move { answer.await.map(|response| turn.answered_with(response)) }
     });
     let buffer_bytes =
         options.max_header_bytes.saturating_mul(HEADER_BUFFER_FACTOR).max(MIN_BUFFER_BYTES);
     let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(options.header_timeout)
+        .header_read_timeout(None)
         .max_buf_size(buffer_bytes)
-        .serve_connection(TokioIo::new(Lingering::new(stream)), TowerToHyperService::new(service));
+        .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
@@ -130,9 +143,3 @@ async fn serve_connection(
         tracing::debug!(%error, "a connection ended with an error");
     }
 }
-
-// The router never fails; the bound below keeps it so.
-const _: fn() = || {
-    fn never_fails<S: tower::Service<Request, Error = Infallible>>() {}
-    never_fails::<Router>();
-};

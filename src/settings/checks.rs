@@ -72,6 +72,8 @@ pub(super) fn check(settings: &Settings) -> Findings {
         let what = format!("is no filter ({error}); write a level such as info, or info,penstock=debug");
         findings.add("telemetry.log_level", what);
     }
+    let log_buffer = settings.telemetry.log_buffer.bytes();
+    findings.range("telemetry.log_buffer", log_buffer, 100_000..=1_000_000_000);
     check_otlp(&settings.telemetry.otlp, &mut findings);
     let drain = settings.shutdown.drain_timeout.duration();
     findings.span("shutdown.drain_timeout", drain, Duration::from_secs(1)..=Duration::from_hours(1));
@@ -151,6 +153,9 @@ fn check_intake(intake: &IntakeSettings, findings: &mut Findings) {
     }
     findings.range("intake.max_connections", intake.max_connections, 1..=65_535);
     findings.span("intake.header_timeout", intake.header_timeout.duration(), second..=LONGEST_WAIT);
+    let keep_alive = intake.keep_alive_timeout.duration();
+    findings.span("intake.keep_alive_timeout", keep_alive, second..=hour);
+    findings.span("intake.write_timeout", intake.write_timeout.duration(), second..=LONGEST_WAIT);
     findings.range("intake.max_header_bytes", intake.max_header_bytes.bytes(), 1_000..=1_000_000);
     findings.span("intake.body_timeout", intake.body_timeout.duration(), second..=hour);
     findings.span("intake.publish_timeout", intake.publish_timeout.duration(), second..=LONGEST_WAIT);

@@ -157,8 +157,12 @@ pub struct IntakeSettings {
     pub max_header_bytes: ByteSize,
     /// How long a request's head may take.
     pub header_timeout: Span,
+    /// How long a connection may be idle between two requests.
+    pub keep_alive_timeout: Span,
     /// How long a request's body may take.
     pub body_timeout: Span,
+    /// How long a client may take nothing of an answer.
+    pub write_timeout: Span,
     /// How long the queue may take to acknowledge.
     pub publish_timeout: Span,
 }
@@ -361,6 +365,8 @@ pub struct TelemetrySettings {
     pub log_format: LogFormat,
     /// What is logged.
     pub log_level: String,
+    /// Lines of the log that wait for whoever reads them.
+    pub log_buffer: ByteSize,
     /// Export to an OpenTelemetry collector.
     pub otlp: OtlpSettings,
 }

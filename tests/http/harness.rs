@@ -58,6 +58,8 @@ impl Default for Setup {
             intake: crate::intake::options(),
             server: ServerOptions {
                 header_timeout: Duration::from_secs(10),
+                keep_alive_timeout: Duration::from_secs(75),
+                write_timeout: Duration::from_secs(30),
                 max_connections: 1_024,
                 max_header_bytes: crate::intake::options().max_header_bytes,
                 shutdown_timeout: Duration::from_secs(30),

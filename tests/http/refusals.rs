@@ -6,6 +6,7 @@ use std::io::Write;
 use bytes::Bytes;
 use http_body_util::StreamBody;
 use hyper::body::Frame;
+use penstock::intake::IntakeOptions;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -16,6 +17,10 @@ use crate::harness::{
     header,
 };
 use crate::ports::{FakeQueue, Mood, accepted, eventually};
+
+fn is_soon(retry_after: Option<&str>) -> bool {
+    retry_after.is_some_and(|seconds| (1..=3).contains(&seconds.parse::<u32>().unwrap()))
+}
 
 #[tokio::test]
 async fn every_violation_is_named_up_to_a_limit() {
@@ -101,6 +106,18 @@ async fn the_token_is_checked_before_the_body_is_read() {
     let answer =
         answer_to_head(&intake, "content-length: 1000\r\nauthorization: Bearer guess", b"").await;
     assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
+    assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_refusal_after_the_whole_body_keeps_the_connection() {
+    let intake = Harness::new().await;
+    let response = intake.post(BATCH).body("{").send().await.unwrap();
+    assert_eq!((response.status().as_u16(), header(&response, "connection")), (400, None));
+    let encoded = intake.post(BATCH).header("content-encoding", "gzip").body(gzipped(b"{"));
+    let response = encoded.send().await.unwrap();
+    assert_eq!((response.status().as_u16(), header(&response, "connection")), (400, None));
+    assert_eq!(header(&intake.get("/nowhere").send().await.unwrap(), "connection"), None);
 }
 
 #[tokio::test]
@@ -109,6 +126,7 @@ async fn a_body_declared_too_large_is_not_read() {
     let head = format!("content-length: 1073741824\r\nauthorization: Bearer {ALL}");
     let answer = answer_to_head(&intake, &head, &vec![b' '; 100_000]).await;
     assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+    assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
     assert!(answer.contains("body: must have at most 200000 bytes"), "{answer}");
 }
 
@@ -158,8 +176,18 @@ async fn a_body_must_be_declared_as_what_it_is() {
     ] {
         assert_eq!(request.send().await.unwrap().status(), 415);
     }
-    let broken = bare().header("content-type", "application/json").header("content-encoding", "gzip");
-    assert_eq!(broken.send().await.unwrap().status(), 400);
+    let json = || bare().header("content-type", "application/json");
+    let unknown = json().header("content-encoding", "br").send().await.unwrap();
+    assert_eq!(header(&unknown, "accept-encoding"), Some("gzip, zstd, identity"));
+    assert_eq!(json().header("content-encoding", "gzip").send().await.unwrap().status(), 400);
+    let loud = json().header("content-encoding", "GZIP").body(gzipped(b"{\"accounts\":[]}"));
+    assert_eq!(loud.send().await.unwrap().status(), 200);
+}
+
+fn gzipped(bytes: &[u8]) -> Vec<u8> {
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(bytes).unwrap();
+    gzip.finish().unwrap()
 }
 
 #[tokio::test]
@@ -204,7 +232,7 @@ async fn a_queue_that_takes_nothing_is_answered_503() {
         intake.queue.set_mood(mood);
         let response = intake.post_batch(&[account("n1", "a1")]).send().await.unwrap();
         assert_eq!(response.status(), 503, "{mood:?}");
-        assert_eq!(header(&response, "retry-after"), Some("1"));
+        assert!(is_soon(header(&response, "retry-after")));
         assert_eq!(errors_of(response).await, ["the queue does not take records now; try again"]);
         assert!(intake.intake.ready().await.is_err());
     }
@@ -246,7 +274,7 @@ async fn requests_beyond_the_budget_of_bytes_are_answered_503() {
         eventually("the first is published", || intake.queue.count() == 5).await;
         let refused = intake.post_batch(&accounts).send().await.unwrap();
         assert_eq!(refused.status(), 503);
-        assert_eq!(header(&refused, "retry-after"), Some("1"));
+        assert!(is_soon(header(&refused, "retry-after")));
         for record in &intake.queue.published()[0] {
             intake.queue.answer(record, accepted());
         }
@@ -255,6 +283,27 @@ async fn requests_beyond_the_budget_of_bytes_are_answered_503() {
     assert_eq!(first.unwrap().status(), 200);
     let accepted = intake.post_batch(&accounts).header("prefer", "wait=0").send().await.unwrap();
     assert_eq!(accepted.status(), 200);
+}
+
+#[tokio::test]
+async fn clients_that_declare_and_send_nothing_refuse_nobody() {
+    let intake = Harness::with(Setup {
+        intake: IntakeOptions { max_bytes_in_flight: 800_000, ..crate::intake::options() },
+        ..Setup::default()
+    })
+    .await;
+    let head = format!(
+        "POST {BATCH} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 200000\r\n\
+         authorization: Bearer {ALL}\r\n\r\n"
+    );
+    let mut silent = Vec::new();
+    for _ in 0..20 {
+        let mut stream = TcpStream::connect(intake.address).await.unwrap();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        silent.push(stream);
+    }
+    let padded = format!("{{\"accounts\":[]{}}}", " ".repeat(150_000));
+    assert_eq!(intake.post(BATCH).body(padded).send().await.unwrap().status(), 200);
 }
 
 #[tokio::test]

@@ -168,6 +168,8 @@ pub(super) fn intake(settings: &Settings) -> IntakeOptions {
 pub(super) fn server(settings: &Settings) -> ServerOptions {
     ServerOptions {
         header_timeout: settings.intake.header_timeout.duration(),
+        keep_alive_timeout: settings.intake.keep_alive_timeout.duration(),
+        write_timeout: settings.intake.write_timeout.duration(),
         max_connections: settings.intake.max_connections,
         max_header_bytes: settings.intake.max_header_bytes.bytes(),
         shutdown_timeout: settings.shutdown.drain_timeout.duration() / 2,
