@@ -15,6 +15,7 @@ mod migrate;
 mod options;
 mod process;
 mod role;
+mod say;
 mod secret;
 mod signals;
 mod token;
@@ -22,7 +23,6 @@ mod topics;
 mod version;
 
 use std::ffi::OsString;
-use std::io::{self, Write};
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -126,7 +126,7 @@ fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         Err(error) => {
             let exit = Exit::of(&error);
             if exit != Exit::Ok {
-                let _ = writeln!(io::stderr(), "error: {}", with_causes(error.as_ref()));
+                say::to_stderr(format!("error: {}\n", with_causes(error.as_ref())));
             }
             exit
         }

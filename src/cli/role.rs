@@ -1,7 +1,6 @@
 //! `penstock intake`, `penstock worker` and `penstock callbacks`: one role a process, any number of
 //! processes, over the production pair.
 
-use std::io::{self, Write};
 use std::net::SocketAddr;
 
 use clap::Args;
@@ -11,6 +10,7 @@ use crate::settings::{Loaded, Problem, QueueKind, Settings, SettingsError, Store
 use super::Exit;
 use super::config::ConfigFile;
 use super::process::{self, Role};
+use super::say;
 use super::version::Version;
 
 /// Options of `penstock intake`.
@@ -61,13 +61,10 @@ fn run(
     refuse_unfit(role, &settings)?;
     process::run(&[role], &settings, policy, None, |addresses| {
         let version = Version::current().number;
-        let said = write!(
-            io::stdout(),
-            "penstock {version} {}\n\n{addresses}\nCtrl-C or SIGTERM stops it.\n",
-            role.name()
-        );
-        // Whoever started the process may have closed its output; that is no reason to end.
-        let _ = said.and_then(|()| io::stdout().flush());
+        let name = role.name();
+        say::to_stdout(format!(
+            "penstock {version} {name}\n\n{addresses}\nCtrl-C or SIGTERM stops it.\n"
+        ));
     })
 }
 

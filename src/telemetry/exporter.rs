@@ -60,6 +60,17 @@ impl Exporter {
         self.provider.clone()
     }
 
+    /// Tells from now on how many lines the log has dropped.
+    pub(super) fn observe_log(&self, dropped: impl Fn() -> u64 + Send + Sync + 'static) {
+        let _registered = self
+            .provider
+            .meter_with_scope(semantic::scope())
+            .u64_observable_counter("penstock.log.dropped")
+            .with_description("Lines of the log that were dropped because nobody read them in time.")
+            .with_callback(move |counter| counter.observe(dropped(), &[]))
+            .build();
+    }
+
     /// The instruments that are gathered here.
     pub fn metrics(&self) -> Metrics {
         self.metrics.clone()
@@ -141,6 +152,7 @@ mod tests {
 
     fn rendered() -> String {
         let exporter = Exporter::start("1.2.3", "abc").unwrap();
+        exporter.observe_log(|| 4);
         let metrics = exporter.metrics();
         metrics.items_accepted(3);
         metrics.batch_answered(200, Duration::from_millis(4));
@@ -215,6 +227,7 @@ mod tests {
             "penstock_kafka_producer_queue_records",
             "penstock_kafka_request_retries_total",
             "penstock_kafka_request_timeouts_total",
+            "penstock_log_dropped_total",
             "penstock_store_operation_duration_seconds",
             "penstock_worker_dead_letters_total",
             "penstock_worker_lag_records",
@@ -232,6 +245,7 @@ mod tests {
         let text = rendered();
         for sample in [
             "penstock_intake_accepted_items_total 3",
+            "penstock_log_dropped_total 4",
             "penstock_intake_batches_total{status=\"200\"} 1",
             "penstock_worker_outcomes_total{code=\"A001\"} 1",
             "penstock_worker_lag_records{lane=\"0\"} 7",

@@ -1,9 +1,11 @@
-//! The log: lines on stderr that carry the fields of every span they stand in.
+//! The log: lines on stderr that carry the fields of every span they stand in. Nobody who logs waits for
+//! whoever reads it.
 //!
 //! What is logged never holds data of a communication but its number and ids; so the panic hook
 //! leaves out the panic's message, which may quote anything.
 
 use std::io;
+use std::time::Duration;
 
 use opentelemetry_appender_tracing::layer::OpenTelemetryTracingBridge;
 use opentelemetry_sdk::logs::SdkLoggerProvider;
@@ -14,7 +16,11 @@ use tracing_subscriber::fmt::format::JsonFields;
 use tracing_subscriber::layer::{Layered, SubscriberExt};
 use tracing_subscriber::{EnvFilter, Layer, Registry};
 
+use super::line_buffer::LineBuffer;
 use super::lines::Traced;
+
+/// How long a process that ends, or a thread that panics, waits for its last lines to be written.
+const FLUSH_TIME: Duration = Duration::from_secs(1);
 
 /// Forms of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,28 +43,65 @@ pub enum LogError {
     /// The log was started before.
     #[error("the log was already started")]
     Started(#[source] tracing::subscriber::SetGlobalDefaultError),
+    /// The thread that writes could not be started.
+    #[error("the thread that writes the log could not be started")]
+    Thread(#[source] io::Error),
 }
 
-/// Starts the process's log on stderr, panics included. `filter` is a level or levels by module.
-pub fn start_log(format: LineFormat, filter: &str) -> Result<(), LogError> {
-    start_log_with(format, filter, None)
+/// The log of a process.
+#[derive(Clone, Debug)]
+pub struct Log {
+    buffer: LineBuffer,
 }
 
-/// Starts the process's log on stderr and, if they are given, by `loggers` as well.
-pub(super) fn start_log_with(
-    format: LineFormat,
-    filter: &str,
-    loggers: Option<&SdkLoggerProvider>,
-) -> Result<(), LogError> {
-    let filter = EnvFilter::builder().parse(filter).map_err(LogError::Filter)?;
-    let subscriber = subscriber(format, filter, io::stderr, loggers);
-    tracing::subscriber::set_global_default(subscriber).map_err(LogError::Started)?;
-    std::panic::set_hook(Box::new(|panic| {
-        let location = panic.location().map(ToString::to_string).unwrap_or_default();
-        let thread = std::thread::current().name().unwrap_or_default().to_owned();
-        tracing::error!(location, thread, "a bug: the code panicked; please report the location");
-    }));
-    Ok(())
+impl Log {
+    /// Starts the process's log on stderr, panics included. `filter` is a level or levels by module;
+    /// `max_bytes` of lines wait for whoever reads them, what is more is dropped.
+    pub fn start(format: LineFormat, filter: &str, max_bytes: usize) -> Result<Self, LogError> {
+        Self::start_with(format, filter, max_bytes, None)
+    }
+
+    /// Starts the log on stderr and, if they are given, by `loggers` as well.
+    pub(super) fn start_with(
+        format: LineFormat,
+        filter: &str,
+        max_bytes: usize,
+        loggers: Option<&SdkLoggerProvider>,
+    ) -> Result<Self, LogError> {
+        let filter = EnvFilter::builder().parse(filter).map_err(LogError::Filter)?;
+        let buffer = LineBuffer::new(max_bytes);
+        let subscriber = subscriber(format, filter, buffer.clone(), loggers);
+        tracing::subscriber::set_global_default(subscriber).map_err(LogError::Started)?;
+        buffer.write_to(io::stderr(), tell_dropped).map_err(LogError::Thread)?;
+        let log = Self { buffer };
+        let of_panics = log.clone();
+        std::panic::set_hook(Box::new(move |panic| {
+            let location = panic.location().map(ToString::to_string).unwrap_or_default();
+            let thread = std::thread::current().name().unwrap_or_default().to_owned();
+            tracing::error!(location, thread, "a bug: the code panicked; please report the location");
+            of_panics.flush();
+        }));
+        Ok(log)
+    }
+
+    /// How many lines were dropped because nobody read them in time.
+    pub fn dropped(&self) -> u64 {
+        self.buffer.dropped()
+    }
+
+    /// Waits for what was logged to be written, for a second at most.
+    pub fn flush(&self) {
+        // What is left then has no reader.
+        let _is_written = self.buffer.flush(FLUSH_TIME);
+    }
+}
+
+fn tell_dropped(lines: u64) {
+    tracing::warn!(
+        lines,
+        "lines of the log were dropped: whoever reads stderr did not take them in time; \
+         penstock.log.dropped counts them"
+    );
 }
 
 /// What layers stand on.

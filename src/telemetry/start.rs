@@ -2,9 +2,8 @@
 
 use opentelemetry_sdk::error::OTelSdkError;
 
-use super::logging::start_log_with;
 use super::otlp::Otlp;
-use super::{Exporter, LineFormat, LogError, OtlpError, OtlpOptions};
+use super::{Exporter, LineFormat, Log, LogError, OtlpError, OtlpOptions};
 
 /// What a process tells, and to whom.
 #[derive(Clone, Debug)]
@@ -19,6 +18,8 @@ pub struct TelemetryOptions {
     pub line_format: LineFormat,
     /// What is logged: a level, or levels by module.
     pub log_filter: String,
+    /// Most bytes of lines that wait for whoever reads the log.
+    pub max_log_bytes: usize,
     /// Where telemetry is exported to besides stderr and `/metrics`.
     pub otlp: Option<OtlpOptions>,
 }
@@ -41,20 +42,25 @@ pub enum TelemetryError {
 #[derive(Debug)]
 pub struct Telemetry {
     exporter: Exporter,
+    log: Log,
     otlp: Option<Otlp>,
 }
 
 impl Telemetry {
     /// Starts all of it; once in a process.
     pub fn start(options: TelemetryOptions) -> Result<Self, TelemetryError> {
-        let TelemetryOptions { service, version, commit, line_format, log_filter, otlp } = options;
+        let TelemetryOptions { service, version, commit, line_format, log_filter, max_log_bytes, otlp } =
+            options;
         let mut otlp = otlp.map(|otlp| Otlp::start(otlp, &service, version)).transpose()?;
         let exporter = match &mut otlp {
             Some(otlp) => Exporter::start_with(version, commit, otlp)?,
             None => Exporter::start(version, commit)?,
         };
-        start_log_with(line_format, &log_filter, otlp.as_ref().and_then(Otlp::loggers))?;
-        Ok(Self { exporter, otlp })
+        let loggers = otlp.as_ref().and_then(Otlp::loggers);
+        let log = Log::start_with(line_format, &log_filter, max_log_bytes, loggers)?;
+        let of_metrics = log.clone();
+        exporter.observe_log(move || of_metrics.dropped());
+        Ok(Self { exporter, log, otlp })
     }
 
     /// The metrics.
@@ -62,11 +68,12 @@ impl Telemetry {
         &self.exporter
     }
 
-    /// Ends it. What is to be exported still is, within the time one export may take; so call it where
-    /// waiting disturbs nobody.
+    /// Ends it. What is to be exported still is, within the time one export may take, and what was logged
+    /// is written, within a second; so call it where waiting disturbs nobody.
     pub fn shutdown(self) {
         if let Some(otlp) = self.otlp {
             otlp.shutdown(self.exporter.meters());
         }
+        self.log.flush();
     }
 }

@@ -129,7 +129,8 @@ const PANIC: &str = "TEST_PANIC";
 #[tokio::test]
 async fn a_panic_is_logged_by_its_place_without_its_words() {
     if std::env::var_os(PANIC).is_some() {
-        penstock::telemetry::start_log(penstock::telemetry::LineFormat::Json, "trace").unwrap();
+        let format = penstock::telemetry::LineFormat::Json;
+        penstock::telemetry::Log::start(format, "trace", 1_000_000).unwrap();
         panic!("{}", account("n1"));
     }
     let mut again = tokio::process::Command::new(std::env::current_exe().unwrap());

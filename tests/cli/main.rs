@@ -20,6 +20,7 @@ mod receiver;
 #[cfg(feature = "production-tests")]
 #[path = "../support/servers/mod.rs"]
 mod servers;
+mod unread;
 
 #[path = "../support/account.rs"]
 mod account;

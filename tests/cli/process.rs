@@ -104,8 +104,12 @@ impl Dev {
 
     /// Sends SIGTERM.
     pub(crate) async fn terminate(&self) {
-        let id = self.child.id().unwrap().to_string();
-        assert!(Command::new("kill").args(["-TERM", &id]).status().await.unwrap().success());
+        signal(&self.child, "TERM").await;
+    }
+
+    /// Sends SIGHUP.
+    pub(crate) async fn hang_up(&self) {
+        signal(&self.child, "HUP").await;
     }
 
     /// Waits for its end.
@@ -141,6 +145,12 @@ impl Dev {
         let response = reqwest::get(url).await.unwrap();
         (response.status().as_u16(), response.text().await.unwrap())
     }
+}
+
+/// Sends a signal by its name.
+pub(crate) async fn signal(child: &Child, name: &str) {
+    let id = child.id().unwrap().to_string();
+    assert!(Command::new("kill").args([&format!("-{name}"), &id]).status().await.unwrap().success());
 }
 
 /// The published example.

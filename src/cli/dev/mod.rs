@@ -5,7 +5,6 @@ mod banner;
 mod page;
 mod receiver;
 
-use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
@@ -16,6 +15,7 @@ use crate::settings::{Loaded, Network, Problem, Settings, SettingsError, Sha256D
 use super::Exit;
 use super::config::ConfigFile;
 use super::process::{self, OwnReceiver, Role};
+use super::say;
 use super::secret;
 use super::version::Version;
 use banner::Banner;
@@ -73,8 +73,7 @@ pub(super) fn run(args: DevArgs) -> anyhow::Result<Exit> {
                 .then(|| format!("http://{}{}", receiver::reachable(addresses.admin), receiver::PATH)),
             token: token.as_deref(),
         };
-        // Whoever started the process may have closed its output; that is no reason to end.
-        let _ = write!(io::stdout(), "{banner}").and_then(|()| io::stdout().flush());
+        say::to_stdout(banner.to_string());
     })
 }
 

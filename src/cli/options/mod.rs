@@ -49,6 +49,7 @@ pub(super) fn telemetry(roles: &[Role], telemetry: &TelemetrySettings) -> Teleme
         commit: version.git_sha.unwrap_or_default(),
         line_format: line_format(telemetry),
         log_filter: telemetry.log_level.clone(),
+        max_log_bytes: telemetry.log_buffer.bytes(),
         otlp: (!otlp.endpoint.is_empty()).then(|| self::otlp(otlp)),
     }
 }

@@ -40,6 +40,9 @@ use worker::WorkerPart;
 /// How long whatever still blocks a thread may hold up the end of the process.
 const RUNTIME_SHUTDOWN: Duration = Duration::from_secs(1);
 
+/// How long the last lines of the log and the last message may take to be read.
+const LAST_WORDS: Duration = Duration::from_secs(3);
+
 /// What a process does of the pipeline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
@@ -102,7 +105,7 @@ pub(super) fn run(
     let exporter = telemetry.exporter().clone();
     let runtime = tokio::runtime::Runtime::new().context("starting the runtime")?;
     let ended = runtime.block_on(async {
-        let stop = stop_on_signal().context("listening for signals")?;
+        let stop = stop_on_signal(longest_stop(settings)).context("listening for signals")?;
         let started =
             stop.run_until_cancelled(Process::start(roles, settings, policy, own, exporter)).await;
         let Some(process) = started.transpose()? else { return Ok(()) };
@@ -112,6 +115,13 @@ pub(super) fn run(
     runtime.shutdown_timeout(RUNTIME_SHUTDOWN);
     telemetry.shutdown();
     ended.map(|()| Exit::Ok)
+}
+
+/// How long everything together may take from the signal to the end: more is not to be waited for.
+fn longest_stop(settings: &Settings) -> Duration {
+    let is_exporting = !settings.telemetry.otlp.endpoint.is_empty();
+    let export = if is_exporting { settings.telemetry.otlp.timeout.duration() } else { Duration::ZERO };
+    settings.shutdown.drain_timeout.duration() + RUNTIME_SHUTDOWN + export + LAST_WORDS
 }
 
 /// Everything that runs.
