@@ -27,7 +27,7 @@ pub enum ReservedRange {
     Multicast,
     /// For documentation, benchmarks, protocols; nobody is there.
     Reserved,
-    /// IPv6 that carries an IPv4 address through a gateway.
+    /// IPv6 that carries an IPv4 address through a gateway that nobody named.
     Tunnel,
 }
 
@@ -57,19 +57,47 @@ pub struct RefusedAddress {
     pub range: ReservedRange,
 }
 
-/// Sees whether something may be sent to `address`, given networks that an operator allows.
+/// Sees whether something may be sent to `address`, given networks that an operator allows. What leads to an
+/// IPv4 address through NAT64 is judged by that address, also where its network is allowed: whoever allows
+/// the way has not allowed everything behind it.
 pub fn check_address(address: IpAddr, allowed: &[IpNet]) -> Result<(), RefusedAddress> {
+    let is_allowed = |address| allowed.iter().any(|network| network.contains(&address));
     let canonical = address.to_canonical();
-    let range = match canonical {
-        IpAddr::V4(v4) => reserved_v4(v4),
-        IpAddr::V6(v6) => reserved_v6(v6),
+    let (judged, range) = match canonical {
+        IpAddr::V4(v4) => (canonical, reserved_v4(v4)),
+        IpAddr::V6(v6) => match behind_nat64(v6) {
+            Some(Nat64 { address, is_local }) => {
+                if is_local && !is_allowed(canonical) {
+                    return Err(RefusedAddress { address: canonical, range: ReservedRange::Tunnel });
+                }
+                (address.into(), reserved_v4(address))
+            }
+            None => (canonical, reserved_v6(v6)),
+        },
     };
     match range {
-        Some(range) if !allowed.iter().any(|network| network.contains(&canonical)) => {
-            Err(RefusedAddress { address, range })
-        }
+        Some(range) if !is_allowed(judged) => Err(RefusedAddress { address, range }),
         _ => Ok(()),
     }
+}
+
+/// An IPv4 address that is reached through NAT64.
+struct Nat64 {
+    address: Ipv4Addr,
+    /// Its prefix is one that a network chooses for itself (RFC 8215), so an operator must name it.
+    is_local: bool,
+}
+
+/// The IPv4 address at the end of one of the well-known prefixes, `64:ff9b::/96` (RFC 6052) or one of 96 bits
+/// in `64:ff9b:1::/48` (RFC 8215).
+fn behind_nat64(address: Ipv6Addr) -> Option<Nat64> {
+    let is_local = match address.segments() {
+        [0x64, 0xff9b, 0, 0, 0, 0, ..] => false,
+        [0x64, 0xff9b, 1, ..] => true,
+        _ => return None,
+    };
+    let [.., a, b, c, d] = address.octets();
+    Some(Nat64 { address: Ipv4Addr::new(a, b, c, d), is_local })
 }
 
 fn reserved_v4(address: Ipv4Addr) -> Option<ReservedRange> {
@@ -126,6 +154,9 @@ pub enum UrlError {
     /// It has a user or a password in it, which logs would show.
     #[error("has a user or password in it; put a header with the credential into the endpoint instead")]
     Credentials,
+    /// Nobody can be connected to there.
+    #[error("has port 0, which nobody listens on")]
+    Port,
     /// It has a fragment, which is never sent.
     #[error("has a #fragment, which no server gets to see")]
     Fragment,
@@ -153,6 +184,9 @@ impl EndpointUrl {
         }
         if url.fragment().is_some() {
             return Err(UrlError::Fragment);
+        }
+        if url.port() == Some(0) {
+            return Err(UrlError::Port);
         }
         Ok(Self(url))
     }
@@ -255,7 +289,11 @@ mod tests {
             ("https://[fe80::1]/", "a link-local address"),
             ("https://[fd00:ec2::254]/", "a unique local address"),
             ("https://100.100.100.200/", "a shared (CGNAT) address"),
-            ("https://[64:ff9b::a9fe:a9fe]/", "an address behind a tunnel"),
+            ("https://[64:ff9b::a9fe:a9fe]/", "a link-local address"),
+            ("https://[64:ff9b::10.0.0.1]/", "a private address"),
+            ("https://[64:ff9b::127.0.0.1]/", "a loopback address"),
+            ("https://[64:ff9b:1::8.8.8.8]/", "an address behind a tunnel"),
+            ("https://[64:ff9b:2::8.8.8.8]/", "an address behind a tunnel"),
             ("https://[2002:7f00:1::]/", "an address behind a tunnel"),
             ("https://[2001:0:53aa:64c::1]/", "an address behind a tunnel"),
             ("https://224.0.0.1/", "a multicast or broadcast address"),
@@ -269,6 +307,7 @@ mod tests {
             ("file:///etc/passwd", "is neither https nor http"),
             ("https://user:secret@bank.example/", "has a user or password"),
             ("https://bank.example/#x", "has a #fragment"),
+            ("https://bank.example:0/", "has port 0"),
             ("https://", "is no URL"),
             ("bank.example", "is no URL"),
         ] {
@@ -286,6 +325,7 @@ mod tests {
             "https://172.32.0.1/",
             "https://100.128.0.1/",
             "https://[2606:4700::1111]/",
+            "https://[64:ff9b::8.8.8.8]/",
         ] {
             assert_eq!(refusal(url), None, "{url}");
         }
@@ -315,5 +355,21 @@ mod tests {
         let is_allowed = |text: &str| check_address(text.parse().unwrap(), &allowed).is_ok();
         assert!(is_allowed("10.1.2.3") && is_allowed("::ffff:10.1.2.3") && is_allowed("fd00::7"));
         assert!(!is_allowed("10.2.0.1") && !is_allowed("fd01::7"));
+    }
+
+    #[test]
+    fn whoever_allows_a_way_through_nat64_allows_nothing_behind_it() {
+        let is_allowed = |text: &str, networks: &[&str]| {
+            let networks: Vec<IpNet> = networks.iter().map(|text| text.parse().unwrap()).collect();
+            check_address(text.parse().unwrap(), &networks).is_ok()
+        };
+        let both = ["64:ff9b::/96", "64:ff9b:1::/48"];
+        assert!(is_allowed("64:ff9b:1::8.8.8.8", &both));
+        for hidden in ["169.254.169.254", "10.0.0.1", "127.0.0.1"] {
+            for prefix in ["64:ff9b::", "64:ff9b:1::", "64:ff9b:1:7::"] {
+                assert!(!is_allowed(&format!("{prefix}{hidden}"), &both), "{prefix}{hidden}");
+            }
+        }
+        assert!(is_allowed("64:ff9b::10.0.0.1", &["10.0.0.0/8"]), "what is allowed is, on every way");
     }
 }

@@ -9,7 +9,7 @@ use super::breaker::BreakerOptions;
 use super::handshake::Question;
 use super::routing::Filter;
 use super::schedule::Schedule;
-use super::signature::SigningKey;
+use super::signature::Keys;
 
 /// An endpoint as far as deciding needs it; where it is and how it is reached only the sender knows.
 #[derive(Clone, Debug)]
@@ -19,11 +19,14 @@ pub struct Endpoint {
     /// What it takes.
     pub filter: Filter,
     /// Keys that sign what is sent; every signature is sent.
-    pub keys: Vec<SigningKey>,
+    pub keys: Keys,
     /// Whether it gets the events of an account one after the other, in the order of the log.
     pub is_ordered: bool,
-    /// Events of one request at most. With 1 each has a request of its own, in binary mode.
+    /// Events of one request at most. With 1 each has a request of its own.
     pub batch: usize,
+    /// Whether an event alone is in structured mode, where the signature covers its attributes too; else it
+    /// is in binary mode.
+    pub is_structured: bool,
     /// Requests at a time, of one process.
     pub concurrency: usize,
     /// Events a second at most, of one process; none leaves it to the receiver.

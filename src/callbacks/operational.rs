@@ -194,6 +194,7 @@ mod tests {
     use crate::account::Timestamp;
     use crate::callbacks::handshake::{Permission, Question};
     use crate::callbacks::routing::Filter;
+    use crate::callbacks::signature::Keys;
     use crate::store::EndpointName;
 
     /// Answers from a list, and notes what came.
@@ -220,9 +221,10 @@ mod tests {
         Endpoint {
             name: EndpointName::parse("operator").unwrap(),
             filter: Filter::default(),
-            keys: Vec::new(),
+            keys: Keys::default(),
             is_ordered: false,
             batch: 1,
+            is_structured: false,
             concurrency: 1,
             rate: None,
             drain_rate: None,

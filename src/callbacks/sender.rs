@@ -9,7 +9,9 @@ use sha1::{Digest, Sha1};
 use uuid::Builder;
 
 use crate::account::Timestamp;
-use crate::events::{BATCH_CONTENT_TYPE, CloudEvent, batch_json};
+use crate::events::{
+    BATCH_CONTENT_TYPE, CloudEvent, STRUCTURED_CONTENT_TYPE, batch_json, structured_json,
+};
 use crate::store::EndpointName;
 
 use super::attempt::{Answer, NoAnswer};
@@ -75,20 +77,29 @@ pub struct Request {
 
 impl Request {
     /// The request that brings events to an endpoint, signed for an attempt that begins `at`: one event
-    /// in binary mode, or as many as there are in batch mode.
+    /// in binary or structured mode, or as many as there are in batch mode.
     pub fn of(
         endpoint: &Endpoint,
         events: &[Arc<CloudEvent>],
         at: Timestamp,
     ) -> Result<Self, serde_json::Error> {
-        let (id, alone, body) = match events {
-            [event] if endpoint.batch <= 1 => (event.id.to_string(), Some(event), event.data.clone()),
-            events => (batch_id(events), None, batch_json(events.iter().map(AsRef::as_ref))?),
+        let (id, alone, json, body) = match events {
+            [event] if endpoint.batch <= 1 && endpoint.is_structured => {
+                (event.id.to_string(), None, Some(STRUCTURED_CONTENT_TYPE), structured_json(event)?)
+            }
+            [event] if endpoint.batch <= 1 => {
+                (event.id.to_string(), Some(event), None, event.data.clone())
+            }
+            events => {
+                let body = batch_json(events.iter().map(AsRef::as_ref))?;
+                (batch_id(events), None, Some(BATCH_CONTENT_TYPE), body)
+            }
         };
-        let batch = alone.is_none().then_some(("content-type".into(), BATCH_CONTENT_TYPE.into()));
-        let signed = webhook_headers(&endpoint.keys, &id, at, &body);
+        let json = json.map(|content_type| ("content-type".into(), content_type.into()));
+        let keys = endpoint.keys.now();
+        let signed = webhook_headers(&keys, &id, at, &body);
         let origin = endpoint.handshake.as_ref().map(|question| question.origin.as_str());
-        let headers = (batch.into_iter())
+        let headers = (json.into_iter())
             .chain(alone.into_iter().flat_map(|event| event.http_headers()))
             .chain(signed.map(|(name, value)| (name.into(), value.into())))
             .chain(origin.map(|origin| (REQUEST_ORIGIN.into(), origin.into())))
@@ -137,9 +148,10 @@ mod tests {
         Endpoint {
             name: EndpointName::parse("risk").unwrap(),
             filter: Filter::default(),
-            keys: vec![SigningKey::symmetric([1; 32]), SigningKey::asymmetric([2; 32])],
+            keys: vec![SigningKey::symmetric([1; 32]), SigningKey::asymmetric([2; 32])].into(),
             is_ordered: false,
             batch,
+            is_structured: false,
             concurrency: 1,
             rate: None,
             drain_rate: None,
@@ -190,6 +202,22 @@ mod tests {
         let signatures: Vec<&str> = signatures.split(' ').collect();
         assert!(signatures[0].starts_with("v1,") && signatures[1].starts_with("v1a,"));
         assert!(request.headers.iter().all(|(_, value)| value.is_ascii()));
+    }
+
+    #[test]
+    fn in_structured_mode_the_signature_covers_the_attributes_too() {
+        let at = Timestamp::from_unix_millis(AT);
+        let endpoint = Endpoint { is_structured: true, ..endpoint(1) };
+        let request = Request::of(&endpoint, &[event(1)], at).unwrap();
+        let expected = ["content-type", "webhook-id", "webhook-timestamp", "webhook-signature"];
+        assert_eq!(names(&request), expected);
+        assert_eq!(header(&request, "content-type"), "application/cloudevents+json");
+        let sent: serde_json::Value = serde_json::from_slice(&request.body).unwrap();
+        assert_eq!(
+            (&sent["type"], &sent["data"]["a"]),
+            (&"penstock.account.accepted".into(), &1.into())
+        );
+        assert_eq!(sent["id"], header(&request, "webhook-id"));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! `webhook-signature`. Several keys at once let receivers change theirs without a gap.
 
 use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -142,6 +143,30 @@ impl SigningKey {
                 )
             }
         }
+    }
+}
+
+/// The keys of an endpoint, which may be changed while it is sent to; cheap to clone. All clones have the
+/// same.
+#[derive(Clone, Debug, Default)]
+pub struct Keys(Arc<RwLock<Arc<[SigningKey]>>>);
+
+impl Keys {
+    /// The keys that sign now.
+    pub fn now(&self) -> Arc<[SigningKey]> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// From now on `other`'s keys of now sign.
+    pub fn take_over(&self, other: &Self) {
+        let keys = other.now();
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = keys;
+    }
+}
+
+impl From<Vec<SigningKey>> for Keys {
+    fn from(keys: Vec<SigningKey>) -> Self {
+        Self(Arc::new(RwLock::new(keys.into())))
     }
 }
 

@@ -1,11 +1,12 @@
 //! The settings of callbacks in the words of their role. What only this can find wrong with an endpoint,
-//! such as its URL or a file of a key, is reported like any other problem of the settings.
+//! such as its URL or a file of a key, is reported like any other problem of the settings; [`check`] is what
+//! whoever has just read them asks first.
 
 use std::fmt::Display;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 
 use crate::callbacks::address::{EndpointUrl, ProxyUrl};
 use crate::callbacks::breaker::BreakerOptions;
@@ -16,7 +17,9 @@ use crate::callbacks::schedule::Schedule;
 use crate::callbacks::signature::SigningKey;
 use crate::callbacks::{DelivererOptions, Endpoint};
 use crate::queue::PollLimits;
-use crate::settings::{CallbackSettings, EndpointSettings, Problem, SettingsError, Span};
+use crate::settings::{
+    CallbackSettings, EndpointSettings, EventMode, Loaded, Problem, SettingsError, Span,
+};
 use crate::store::EndpointName;
 
 /// How long a poll waits for a first event; a deliverer that is asked to stop notices after it.
@@ -64,6 +67,28 @@ pub(super) fn deliverer(callbacks: &CallbackSettings) -> DelivererOptions {
         commit_interval: callbacks.commit_interval.duration(),
         retry_wait: RETRY_WAIT,
     }
+}
+
+/// Sees whether everything can be sent to that the settings name, and tells where each problem stands.
+pub(super) fn check(loaded: &Loaded) -> Result<(), SettingsError> {
+    let callbacks = &loaded.settings.callbacks;
+    let refused = [endpoints(callbacks).err(), operator(callbacks).err()];
+    let found = refused.into_iter().flatten().flat_map(|refused| refused.problems);
+    let problems: Vec<Problem> =
+        found.map(|problem| loaded.problem(problem.key, problem.what)).collect();
+    if problems.is_empty() { Ok(()) } else { Err(SettingsError { problems }) }
+}
+
+/// Every file that [`endpoints`] and [`operator`] read.
+pub(super) fn files(callbacks: &CallbackSettings) -> Vec<PathBuf> {
+    let operator = callbacks.operator.endpoint();
+    let of = |endpoint: &EndpointSettings| {
+        let named = [&endpoint.ca_file, &endpoint.client_certificate_file, &endpoint.client_key_file];
+        let named = named.into_iter().flatten().cloned().collect::<Vec<_>>();
+        let headers = endpoint.header_files.values().cloned();
+        endpoint.secret_files.iter().cloned().chain(headers).chain(named).collect::<Vec<_>>()
+    };
+    callbacks.endpoints.iter().chain(&operator).flat_map(of).collect()
 }
 
 /// The endpoints, and the sender that reaches them.
@@ -128,6 +153,12 @@ fn endpoint(key: &str, settings: &EndpointSettings) -> Result<(Endpoint, TargetO
     for path in &settings.secret_files {
         keys.push(key_in(path).map_err(|what| wrong("secret_files", &what))?);
     }
+    let mut headers: Vec<(String, SecretString)> =
+        settings.headers.iter().map(|(name, value)| (name.clone(), value.secret())).collect();
+    for (name, path) in &settings.header_files {
+        let value = text_in(path).map_err(|what| wrong("header_files", &what))?;
+        headers.push((name.clone(), value.trim().to_owned().into()));
+    }
     let handshake = match &settings.handshake_origin {
         None => None,
         Some(origin) => {
@@ -142,7 +173,7 @@ fn endpoint(key: &str, settings: &EndpointSettings) -> Result<(Endpoint, TargetO
     let certificate = settings.client_certificate_file.clone().zip(settings.client_key_file.clone());
     let target = TargetOptions {
         url,
-        headers: settings.headers.iter().map(|(name, value)| (name.clone(), value.secret())).collect(),
+        headers,
         timeout: settings.timeout.duration(),
         proxy,
         tls: TlsOptions { ca_file: settings.ca_file.clone(), client_certificate: certificate },
@@ -155,9 +186,10 @@ fn endpoint(key: &str, settings: &EndpointSettings) -> Result<(Endpoint, TargetO
             business_units: settings.business_units.iter().cloned().collect(),
             requesters: settings.requesters.iter().cloned().collect(),
         },
-        keys,
+        keys: keys.into(),
         is_ordered: settings.ordered,
         batch: settings.batch,
+        is_structured: settings.mode == EventMode::Structured,
         concurrency: settings.concurrency,
         rate: settings.rate,
         drain_rate: settings.drain_rate,
@@ -175,15 +207,18 @@ fn requests_per_minute(settings: &EndpointSettings) -> Option<u32> {
 }
 
 fn key_in(path: &Path) -> Result<SigningKey, String> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
-    SigningKey::parse(text.trim()).map_err(|error| format!("{}: the key {error}", path.display()))
+    SigningKey::parse(text_in(path)?.trim())
+        .map_err(|error| format!("{}: the key {error}", path.display()))
+}
+
+fn text_in(path: &Path) -> Result<String, String> {
+    std::fs::read_to_string(path).map_err(|error| format!("{} cannot be read: {error}", path.display()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::{Loaded, Sources};
+    use crate::settings::Sources;
 
     fn callbacks(endpoints: &str) -> CallbackSettings {
         let option = ("callbacks.endpoints", "--test", endpoints.to_owned());
@@ -200,18 +235,29 @@ mod tests {
             new.secret_text()
         );
         let (endpoints, _) = endpoints(&callbacks(&text)).unwrap();
-        assert_eq!((endpoints[0].keys.len(), endpoints[0].batch, endpoints[0].concurrency), (2, 1, 16));
+        assert_eq!(
+            (endpoints[0].keys.now().len(), endpoints[0].batch, endpoints[0].concurrency),
+            (2, 1, 16)
+        );
     }
 
     #[test]
     fn every_endpoint_that_is_wrong_is_told_without_its_secrets() {
-        let text = "[{ name = 'Risk', url = 'https://a.example/' }, \
-                     { name = 'b', url = 'http://b.example/' }, \
+        let text = "[{ name = 'Risk', url = 'https://a.example/', unsigned = true }, \
+                     { name = 'b', url = 'http://b.example/', unsigned = true }, \
                      { name = 'c', url = 'https://c.example/', secrets = ['hunter2'] }, \
                      { name = 'd', url = 'https://d.example/', secret_files = ['/none'] }, \
-                     { name = 'e', url = 'https://e.example/', handshake_origin = 'https://us' }, \
-                     { name = 'f', url = 'https://f.example/', proxy = 'http://us:hunter2@proxy' }]";
-        let error = endpoints(&callbacks(text)).err().unwrap();
+                     { name = 'e', url = 'https://e.example/', unsigned = true, handshake_origin = 'https://us' }, \
+                     { name = 'f', url = 'https://f.example/', unsigned = true, proxy = 'http://us:hunter2@proxy' }, \
+                     { name = 'g', url = 'https://g.example/', unsigned = true, header_files = { a = '/none' } }]";
+        let option = ("callbacks.endpoints", "--test", text.to_owned());
+        let operator = ("callbacks.operator.url", "--other", "http://ops.example/".to_owned());
+        let unsigned = ("callbacks.operator.unsigned", "--other", "true".to_owned());
+        let options = vec![option, operator, unsigned];
+        let loaded = Loaded::from(Sources { options, ..Sources::default() }).unwrap();
+        let error = check(&loaded).unwrap_err();
+        let origins: Vec<&str> = error.problems.iter().map(|problem| problem.origin.as_str()).collect();
+        assert_eq!(origins, [["--test"; 7].as_slice(), ["--other"].as_slice()].concat());
         let keys: Vec<&str> = error.problems.iter().map(|problem| problem.key.as_str()).collect();
         let expected = [
             "callbacks.endpoints[0].name",
@@ -220,6 +266,8 @@ mod tests {
             "callbacks.endpoints[3].secret_files",
             "callbacks.endpoints[4].handshake_origin",
             "callbacks.endpoints[5].proxy",
+            "callbacks.endpoints[6].header_files",
+            "callbacks.operator.url",
         ];
         assert_eq!(keys, expected);
         assert!(!error.to_string().contains("hunter2"));
@@ -229,7 +277,7 @@ mod tests {
     fn a_receiver_is_asked_for_the_rate_that_is_set() {
         let asked = |further: &str| {
             let text = format!(
-                "[{{ name = 'a', url = 'https://a.example/', handshake_origin = 'us.example'{further} }}]"
+                "[{{ name = 'a', url = 'https://a.example/', unsigned = true, handshake_origin = 'us.example'{further} }}]"
             );
             let (endpoints, _) = endpoints(&callbacks(&text)).unwrap();
             endpoints[0].handshake.as_ref().unwrap().requests_per_minute
@@ -243,7 +291,10 @@ mod tests {
     #[test]
     fn operators_are_told_only_where_that_is_set() {
         let operator = |url: &str| {
-            let options = vec![("callbacks.operator.url", "--test", url.to_owned())];
+            let options = vec![
+                ("callbacks.operator.url", "--test", url.to_owned()),
+                ("callbacks.operator.unsigned", "--test", "true".to_owned()),
+            ];
             let loaded = Loaded::from(Sources { options, ..Sources::default() }).unwrap();
             operator(&loaded.settings.callbacks)
         };

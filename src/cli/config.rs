@@ -43,7 +43,7 @@ pub(super) fn run(command: ConfigCommand) -> anyhow::Result<Exit> {
     match command {
         ConfigCommand::Check(file) => {
             let loaded = Loaded::from(file.sources())?;
-            callback_options::endpoints(&loaded.settings.callbacks)?;
+            callback_options::check(&loaded)?;
             writeln!(io::stderr(), "the configuration is usable")?;
         }
         ConfigCommand::Print(file) => {

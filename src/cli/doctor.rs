@@ -10,7 +10,7 @@ use crate::store::postgres;
 use crate::telemetry::{Finding, Verdict};
 
 use super::config::ConfigFile;
-use super::{Exit, options};
+use super::{Exit, endpoint_findings, options};
 
 /// Options of `penstock doctor`.
 #[derive(Args, Debug)]
@@ -33,13 +33,13 @@ enum Output {
 /// Runs `penstock doctor`.
 pub(super) fn run(args: DoctorArgs) -> anyhow::Result<Exit> {
     let output = args.output;
-    let settings = Loaded::from(args.config.sources())?.settings;
+    let loaded = Loaded::from(args.config.sources())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
         .build()
         .context("starting the runtime")?;
-    let findings = runtime.block_on(examine(&settings))?;
+    let findings = runtime.block_on(examine(&loaded))?;
     let mut out = io::stdout();
     for finding in &findings {
         match output {
@@ -53,7 +53,8 @@ pub(super) fn run(args: DoctorArgs) -> anyhow::Result<Exit> {
     Ok(if wrong == 0 { Exit::Ok } else { Exit::Differences })
 }
 
-async fn examine(settings: &Settings) -> anyhow::Result<Vec<Finding>> {
+async fn examine(loaded: &Loaded) -> anyhow::Result<Vec<Finding>> {
+    let settings = &loaded.settings;
     let mut findings = queue(settings).await?;
     match settings.store.kind {
         StoreKind::Sqlite => findings.push(embedded("store")),
@@ -62,6 +63,7 @@ async fn examine(settings: &Settings) -> anyhow::Result<Vec<Finding>> {
             findings.extend(postgres::examine(&options).await);
         }
     }
+    findings.extend(endpoint_findings::examine(loaded).await);
     Ok(findings)
 }
 

@@ -9,6 +9,7 @@ mod completions;
 mod config;
 mod dev;
 mod doctor;
+mod endpoint_findings;
 mod exit;
 mod load;
 mod migrate;

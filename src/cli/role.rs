@@ -7,11 +7,11 @@ use clap::Args;
 
 use crate::settings::{Loaded, Problem, QueueKind, Settings, SettingsError, StoreKind};
 
-use super::Exit;
 use super::config::ConfigFile;
 use super::process::{self, Role};
 use super::say;
 use super::version::Version;
+use super::{Exit, callback_options};
 
 /// Options of `penstock intake`.
 #[derive(Args, Debug)]
@@ -57,7 +57,11 @@ fn run(
     let mut sources = args.config.sources();
     let admin = args.admin_listen.map(|address| ("admin.listen", "--admin-listen", address.to_string()));
     sources.options.extend(option.into_iter().chain(admin));
-    let Loaded { settings, policy, .. } = Loaded::from(sources)?;
+    let loaded = Loaded::from(sources)?;
+    if role == Role::Callbacks {
+        callback_options::check(&loaded)?;
+    }
+    let Loaded { settings, policy, .. } = loaded;
     refuse_unfit(role, &settings)?;
     process::run(&[role], &settings, policy, None, |addresses| {
         let version = Version::current().number;

@@ -12,6 +12,8 @@ use crate::account::EventId;
 
 const SPEC_VERSION: &str = "1.0";
 const JSON: &str = "application/json";
+/// Media type of one event whose attributes are part of the body.
+pub const STRUCTURED_CONTENT_TYPE: &str = "application/cloudevents+json";
 /// Media type of a batch of events in one request.
 pub const BATCH_CONTENT_TYPE: &str = "application/cloudevents-batch+json";
 
@@ -121,6 +123,11 @@ impl CloudEvent {
             .map(|(name, value)| (trace_header_name(name), header_value(Cow::Borrowed(value.as_str()))));
         std::iter::once(("content-type".into(), JSON.into())).chain(attributes).chain(trace)
     }
+}
+
+/// The body of a request with one event in structured mode: its attributes are part of it.
+pub fn structured_json(event: &CloudEvent) -> Result<Bytes, serde_json::Error> {
+    serde_json::to_vec(&JsonFormat(event)).map(Bytes::from)
 }
 
 /// The body of a request with several events, in JSON batch format.

@@ -12,7 +12,9 @@ use serde::Serialize;
 
 use crate::account::{Communication, EventId, Outcome, Timestamp, Verdict};
 
-pub use cloud_event::{BATCH_CONTENT_TYPE, CloudEvent, NotAnEvent, batch_json};
+pub use cloud_event::{
+    BATCH_CONTENT_TYPE, CloudEvent, NotAnEvent, STRUCTURED_CONTENT_TYPE, batch_json, structured_json,
+};
 
 /// `resultType` of an accepted communication.
 pub const REQUEST_ACCEPTED: &str = "REQUEST_ACCEPTED";

@@ -59,16 +59,21 @@ pub struct CallbackSettings {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OperatorSettings {
-    /// Its URL; nobody is told when empty.
+    /// Its URL; nobody is told when empty. What follows a ? is not printed.
+    #[serde(serialize_with = "without_query")]
     pub url: String,
     /// Keys that sign, `whsec_…` or `whsk_…`.
     pub secrets: Vec<Secret>,
     /// Files with one key each.
     pub secret_files: Vec<PathBuf>,
+    /// Whether nothing signs what is sent there.
+    pub unsigned: bool,
     /// How long a request may take.
     pub timeout: Span,
     /// Headers of every request.
     pub headers: BTreeMap<String, Secret>,
+    /// Headers whose values are in files.
+    pub header_files: BTreeMap<String, PathBuf>,
     /// Whether it may be plain HTTP.
     pub allow_http: bool,
     /// HTTP proxy; none when empty.
@@ -88,8 +93,10 @@ impl OperatorSettings {
         (!self.url.is_empty()).then(|| EndpointSettings {
             secrets: self.secrets.clone(),
             secret_files: self.secret_files.clone(),
+            unsigned: self.unsigned,
             timeout: self.timeout,
             headers: self.headers.clone(),
+            header_files: self.header_files.clone(),
             allow_http: self.allow_http,
             proxy: (!self.proxy.is_empty()).then(|| self.proxy.clone()),
             ca_file: file(&self.ca_file),
@@ -101,13 +108,25 @@ impl OperatorSettings {
     }
 }
 
+/// How an event that has a request of its own is written, by the CloudEvents specification.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum EventMode {
+    /// Its data is the body, its attributes are headers.
+    #[default]
+    Binary,
+    /// All of it is the body.
+    Structured,
+}
+
 /// One of `callbacks.endpoints`.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EndpointSettings {
     /// Its name.
     pub name: String,
-    /// Its URL.
+    /// Its URL. What follows a ? may be a credential, and is not printed.
+    #[serde(serialize_with = "without_query")]
     pub url: String,
     /// Event types it takes; `*` stands for any text; all when empty.
     #[serde(default)]
@@ -124,12 +143,18 @@ pub struct EndpointSettings {
     /// Files with one key each.
     #[serde(default)]
     pub secret_files: Vec<PathBuf>,
+    /// Whether nothing signs what it gets.
+    #[serde(default)]
+    pub unsigned: bool,
     /// Whether it gets the events of an account one after the other.
     #[serde(default)]
     pub ordered: bool,
     /// Events of one request.
     #[serde(default = "one")]
     pub batch: usize,
+    /// How an event alone is written.
+    #[serde(default)]
+    pub mode: EventMode,
     /// Requests at a time, of one process.
     #[serde(default = "sixteen")]
     pub concurrency: usize,
@@ -149,6 +174,9 @@ pub struct EndpointSettings {
     /// Headers of every request.
     #[serde(default)]
     pub headers: BTreeMap<String, Secret>,
+    /// Headers whose values are in files.
+    #[serde(default)]
+    pub header_files: BTreeMap<String, PathBuf>,
     /// Whether it may be plain HTTP.
     #[serde(default)]
     pub allow_http: bool,
@@ -177,20 +205,30 @@ impl EndpointSettings {
             requesters: Vec::new(),
             secrets: Vec::new(),
             secret_files: Vec::new(),
+            unsigned: false,
             ordered: false,
             batch: one(),
+            mode: EventMode::Binary,
             concurrency: sixteen(),
             rate: None,
             drain_rate: None,
             handshake_origin: None,
             timeout: fifteen_seconds(),
             headers: BTreeMap::new(),
+            header_files: BTreeMap::new(),
             allow_http: false,
             proxy: None,
             ca_file: None,
             client_certificate_file: None,
             client_key_file: None,
         }
+    }
+}
+
+fn without_query<S: serde::Serializer>(url: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    match url.split_once('?') {
+        Some((shown, _)) => serializer.serialize_str(&format!("{shown}?{}", Secret::SHOWN)),
+        None => serializer.serialize_str(url),
     }
 }
 
@@ -206,7 +244,7 @@ fn fifteen_seconds() -> Span {
     Span::from(Duration::from_secs(15))
 }
 
-pub(super) fn check(callbacks: &CallbackSettings, findings: &mut Findings) {
+pub(super) fn check(callbacks: &CallbackSettings, drain: Duration, findings: &mut Findings) {
     let key = |name: &str| format!("callbacks.{name}");
     let (tick, second) = (Duration::from_millis(1), Duration::from_secs(1));
     let (hour, day) = (Duration::from_hours(1), Duration::from_hours(24));
@@ -245,8 +283,24 @@ pub(super) fn check(callbacks: &CallbackSettings, findings: &mut Findings) {
         let what = format!("is longer than callbacks.breaker_max_probe_interval ({longest})");
         findings.add(&key("breaker_probe_interval"), what);
     }
-    check_endpoints(callbacks, findings);
+    check_endpoints(callbacks, drain, findings);
+    if let Some(operator) = callbacks.operator.endpoint() {
+        check_signed(&operator, "callbacks.operator", findings);
+    }
     check_operator(&callbacks.operator, findings);
+}
+
+/// Nobody is sent to unsigned by oversight.
+fn check_signed(endpoint: &EndpointSettings, key: &str, findings: &mut Findings) {
+    let has_keys = !endpoint.secrets.is_empty() || !endpoint.secret_files.is_empty();
+    if !has_keys && !endpoint.unsigned {
+        let what = "has no key, so its receiver could not tell who sends: name one in secrets or \
+                    secret_files (`penstock secret new` makes one), or set unsigned = true";
+        findings.add(&format!("{key}.secret_files"), what);
+    } else if has_keys && endpoint.unsigned {
+        findings
+            .add(&format!("{key}.unsigned"), "is true although there are keys; take one of them out");
+    }
 }
 
 fn check_operator(operator: &OperatorSettings, findings: &mut Findings) {
@@ -259,7 +313,7 @@ fn check_operator(operator: &OperatorSettings, findings: &mut Findings) {
     }
 }
 
-fn check_endpoints(callbacks: &CallbackSettings, findings: &mut Findings) {
+fn check_endpoints(callbacks: &CallbackSettings, drain: Duration, findings: &mut Findings) {
     let mut names = BTreeSet::new();
     for (place, endpoint) in callbacks.endpoints.iter().enumerate() {
         let key = |field: &str| format!("callbacks.endpoints[{place}].{field}");
@@ -273,6 +327,13 @@ fn check_endpoints(callbacks: &CallbackSettings, findings: &mut Findings) {
         if timeout * 2 > callbacks.lease.duration() {
             findings.add(&key("timeout"), "is more than half of callbacks.lease; lengthen the lease");
         }
+        // A second is left to record what was answered and to commit.
+        if timeout + Duration::from_secs(1) > drain {
+            let what = "leaves a stop no time to wait for an answer: shorten it, or lengthen \
+                        shutdown.drain_timeout, and Kubernetes' terminationGracePeriodSeconds with it";
+            findings.add(&key("timeout"), what);
+        }
+        check_signed(endpoint, &format!("callbacks.endpoints[{place}]"), findings);
         if endpoint.ordered && endpoint.batch > 1 {
             let what = "goes with batch = 1 only: a batch holds events of one account that would have to \
                         wait for each other";

@@ -65,7 +65,8 @@ pub(super) fn check(settings: &Settings) -> Findings {
     check_intake(&settings.intake, &mut findings);
     check_worker(&settings.worker, &mut findings);
     check_type_prefix(&settings.events.type_prefix, &mut findings);
-    callbacks::check(&settings.callbacks, &mut findings);
+    let drain = settings.shutdown.drain_timeout.duration();
+    callbacks::check(&settings.callbacks, drain, &mut findings);
     check_tokens(&settings.auth.tokens, &mut findings);
     check_rules(&settings.rules, &mut findings);
     if let Err(error) = EnvFilter::builder().parse(&settings.telemetry.log_level) {
@@ -75,7 +76,6 @@ pub(super) fn check(settings: &Settings) -> Findings {
     let log_buffer = settings.telemetry.log_buffer.bytes();
     findings.range("telemetry.log_buffer", log_buffer, 100_000..=1_000_000_000);
     check_otlp(&settings.telemetry.otlp, &mut findings);
-    let drain = settings.shutdown.drain_timeout.duration();
     findings.span("shutdown.drain_timeout", drain, Duration::from_secs(1)..=Duration::from_hours(1));
     let (intake, admin) = (settings.intake.listen, settings.admin.listen);
     if intake == admin && intake.port() != 0 {

@@ -29,7 +29,7 @@ use config::builder::{ConfigBuilder, DefaultState};
 
 use crate::account::Policy;
 
-pub use callbacks::{CallbackSettings, EndpointSettings, OperatorSettings};
+pub use callbacks::{CallbackSettings, EndpointSettings, EventMode, OperatorSettings};
 pub use client::ClientSettings;
 pub use kafka::{
     KafkaKerberosSettings, KafkaOidcSettings, KafkaProtocol, KafkaQueueSettings, KafkaSaslMechanism,
@@ -87,6 +87,13 @@ impl Loaded {
         reading.take(layers::from_environment(sources.environment, &known));
         reading.take(layers::from_options(&sources.options, &known));
         reading.finish()
+    }
+
+    /// A problem of a key that is found after all, such as in a file that it names.
+    pub fn problem(&self, key: impl Into<String>, what: impl Into<String>) -> Problem {
+        let key = key.into();
+        let origin = origin_of(&self.origins, &key).to_owned();
+        Problem::new(key, origin, what)
     }
 
     /// The effective settings as TOML, each value with where it comes from, secrets redacted.
@@ -156,9 +163,7 @@ impl<'a> Reading<'a> {
         let mut findings = checks::check(&settings);
         let policy = lists::policy(&settings, &mut findings);
         for (key, what) in findings.0 {
-            let leaf = key.split('[').next().unwrap_or_default();
-            let origin = origins.get(leaf).map_or(DEFAULT_ORIGIN, String::as_str);
-            self.problems.push(Problem::new(&key, origin, what));
+            self.problems.push(Problem::new(&key, origin_of(&origins, &key), what));
         }
         if self.problems.is_empty() {
             Ok(Loaded { settings, policy, origins })
@@ -166,6 +171,12 @@ impl<'a> Reading<'a> {
             Err(SettingsError { problems: self.problems })
         }
     }
+}
+
+/// Where the value of a key comes from, or the list that it is in.
+fn origin_of<'a>(origins: &'a BTreeMap<String, String>, key: &str) -> &'a str {
+    let leaf = key.split('[').next().unwrap_or_default();
+    origins.get(leaf).map_or(DEFAULT_ORIGIN, String::as_str)
 }
 
 /// The settings that leaves make, later ones winning; or what is wrong, in words.

@@ -206,9 +206,8 @@ impl fmt::Display for Sha256Digest {
 
 as_text!(Sha256Digest, r"^[0-9a-fA-F]{64}$");
 
-/// A text that nobody is shown. It prints as [`Secret::SHOWN`].
-#[derive(Clone, Debug, Deserialize)]
-#[serde(from = "String")]
+/// A text that nobody is shown. It prints as [`Secret::SHOWN`], and what is none is refused unquoted.
+#[derive(Clone, Debug)]
 pub struct Secret(SecretString);
 
 impl Secret {
@@ -234,6 +233,52 @@ impl Secret {
 impl From<String> for Secret {
     fn from(text: String) -> Self {
         Self(text.into())
+    }
+}
+
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(SecretText)
+    }
+}
+
+struct SecretText;
+
+impl SecretText {
+    fn refused<E: serde::de::Error>() -> E {
+        E::custom("must be a text in quotes (what stands there is not shown)")
+    }
+}
+
+impl serde::de::Visitor<'_> for SecretText {
+    type Value = Secret;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a text in quotes")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Secret, E> {
+        Ok(Secret::from(text.to_owned()))
+    }
+
+    fn visit_string<E: serde::de::Error>(self, text: String) -> Result<Secret, E> {
+        Ok(Secret::from(text))
+    }
+
+    fn visit_bool<E: serde::de::Error>(self, _: bool) -> Result<Secret, E> {
+        Err(Self::refused())
+    }
+
+    fn visit_i64<E: serde::de::Error>(self, _: i64) -> Result<Secret, E> {
+        Err(Self::refused())
+    }
+
+    fn visit_u64<E: serde::de::Error>(self, _: u64) -> Result<Secret, E> {
+        Err(Self::refused())
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, _: f64) -> Result<Secret, E> {
+        Err(Self::refused())
     }
 }
 

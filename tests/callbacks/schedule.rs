@@ -283,9 +283,10 @@ fn endpoint(name: &str) -> Endpoint {
     Endpoint {
         name: EndpointName::parse(name).unwrap(),
         filter: Filter { event_types, ..Filter::default() },
-        keys: Vec::new(),
+        keys: Vec::new().into(),
         is_ordered: name == ORDERED,
         batch: 1,
+        is_structured: false,
         concurrency: 2,
         rate: None,
         drain_rate: None,

@@ -178,9 +178,10 @@ fn endpoint(name: &str, handshake: Option<Question>) -> Endpoint {
     Endpoint {
         name: EndpointName::parse(name).unwrap(),
         filter: Filter::default(),
-        keys: keys().to_vec(),
+        keys: keys().to_vec().into(),
         is_ordered: name == "flaky",
         batch: 1,
+        is_structured: false,
         concurrency: 4,
         rate: None,
         drain_rate: None,

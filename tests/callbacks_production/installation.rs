@@ -61,11 +61,12 @@ impl Endpoint {
 
     fn toml(&self) -> String {
         format!(
-            "{{ name = '{}', url = '{}', allow_http = true, secrets = {:?}, event_types = {:?}, \
+            "{{ name = '{}', url = '{}', allow_http = true, secrets = {:?}, unsigned = {}, event_types = {:?}, \
              ordered = {}, batch = {}, concurrency = {}, timeout = '{}ms' }}",
             self.name,
             self.url,
             self.secrets,
+            self.secrets.is_empty(),
             self.event_types,
             self.is_ordered,
             self.batch,

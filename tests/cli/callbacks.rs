@@ -164,7 +164,7 @@ async fn deliveries_are_listed_and_shown_while_dev_delivers() {
 
 #[tokio::test]
 async fn what_was_given_up_is_delivered_again_on_demand() {
-    let (setup, dev) = Setup::with_failures("[]", "exhausted").await;
+    let (setup, dev) = Setup::with_failures("['1ms']", "exhausted").await;
 
     let (table, told) = setup.says(&["redeliver", "--endpoint", "risk"], 3).await;
     assert!(
@@ -263,7 +263,7 @@ async fn an_endpoint_that_is_gone_is_disabled_until_it_is_resumed() {
 
 #[tokio::test]
 async fn an_endpoint_that_is_not_configured_is_answered_with_those_that_are() {
-    let setup = Setup::new("[]").await;
+    let setup = Setup::new("['1ms']").await;
     setup.dev().await.stop().await;
     for arguments in [
         &["pause", "rsik"][..],
@@ -282,7 +282,7 @@ async fn an_endpoint_that_is_not_configured_is_answered_with_those_that_are() {
 
 #[tokio::test]
 async fn a_test_event_is_sent_signed_and_recorded_nowhere() {
-    let setup = Setup::new("[]").await;
+    let setup = Setup::new("['1ms']").await;
     setup.receiver.answers(202, "\u{1b}[31mgot it");
     let (said, _) = setup.says(&["test-send", "risk"], 0).await;
     for part in ["(penstock.test)", "status    202", " ms", "[31mgot it"] {
@@ -300,7 +300,7 @@ async fn a_test_event_is_sent_signed_and_recorded_nowhere() {
 
 #[tokio::test]
 async fn a_test_event_that_is_not_acknowledged_is_a_failure() {
-    let setup = Setup::new("[]").await;
+    let setup = Setup::new("['1ms']").await;
     setup.receiver.answers(500, "out of order");
     let (said, told) = setup.says(&["test-send", "risk"], 1).await;
     assert!(said.contains("status    500") && said.contains("out of order"), "{said}");
@@ -316,7 +316,7 @@ async fn a_test_event_that_is_not_acknowledged_is_a_failure() {
 
 #[tokio::test]
 async fn a_store_that_is_not_there_is_not_made_by_looking_at_it() {
-    let setup = Setup::new("[]").await;
+    let setup = Setup::new("['1ms']").await;
     for arguments in [&["list"][..], &["endpoints"], &["redeliver"], &["pause", "risk"]] {
         let (_, told) = setup.says(arguments, 5).await;
         assert!(told.contains("does not exist") && told.contains("penstock dev"), "{told}");
@@ -332,7 +332,7 @@ async fn options_of_the_role_do_not_go_with_a_command() {
     let mixed = crate::process::run(&["callbacks", "--admin-listen", "127.0.0.1:0", "list"]).await;
     assert_eq!(mixed.status.code(), Some(2), "{}", text(&mixed.stderr));
     // Without a command it is the role, which the embedded pair has no use for.
-    let setup = Setup::new("[]").await;
+    let setup = Setup::new("['1ms']").await;
     let (_, told) = setup.says(&[], 4).await;
     assert!(told.contains("queue.kind") && told.contains("penstock dev"), "{told}");
 }
@@ -369,7 +369,7 @@ async fn commands_and_a_process_under_load_do_not_get_in_each_others_way() {
 
 #[tokio::test]
 async fn the_commands_of_the_readme_do_what_it_says() {
-    let (setup, dev) = Setup::with_failures("[]", "exhausted").await;
+    let (setup, dev) = Setup::with_failures("['1ms']", "exhausted").await;
     let event = setup.in_state("exhausted").await[0]["event_id"].as_str().unwrap().to_owned();
     let commands = crate::readme::commands_marked("callbacks");
     assert_eq!(commands.len(), 8);
@@ -395,7 +395,7 @@ async fn processes_of_the_production_pair_follow_too() {
     let settings = std::fs::read_to_string(installation.config()).unwrap();
     let url = receiver.url();
     let callbacks = format!(
-        "[callbacks]\nretry_schedule = []\nallow_networks = ['127.0.0.1']\n\
+        "[callbacks]\nretry_schedule = ['1ms']\nallow_networks = ['127.0.0.1']\n\
          endpoints = [{{ name = 'risk', url = '{url}', allow_http = true, secrets = ['{SECRET}'] }}]\n"
     );
     std::fs::write(installation.config(), settings + &callbacks).unwrap();

@@ -10,7 +10,7 @@ mod watched;
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -23,6 +23,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use ipnet::IpNet;
 use secrecy::{ExposeSecret, SecretString};
+use tower::ServiceExt;
 
 use crate::account::Timestamp;
 use crate::store::EndpointName;
@@ -55,6 +56,15 @@ pub enum HttpError {
         "the header {name} cannot be sent: its name or its value has a character that is not allowed"
     )]
     Header {
+        /// Its name.
+        name: String,
+    },
+    /// A header is one that is written here.
+    #[error(
+        "the header {name} cannot be set: penstock, or HTTP itself, writes it; take it off the endpoint's \
+         headers"
+    )]
+    OwnHeader {
         /// Its name.
         name: String,
     },
@@ -109,6 +119,9 @@ pub struct TargetOptions {
     pub max_idle_connections: usize,
 }
 
+/// Headers of an answer that are read; a proxy on the way adds its own to a receiver's.
+const MAX_HEADERS: usize = 1_000;
+
 /// Who sends, as receivers are told.
 const SENT_BY: HeaderValue = HeaderValue::from_static(concat!("penstock/", env!("CARGO_PKG_VERSION")));
 
@@ -116,6 +129,8 @@ type HttpClient = Client<Watching, Full<Bytes>>;
 
 struct Target {
     client: HttpClient,
+    /// What the client connects by.
+    connector: Watching,
     uri: Uri,
     headers: Vec<(HeaderName, HeaderValue)>,
     timeout: Duration,
@@ -125,7 +140,7 @@ struct Target {
 
 /// Sends over HTTP; cheap to clone.
 #[derive(Clone)]
-pub struct HttpSender(Arc<HashMap<EndpointName, Target>>);
+pub struct HttpSender(Arc<HashMap<EndpointName, RwLock<Arc<Target>>>>);
 
 impl HttpSender {
     /// A sender to these endpoints; `allowed` networks may be connected to although they are reserved.
@@ -135,23 +150,45 @@ impl HttpSender {
     ) -> Result<Self, HttpError> {
         let allowed: Arc<[IpNet]> = allowed.into();
         let open = |(name, options): (EndpointName, TargetOptions)| {
-            Ok((name, Target::open(&options, Arc::clone(&allowed))?))
+            Ok((name, RwLock::new(Arc::new(Target::open(&options, Arc::clone(&allowed))?))))
         };
         let targets = targets.into_iter().map(open).collect::<Result<_, HttpError>>()?;
         Ok(Self(Arc::new(targets)))
+    }
+
+    /// From now on endpoints are reached as by `other`, where that one knows them; requests that are under
+    /// way end as they began.
+    pub fn take_over(&self, other: &Self) {
+        for (name, target) in &*self.0 {
+            if let Some(newer) = other.target(name) {
+                *target.write().unwrap_or_else(PoisonError::into_inner) = newer;
+            }
+        }
+    }
+
+    /// Connects to an endpoint, with TLS where its URL says so, and sends nothing.
+    pub async fn reach(&self, endpoint: &EndpointName) -> Result<(), NoAnswer> {
+        match self.target(endpoint) {
+            Some(target) => target.reach().await,
+            None => Err(not_configured()),
+        }
+    }
+
+    fn target(&self, name: &EndpointName) -> Option<Arc<Target>> {
+        Some(Arc::clone(&self.0.get(name)?.read().unwrap_or_else(PoisonError::into_inner)))
     }
 }
 
 impl Sender for HttpSender {
     async fn send(&self, request: Request) -> Result<Answer, NoAnswer> {
-        match self.0.get(&request.endpoint) {
+        match self.target(&request.endpoint) {
             Some(target) => target.send(request).await,
             None => Err(not_configured()),
         }
     }
 
     async fn ask(&self, endpoint: EndpointName, question: Question) -> Result<Permission, NoAnswer> {
-        match self.0.get(&endpoint) {
+        match self.target(&endpoint) {
             Some(target) => target.ask(&question).await,
             None => Err(not_configured()),
         }
@@ -182,9 +219,11 @@ impl Target {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(Duration::from_secs(30))
             .pool_max_idle_per_host(options.max_idle_connections)
-            .build(connector);
+            .http1_max_headers(MAX_HEADERS)
+            .build(connector.clone());
         Ok(Self {
             client,
+            connector,
             uri: options.url.url().as_str().parse().map_err(|_| HttpError::Url)?,
             headers: options.headers.iter().map(header).collect::<Result<_, _>>()?,
             timeout: options.timeout,
@@ -217,6 +256,17 @@ impl Target {
         // Read, so that the connection can be used again.
         first_bytes(response).await;
         Ok(permission)
+    }
+
+    async fn reach(&self) -> Result<(), NoAnswer> {
+        let connecting = self.connector.clone().oneshot(self.uri.clone());
+        match tokio::time::timeout(self.timeout, connecting).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => {
+                Err(NoAnswer(reasons::failure(&*error, None, self.has_client_certificate)))
+            }
+            Err(_) => Err(NoAnswer(reasons::silence(self.timeout, None, self.has_client_certificate))),
+        }
     }
 
     /// Sends a request once; the answer up to its headers.
@@ -259,7 +309,7 @@ impl Target {
         written.reserve(self.headers.len() + headers.len() + 4);
         written.insert(USER_AGENT, SENT_BY);
         for (name, value) in &self.headers {
-            written.append(name, value.clone());
+            written.insert(name, value.clone());
         }
         for (name, value) in headers {
             let value = HeaderValue::from_maybe_shared(value).ok()?;
@@ -275,9 +325,33 @@ impl Target {
 fn header((name, value): &(String, SecretString)) -> Result<(HeaderName, HeaderValue), HttpError> {
     let refused = || HttpError::Header { name: name.clone() };
     let parsed: HeaderName = name.parse().map_err(|_| refused())?;
+    if is_own(parsed.as_str()) {
+        return Err(HttpError::OwnHeader { name: name.clone() });
+    }
     let mut value = HeaderValue::from_str(value.expose_secret()).map_err(|_| refused())?;
     value.set_sensitive(true);
     Ok((parsed, value))
+}
+
+/// Whether a header tells of the event, the signature, the trace or how the request is written. The name of
+/// who sends may be another.
+fn is_own(name: &str) -> bool {
+    const FRAMING: [&str; 12] = [
+        "connection",
+        "content-encoding",
+        "content-length",
+        "content-type",
+        "expect",
+        "host",
+        "keep-alive",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "proxy-connection",
+    ];
+    const OWN: [&str; 5] = ["webhook-", "ce-", "traceparent", "tracestate", "baggage"];
+    FRAMING.contains(&name) || OWN.iter().any(|own| name.starts_with(own))
 }
 
 /// The first bytes of an answer as text. What is longer or slower than it may be is left unread.
@@ -326,5 +400,28 @@ mod tests {
         };
         assert!(refused("x y", "v").contains("x y"));
         assert!(!refused("authorization", "sec\nret").contains("sec"));
+    }
+
+    #[test]
+    fn headers_that_are_written_here_cannot_be_set() {
+        let of = |name: &str| header(&(name.to_owned(), SecretString::from("v")));
+        for own in [
+            "webhook-id",
+            "Webhook-Signature",
+            "ce-type",
+            "CE-ID",
+            "traceparent",
+            "tracestate",
+            "host",
+            "content-length",
+            "Content-Type",
+            "transfer-encoding",
+            "connection",
+        ] {
+            assert!(matches!(of(own), Err(HttpError::OwnHeader { .. })), "{own}");
+        }
+        for free in ["authorization", "user-agent", "x-api-key", "accept"] {
+            assert!(of(free).is_ok(), "{free}");
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::io;
 use std::time::Duration;
 
-use rustls::{AlertDescription, CertificateError, Error as TlsError};
+use rustls::{AlertDescription, CertificateError, Error as TlsError, OtherError};
 
 use crate::telemetry::with_causes;
 
@@ -67,6 +67,11 @@ fn advice(error: &TlsError, has_client_certificate: bool) -> Option<&'static str
             "no authority that is trusted here has signed the receiver's certificate: name the file with \
              its authority as ca_file, or have the receiver send the whole chain",
         ),
+        TlsError::InvalidCertificate(CertificateError::Other(other)) if is_authority(other) => Some(
+            "the receiver shows a certificate that is its own authority's, as `openssl req -x509` makes \
+             them: have it sign one with basicConstraints = CA:FALSE and a subjectAltName, and name that \
+             certificate, or its authority's, as ca_file",
+        ),
         TlsError::InvalidCertificate(
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
         ) => Some("the receiver's certificate is for another host than the one in url"),
@@ -85,4 +90,10 @@ fn advice(error: &TlsError, has_client_certificate: bool) -> Option<&'static str
         }),
         _ => None,
     }
+}
+
+/// Whether a receiver was refused because its certificate is one that signs others.
+fn is_authority(error: &OtherError) -> bool {
+    let error: &(dyn Error + 'static) = error.0.as_ref();
+    error.to_string().contains("CaUsedAsEndEntity")
 }

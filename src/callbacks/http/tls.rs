@@ -21,7 +21,17 @@ pub struct TlsOptions {
 pub(super) fn client_config(options: &TlsOptions) -> Result<ClientConfig, HttpError> {
     let mut roots = RootCertStore::empty();
     // A certificate of the system that does not parse is no reason to send nothing.
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    let native = rustls_native_certs::load_native_certs();
+    for error in &native.errors {
+        tracing::warn!(%error, "certificates of the system cannot be read");
+    }
+    let (found, _) = roots.add_parsable_certificates(native.certs);
+    if found == 0 && options.ca_file.is_none() {
+        tracing::warn!(
+            "this system has no certificates of authorities, so no https endpoint will be trusted: install \
+             them (the package ca-certificates), or name a ca_file"
+        );
+    }
     if let Some(path) = &options.ca_file {
         for certificate in certificates(path)? {
             roots

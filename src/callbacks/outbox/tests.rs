@@ -10,6 +10,7 @@ use crate::callbacks::breaker::BreakerOptions;
 use crate::callbacks::handshake::SenderOrigin;
 use crate::callbacks::routing::Filter;
 use crate::callbacks::schedule::Schedule;
+use crate::callbacks::signature::Keys;
 use crate::queue::PollLimits;
 use crate::store::EndpointName;
 
@@ -22,9 +23,10 @@ pub(super) fn endpoint() -> Endpoint {
     Endpoint {
         name: EndpointName::parse("risk").unwrap(),
         filter: Filter::default(),
-        keys: Vec::new(),
+        keys: Keys::default(),
         is_ordered: false,
         batch: 1,
+        is_structured: false,
         concurrency: 2,
         rate: None,
         drain_rate: None,

@@ -119,7 +119,8 @@ mod tests {
             Loaded::from(sources).unwrap().settings
         };
         let two = settings(
-            "[{ name = 'risk', url = 'https://a.example/' }, { name = 'audit', url = 'https://b.example/' }]",
+            "[{ name = 'risk', url = 'https://a.example/', unsigned = true }, \
+              { name = 'audit', url = 'https://b.example/', unsigned = true }]",
         );
         assert_eq!(configured(&two, "risk").unwrap().as_str(), "risk");
         let refused = |name: &str| configured(&two, name).unwrap_err().to_string();

@@ -11,11 +11,13 @@ use uuid::Uuid;
 
 use crate::account::EventId;
 use crate::callbacks::attempt::{Answer, NoAnswer, Verdict};
+use crate::callbacks::handshake::Question;
 use crate::callbacks::{Request, Sender};
 use crate::cli::config::ConfigFile;
 use crate::cli::{Exit, callback_options, dev};
 use crate::events::{CloudEvent, test_event};
 use crate::settings::{Loaded, QueueKind};
+use crate::store::EndpointName;
 
 use super::now;
 use super::output::{self, shown};
@@ -47,7 +49,9 @@ struct Sent<'a> {
 }
 
 pub(super) async fn run(args: TestSendArgs) -> anyhow::Result<Exit> {
-    let mut settings = Loaded::from(args.config.sources())?.settings;
+    let loaded = Loaded::from(args.config.sources())?;
+    callback_options::check(&loaded)?;
+    let mut settings = loaded.settings;
     let name = configured(&settings, &args.endpoint)?;
     if settings.queue.kind == QueueKind::Sqlite {
         // With an embedded queue it is `penstock dev` that delivers, and it may send to this machine.
@@ -59,6 +63,9 @@ pub(super) async fn run(args: TestSendArgs) -> anyhow::Result<Exit> {
     let now = now();
     let event = Arc::new(test_event(&settings.events.type_prefix, EventId(Uuid::now_v7()), now));
     let request = Request::of(&endpoint, &[Arc::clone(&event)], now)?;
+    if let Some(question) = endpoint.handshake.clone() {
+        ask(&sender, &name, question).await?;
+    }
     let begun = Instant::now();
     let answered = sender.send(request).await;
     tell(name.as_str(), &event, begun.elapsed(), &answered, args.json)?;
@@ -67,6 +74,20 @@ pub(super) async fn run(args: TestSendArgs) -> anyhow::Result<Exit> {
         (_, Ok(Answer { status, .. })) => bail!("{name} answered {status}, which acknowledges nothing"),
         (_, Err(NoAnswer(why))) => bail!("{name} gave no answer: {}", shown(&why)),
     }
+}
+
+/// Asks the receiver for its consent, as the role does before it sends anything.
+async fn ask(sender: &impl Sender, name: &EndpointName, question: Question) -> anyhow::Result<()> {
+    let permission = match sender.ask(name.clone(), question.clone()).await {
+        Ok(permission) => permission,
+        Err(NoAnswer(why)) => {
+            bail!("{name} gave no answer when it was asked for its consent: {}", shown(&why))
+        }
+    };
+    if let Err(denied) = permission.for_question(&question) {
+        bail!("{name} does not agree to get events, so nothing was sent: {denied}");
+    }
+    Ok(())
 }
 
 fn tell(

@@ -12,12 +12,10 @@ use clap::Args;
 
 use crate::settings::{Loaded, Network, Problem, Settings, SettingsError, Sha256Digest, TokenSettings};
 
-use super::Exit;
 use super::config::ConfigFile;
 use super::process::{self, OwnReceiver, Role};
-use super::say;
-use super::secret;
 use super::version::Version;
+use super::{Exit, callback_options, say, secret};
 use banner::Banner;
 use receiver::Receiver;
 
@@ -49,7 +47,9 @@ pub(super) struct DevArgs {
 /// Runs `penstock dev` until it is asked to stop.
 pub(super) fn run(args: DevArgs) -> anyhow::Result<Exit> {
     let (given, no_receiver) = (args.token.clone(), args.no_receiver);
-    let Loaded { mut settings, policy, .. } = load(args)?;
+    let loaded = load(args)?;
+    callback_options::check(&loaded)?;
+    let Loaded { mut settings, policy, .. } = loaded;
     let token = add_token(&mut settings, given);
     refuse_known_token_beyond_this_machine(&settings)?;
     let mut roles = vec![Role::Intake, Role::Worker];
@@ -171,7 +171,7 @@ mod tests {
             let settings = Loaded::from(Sources { options, ..Sources::default() }).unwrap().settings;
             own_receiver(&settings, is_unwanted).is_some()
         };
-        let endpoint = "[{ name = 'risk', url = 'https://risk.bank.example/' }]";
+        let endpoint = "[{ name = 'risk', url = 'https://risk.bank.example/', unsigned = true }]";
         assert!(has_receiver(&[], false));
         assert!(!has_receiver(&[], true));
         assert!(!has_receiver(&[("callbacks.endpoints", endpoint)], false));

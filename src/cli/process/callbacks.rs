@@ -13,6 +13,7 @@ use crate::telemetry::Metrics;
 
 use super::failed_task;
 use super::ports::Ports;
+use super::renewal::{Contents, Renewal};
 use crate::cli::callback_options;
 
 /// The consumer group of deliverers.
@@ -37,8 +38,11 @@ impl CallbacksPart {
         metrics: &Metrics,
     ) -> anyhow::Result<Self> {
         let store = ports.store.as_ref().ok_or_else(|| anyhow!("callbacks need a store"))?;
+        let used = Contents::of(settings);
         let (endpoints, sender) = callback_options::endpoints(settings)?;
         let operator = callback_options::operator(settings)?;
+        let renewal =
+            Renewal::new(settings.clone(), used, endpoints.clone(), sender.clone(), operator.clone());
         let mut deliverer = Deliverer::new(
             ports.queue.clone(),
             ports.queue.subscribe(Topic::Results, GROUP).await?,
@@ -61,6 +65,7 @@ impl CallbacksPart {
             }
             None => None,
         };
+        tokio::spawn(renewal.run(stop.clone()));
         Ok(Self { reporter, deliverer: tokio::spawn(deliverer.run(stop.clone())), stop })
     }
 

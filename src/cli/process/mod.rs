@@ -11,6 +11,7 @@ mod directory;
 mod intake;
 mod ports;
 mod queue;
+mod renewal;
 mod store;
 mod worker;
 
