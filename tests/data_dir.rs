@@ -394,6 +394,25 @@ async fn publishing_is_refused_while_too_much_waits() {
     assert_eq!(read_all(&queue).await, done.len() + 1);
 }
 
+/// What tells the outcomes of what was taken in must not wait for room: it makes it.
+#[tokio::test(flavor = "current_thread")]
+async fn results_and_dead_letters_are_taken_while_too_much_waits() {
+    let (_directory, path, _) = temp();
+    let options = SqliteQueueOptions { max_pending_bytes: 10_000, ..SqliteQueueOptions::default() };
+    let queue = SqliteQueue::open(&path, options).await.unwrap();
+    let topics = [Topic::Submitted, Topic::Submitted, Topic::Results, Topic::DeadLetter];
+    let publishing = topics.map(|topic| queue.publish(topic, records(1, 9_000)));
+    let results = join_all(publishing).await;
+    assert!(matches!(results[..], [Ok(()), Err(QueueError::Overloaded), Ok(()), Ok(())]), "{results:?}");
+}
+
+#[tokio::test]
+async fn a_dead_letter_is_taken_whatever_its_size() {
+    let (_directory, path, _) = temp();
+    let queue = open_queue(&path).await.unwrap();
+    queue.publish(Topic::DeadLetter, records(1, queue.max_record_bytes() + 1)).await.unwrap();
+}
+
 #[tokio::test]
 async fn a_value_beyond_the_limit_is_refused() {
     let (_directory, path, _) = temp();

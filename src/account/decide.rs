@@ -33,6 +33,9 @@ pub enum Decided {
     Resubmitted(Outcome),
     /// The same record again, which was put aside as a dead letter.
     DeadLettered,
+    /// The same record again, of which nothing was persisted: to the release that applied it, it was no
+    /// submission.
+    PassedOver,
 }
 
 impl Decided {
@@ -42,7 +45,7 @@ impl Decided {
             Self::New(outcome) | Self::Redelivered(outcome) | Self::Resubmitted(outcome) => {
                 Some(outcome)
             }
-            Self::DeadLettered => None,
+            Self::DeadLettered | Self::PassedOver => None,
         }
     }
 
@@ -50,7 +53,7 @@ impl Decided {
     pub fn event(self) -> Option<Outcome> {
         match self {
             Self::New(outcome) | Self::Redelivered(outcome) => Some(outcome),
-            Self::Resubmitted(_) | Self::DeadLettered => None,
+            Self::Resubmitted(_) | Self::DeadLettered | Self::PassedOver => None,
         }
     }
 }
@@ -64,13 +67,10 @@ pub struct Decision {
     pub plan: Plan,
 }
 
-/// The store has applied a record but holds no outcome of it.
+/// What the store holds of a record's place is another record's: this is not the log it was applied from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "the store has moved past the submission at {coordinates} but holds no outcome of it: \
-     rows are missing; restore the store from a backup, it catches up from the log by itself"
-)]
-pub struct InconsistentStore {
+#[error("what the store holds of the submission at {coordinates} is another submission's")]
+pub struct ForeignOutcome {
     /// The record.
     pub coordinates: Coordinates,
 }
@@ -84,26 +84,22 @@ pub fn decide(
     through: &[(LogPartition, Offset)],
     view: &View,
     policy: &Policy,
-) -> Result<Decision, InconsistentStore> {
+) -> Result<Decision, ForeignOutcome> {
     let mut desk = Desk::new(view, policy, submissions.len());
     let decided =
         submissions.iter().map(|submission| desk.take(submission)).collect::<Result<_, _>>()?;
     Ok(Decision { decided, plan: desk.into_plan(frontier_moves(through, view)) })
 }
 
-/// The plan that puts one submission aside as a dead letter instead of deciding it.
-pub fn set_aside(submission: &Submission, view: &View) -> Plan {
-    let Coordinates { log, offset } = submission.coordinates;
+/// The plan that puts one submission aside as a dead letter instead of deciding it; `through` as in
+/// [`decide`].
+pub fn set_aside(submission: &Submission, through: &[(LogPartition, Offset)], view: &View) -> Plan {
     let note = RejectionNote {
         coordinates: submission.coordinates,
         communication: submission.account.communication(),
         rejection: Rejection::DeadLettered,
     };
-    Plan {
-        frontiers: frontier_moves(&[(log, offset.next())], view),
-        rejections: vec![note],
-        ..Plan::default()
-    }
+    Plan { frontiers: frontier_moves(through, view), rejections: vec![note], ..Plan::default() }
 }
 
 fn frontier_moves(through: &[(LogPartition, Offset)], view: &View) -> Vec<FrontierMove> {
@@ -136,8 +132,11 @@ impl<'a> Desk<'a> {
         }
     }
 
-    fn take(&mut self, submission: &Submission) -> Result<Decided, InconsistentStore> {
+    fn take(&mut self, submission: &Submission) -> Result<Decided, ForeignOutcome> {
         let Coordinates { log, offset } = submission.coordinates;
+        if let Some(noted) = self.view.rejections.get(&submission.coordinates) {
+            return noted_before(submission, *noted);
+        }
         if self.view.frontiers.get(&log).is_some_and(|frontier| offset < *frontier) {
             return self.read_back(submission);
         }
@@ -157,17 +156,19 @@ impl<'a> Desk<'a> {
         claimed.or_else(|| self.view.ledger.get(number).copied())
     }
 
-    fn read_back(&self, submission: &Submission) -> Result<Decided, InconsistentStore> {
+    /// What became of a submission that was applied and not rejected. What is in the ledger of it is its
+    /// own or an earlier one's; only a release that could not read it leaves neither.
+    fn read_back(&self, submission: &Submission) -> Result<Decided, ForeignOutcome> {
         let coordinates = submission.coordinates;
-        match self.view.rejections.get(&coordinates) {
-            Some(Rejection::Decided(outcome)) => return Ok(Decided::Redelivered(*outcome)),
-            Some(Rejection::DeadLettered) => return Ok(Decided::DeadLettered),
-            None => {}
+        let Some(entry) = self.view.ledger.get(&submission.account.communication_number) else {
+            return Ok(Decided::PassedOver);
+        };
+        let is_same = entry.fingerprint == submission.fingerprint;
+        if !is_same && entry.coordinates == coordinates {
+            return Err(ForeignOutcome { coordinates });
         }
-        match self.view.ledger.get(&submission.account.communication_number) {
-            Some(entry) if entry.fingerprint == submission.fingerprint => Ok(again(*entry, submission)),
-            _ => Err(InconsistentStore { coordinates }),
-        }
+        let is_later = entry.coordinates.log == coordinates.log && entry.coordinates > coordinates;
+        Ok(if is_same && !is_later { again(*entry, submission) } else { Decided::PassedOver })
     }
 
     fn judge(&mut self, submission: &Submission) -> Decided {
@@ -220,6 +221,17 @@ impl<'a> Desk<'a> {
     }
 }
 
+/// The first outcome of a submission that was not accepted, if it is its own: the event's id tells.
+fn noted_before(submission: &Submission, noted: Rejection) -> Result<Decided, ForeignOutcome> {
+    match noted {
+        Rejection::DeadLettered => Ok(Decided::DeadLettered),
+        Rejection::Decided(outcome) if outcome == outcome_of(submission, outcome.verdict) => {
+            Ok(Decided::Redelivered(outcome))
+        }
+        Rejection::Decided(_) => Err(ForeignOutcome { coordinates: submission.coordinates }),
+    }
+}
+
 /// The first outcome of an accepted communication, for a record that repeats it.
 fn again(entry: LedgerEntry, submission: &Submission) -> Decided {
     let outcome = Outcome { verdict: Verdict::Accepted, event_id: entry.event_id };
@@ -233,4 +245,87 @@ fn again(entry: LedgerEntry, submission: &Submission) -> Decided {
 fn outcome_of(submission: &Submission, verdict: Verdict) -> Outcome {
     let number = &submission.account.communication_number;
     Outcome { verdict, event_id: EventId::of(number, &submission.fingerprint, verdict) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::coordinates::{Generation, Partition};
+    use super::super::request::Account;
+    use super::*;
+
+    const LOG: LogPartition = LogPartition { generation: Generation(1), partition: Partition(0) };
+
+    /// The submission of this number at this offset; only euros are accepted.
+    fn submission(number: &str, offset: u64, currency: &str) -> Submission {
+        let account = format!(
+            r#"{{"communicationNumber": "{number}", "requester": "CORE", "businessEntityExtId": "c",
+                "accountExtId": "a", "accountNumber": "1", "accountStatus": "ACTIVE",
+                "currencyCode": "{currency}", "openingDate": "2023-09-05T08:07:34Z"}}"#
+        );
+        Submission::new(Account::parse(&account).unwrap(), None, LOG.at(Offset(offset)))
+    }
+
+    /// What the store shows once `applied` was applied.
+    fn after(applied: &[Submission]) -> View {
+        let next = Offset(applied.len() as u64);
+        let decision = decide(applied, &[(LOG, next)], &View::default(), &Policy::default()).unwrap();
+        let mut view = View::default();
+        view.frontiers.insert(LOG, next);
+        for Claim { communication, fingerprint, event_id, coordinates } in decision.plan.claims {
+            let entry = LedgerEntry { fingerprint, event_id, coordinates };
+            view.ledger.insert(communication.number, entry);
+        }
+        for note in decision.plan.rejections {
+            view.rejections.insert(note.coordinates, note.rejection);
+        }
+        view
+    }
+
+    fn read_back(submission: Submission, view: &View) -> Result<Decided, ForeignOutcome> {
+        decide(&[submission], &[], view, &Policy::default()).map(|decision| decision.decided[0])
+    }
+
+    #[test]
+    fn what_was_applied_is_read_back() {
+        let applied = [submission("n0", 0, "EUR"), submission("n1", 1, "XXQ")];
+        let view = after(&applied);
+        for one in applied {
+            assert!(matches!(read_back(one, &view), Ok(Decided::Redelivered(_))));
+        }
+    }
+
+    #[test]
+    fn an_outcome_of_another_record_at_the_same_place_is_told_of_none() {
+        let view = after(&[submission("n0", 0, "EUR"), submission("n1", 1, "XXQ")]);
+        let corrected = submission("n1", 1, "EUR");
+        let coordinates = corrected.coordinates;
+        assert_eq!(read_back(corrected, &view), Err(ForeignOutcome { coordinates }));
+        let other = submission("n9", 1, "XXQ");
+        assert_eq!(read_back(other, &view), Err(ForeignOutcome { coordinates }));
+        let changed = submission("n0", 0, "USD");
+        let coordinates = changed.coordinates;
+        assert_eq!(read_back(changed, &view), Err(ForeignOutcome { coordinates }));
+    }
+
+    #[test]
+    fn what_was_applied_without_an_outcome_was_passed_over() {
+        let mut view = after(&[submission("n0", 0, "EUR")]);
+        view.frontiers.insert(LOG, Offset(9));
+        assert_eq!(read_back(submission("n8", 8, "EUR"), &view), Ok(Decided::PassedOver));
+        assert_eq!(read_back(submission("n0", 8, "USD"), &view), Ok(Decided::PassedOver));
+        assert!(matches!(read_back(submission("n0", 8, "EUR"), &view), Ok(Decided::Resubmitted(_))));
+        let later = after(&[submission("other", 0, "EUR"), submission("n0", 1, "EUR")]);
+        assert_eq!(read_back(submission("n0", 0, "EUR"), &later), Ok(Decided::PassedOver));
+    }
+
+    #[test]
+    fn a_rejection_that_is_noted_beyond_the_frontier_is_read_back_and_not_noted_again() {
+        let rejected = submission("n1", 0, "XXQ");
+        let mut view = after(std::slice::from_ref(&rejected));
+        view.frontiers.insert(LOG, Offset(0));
+        let decision = decide(&[rejected], &[(LOG, Offset(1))], &view, &Policy::default()).unwrap();
+        assert!(matches!(decision.decided[..], [Decided::Redelivered(_)]));
+        assert!(decision.plan.rejections.is_empty());
+        assert_eq!(decision.plan.frontiers[0].next, Offset(1));
+    }
 }

@@ -11,7 +11,7 @@ use super::submission::{AccountKey, Communication};
 use super::text::{BusinessEntityExtId, CommunicationNumber};
 
 /// The store as a batch sees it: only what the batch asked for, all of one moment.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct View {
     /// Applied frontier per partition: the first offset that was not applied.
     pub frontiers: HashMap<LogPartition, Offset>,

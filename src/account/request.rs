@@ -268,6 +268,8 @@ impl<'de> Visitor<'de> for ValueVisitor {
 struct Fields<'a> {
     values: [Value<'a>; Field::COUNT],
     errors: Vec<ItemError>,
+    /// A bit for each field that came more than once, however often.
+    repeated: u32,
 }
 
 impl<'de> Deserialize<'de> for Fields<'de> {
@@ -286,14 +288,15 @@ impl<'de> Visitor<'de> for FieldsVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut fields = Fields { values: Default::default(), errors: Vec::new() };
+        let mut fields = Fields { values: Default::default(), errors: Vec::new(), repeated: 0 };
         while let Some(Key(key)) = map.next_key::<Key<'de>>()? {
             let value = map.next_value::<Value<'de>>()?;
             let Some(field) = Field::of(&key) else { continue };
             let slot = &mut fields.values[field as usize];
             if matches!(slot, Value::Absent) {
                 *slot = value;
-            } else {
+            } else if fields.repeated & (1 << field as u32) == 0 {
+                fields.repeated |= 1 << field as u32;
                 fields.errors.push((Some(field.name()), Problem::Repeated));
             }
         }

@@ -26,6 +26,12 @@ impl Pending {
             .ok()
             .map(|_| Reservation { pending: Arc::clone(self), bytes })
     }
+
+    /// Takes a share whether there is room or not, for what is bounded otherwise.
+    pub(super) fn take(self: &Arc<Self>, bytes: usize) -> Reservation {
+        self.bytes.fetch_add(bytes, Ordering::AcqRel);
+        Reservation { pending: Arc::clone(self), bytes }
+    }
 }
 
 /// A share of what may wait; given back when dropped.
@@ -68,5 +74,14 @@ mod tests {
         let large = pending.reserve(11).unwrap();
         assert!(pending.reserve(1).is_none());
         drop(large);
+    }
+
+    #[test]
+    fn what_is_bounded_otherwise_always_passes_and_counts() {
+        let pending = Arc::new(Pending::new(10));
+        let taken = [pending.take(6), pending.take(7)];
+        assert!(pending.reserve(1).is_none());
+        drop(taken);
+        assert!(pending.reserve(10).is_some());
     }
 }

@@ -56,8 +56,37 @@ fn parse(value: &[u8]) -> Result<Account, String> {
         let message = |(field, problem): (Option<&'static str>, _)| {
             SchemaError { place: field.map_or(Place::Body, Place::BodyField), problem }.to_string()
         };
-        errors.into_iter().map(message).collect::<Vec<_>>().join("; ")
+        bounded(errors.into_iter().map(message))
     })
+}
+
+/// Largest reason of a dead letter, in bytes.
+const MAX_REASON_BYTES: usize = 1_024;
+/// What is left of it for how many problems more there are.
+const MORE_BYTES: usize = 40;
+
+/// Problems one after the other as far as there is room, and how many more there are.
+fn bounded(problems: impl ExactSizeIterator<Item = String>) -> String {
+    let mut reason = String::new();
+    let mut left = problems.len();
+    for problem in problems {
+        let separator = if reason.is_empty() { "" } else { "; " };
+        let room = MAX_REASON_BYTES - MORE_BYTES - reason.len();
+        if separator.len() + problem.len() > room {
+            if reason.is_empty() {
+                reason.push_str(&problem[..problem.floor_char_boundary(room)]);
+                left -= 1;
+            }
+            break;
+        }
+        reason.push_str(separator);
+        reason.push_str(&problem);
+        left -= 1;
+    }
+    match left {
+        0 => reason,
+        more => format!("{reason}; and {more} more"),
+    }
 }
 
 /// Why a record is put aside, as header and metric tell it.
@@ -119,6 +148,21 @@ mod tests {
             };
             assert!(reason.contains(expected), "{reason}");
         }
+    }
+
+    #[test]
+    fn a_reason_is_bounded_however_much_is_wrong() {
+        let repeated = format!("{{{}\"bic\":0}}", "\"bic\":0,".repeat(40_000));
+        let reason = parse(repeated.as_bytes()).unwrap_err();
+        assert_eq!(reason.matches("more than once").count(), 1, "{reason}");
+        assert!(reason.len() <= MAX_REASON_BYTES);
+        let problems = (0..500).map(|number| format!("field{number}: \u{fc}ber"));
+        let reason = bounded(problems);
+        assert!(reason.len() <= MAX_REASON_BYTES && reason.starts_with("field0: "), "{reason}");
+        let told = reason.matches("field").count();
+        assert!(reason.ends_with(&format!("; and {} more", 500 - told)), "{reason}");
+        let long = bounded(["\u{fc}".repeat(2_000), "next".to_owned()].into_iter());
+        assert!(long.len() <= MAX_REASON_BYTES && long.ends_with("\u{fc}; and 1 more"), "{long}");
     }
 
     #[test]

@@ -14,7 +14,7 @@ mod options;
 mod start;
 mod traces;
 
-pub use error::LaneError;
+pub use error::{InconsistentStore, LaneError, Unpaired};
 pub use lane::{Lane, StepOutcome};
 pub use options::{Backoff, BrakeOptions, LaneOptions};
 pub use start::StartRefused;

@@ -1,6 +1,6 @@
 //! Where a newly assigned partition is read from.
 
-use crate::account::{LogPartition, Offset};
+use crate::account::{Coordinates, ForeignOutcome, LogPartition, Offset};
 use crate::queue::Assignment;
 
 /// Why a partition must not be read: what queue and store say of it does not fit together.
@@ -46,9 +46,31 @@ pub enum StartRefused {
         /// The end of the log.
         end: Offset,
     },
+    /// A record is not the one that the store has applied at its place.
+    #[error(
+        "the record at {coordinates} is not the one that the store has applied there: the topic was deleted \
+         and created anew, or it is not the store the queue was used with. No outcome of it was told. Put \
+         the matching queue or store back, or raise queue.generation to begin a new log"
+    )]
+    OtherLog {
+        /// The record.
+        coordinates: Coordinates,
+    },
+}
+
+impl From<ForeignOutcome> for StartRefused {
+    fn from(ForeignOutcome { coordinates }: ForeignOutcome) -> Self {
+        Self::OtherLog { coordinates }
+    }
 }
 
 /// The smaller of the applied frontier and the committed offset, if the two fit the log.
+///
+/// A group that has committed nothing of a partition the store has applied may have lost its offsets, or
+/// have died before it committed any; then everything that the log still holds is read back and told again.
+/// But it may also stand before a log that was created anew, whose end only shows that while it is short.
+/// So what is read back is compared with what the store holds of it, and nothing is committed before all
+/// of it is.
 ///
 /// Another lane may go on with the partition meanwhile, so the three must be read in this order:
 /// the assignment, the applied frontier, the end of the log.
@@ -73,9 +95,6 @@ pub(super) fn start_offset(
     let needed = committed.map_or(applied.min(earliest), |committed| committed.min(applied));
     if needed < earliest {
         return Err(StartRefused::RecordsDeleted { log, needed, earliest });
-    }
-    if applied < earliest {
-        return Err(StartRefused::RecordsDeleted { log, needed: applied, earliest });
     }
     Ok(needed)
 }

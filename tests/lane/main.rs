@@ -22,7 +22,7 @@ use checker::{Answered, Event, Facts, Order, World};
 use feed::Feed;
 use memory::store::Guard;
 use penstock::account::{CommunicationNumber, Verdict};
-use schedule::{Run, Schedule};
+use schedule::{Keeps, Run, Schedule};
 
 /// Seeds per run of the suite.
 fn seeds() -> u64 {
@@ -52,10 +52,45 @@ fn lanes_notice_that_the_store_was_set_back_under_them() {
     let schedule = Schedule { feed: Feed::Separate, ..Schedule::default() };
     for seed in 0..20 {
         for more in [0, 1, 20] {
-            let outcome = Run::new(seed, schedule).set_back_under_running_lanes(more);
-            assert_eq!(outcome, Ok(()), "seed {seed}, {more} more records");
+            for keeps in [Keeps::Everything, Keeps::WhatTheStoreLost] {
+                let outcome = Run::new(seed, schedule).set_back_under_running_lanes(more, keeps);
+                assert_eq!(outcome, Ok(()), "seed {seed}, {more} more records, {keeps:?}");
+            }
         }
     }
+}
+
+#[test]
+fn lanes_skip_nothing_that_the_store_lost_and_the_log_no_longer_holds() {
+    let schedule = Schedule { feed: Feed::Separate, ..Schedule::default() };
+    for seed in 0..20 {
+        for more in [0, 1, 20] {
+            let outcome = Run::new(seed, schedule).set_back_under_running_lanes(more, Keeps::Less);
+            let refused = outcome.unwrap_err();
+            assert!(refused.contains("deleted before they were processed"), "seed {seed}: {refused}");
+        }
+    }
+}
+
+#[test]
+fn a_partition_whose_beginning_is_lost_before_it_is_started_is_read_or_refused() {
+    let schedule = Schedule { feed: Feed::Separate, ..Schedule::default() };
+    for seed in 0..20 {
+        assert_eq!(Run::new(seed, schedule).trimmed_before_it_is_started(false), Ok(()), "seed {seed}");
+        let refused = Run::new(seed, schedule).trimmed_before_it_is_started(true).unwrap_err();
+        assert!(refused.contains("deleted before they were processed"), "seed {seed}: {refused}");
+    }
+}
+
+#[test]
+fn a_log_that_loses_its_beginning_and_has_places_without_records_is_read_to_its_end() {
+    must_hold(Schedule { trims: true, ..Schedule::default() });
+    must_hold(Schedule {
+        feed: Feed::Separate,
+        restores_backups: true,
+        trims: true,
+        ..Schedule::default()
+    });
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use penstock::account::{Generation, Offset, Partition, Policy};
+use penstock::account::{Generation, LogPartition, Offset, Partition, Policy};
 use penstock::queue::{PollLimits, Queue, Topic};
 use penstock::telemetry::Metrics;
 use penstock::worker::{Backoff, BrakeOptions, Lane, LaneOptions, StepOutcome};
@@ -22,8 +22,18 @@ const PARTITIONS: u32 = 3;
 const LANES: usize = 2;
 const ACTIONS: u32 = 600;
 const RECORDS: u32 = 60;
+/// Turns of every lane within which all of them have nothing left to do, once nothing fails any more.
+const PROGRESS_TURNS: u32 = 4_000;
 
 type Process = scheduler::Process<StepOutcome>;
+
+/// What a log still holds when a store is set back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keeps {
+    Everything,
+    WhatTheStoreLost,
+    Less,
+}
 
 /// What a run does differently from what is right.
 #[derive(Clone, Copy, Default)]
@@ -33,6 +43,8 @@ pub struct Schedule {
     pub appends_backwards: bool,
     pub feed: Feed,
     pub restores_backups: bool,
+    /// The log loses what is done, and holds places without records.
+    pub trims: bool,
 }
 
 impl Schedule {
@@ -123,11 +135,21 @@ impl Run {
     }
 
     /// The store is set back under lanes that run and have nothing left to read; then `more` records
-    /// follow.
-    pub fn set_back_under_running_lanes(mut self, more: u32) -> Result<(), String> {
+    /// follow. Meanwhile the log loses what `keeps` says of what the store has lost.
+    pub fn set_back_under_running_lanes(mut self, more: u32, keeps: Keeps) -> Result<(), String> {
         self.feed_and_drain(RECORDS / 3)?;
         let backup = self.store.tables();
+        let ends_of_backup = self.queue.ends(Topic::Submitted);
         self.feed_and_drain(RECORDS / 3)?;
+        for (partition, end) in self.queue.ends(Topic::Submitted) {
+            let of_backup = ends_of_backup.get(&partition).copied().unwrap_or(Offset(0));
+            let begin = match keeps {
+                Keeps::Everything => Offset(0),
+                Keeps::WhatTheStoreLost => of_backup,
+                Keeps::Less => Offset(u64::midpoint(of_backup.0, end.0)),
+            };
+            self.queue.trim(Topic::Submitted, partition, begin);
+        }
         self.store.restore(backup);
         self.feed_and_drain(more)?;
         facts::check(&self.queue, &self.store, self.schedule.feed)?;
@@ -137,6 +159,26 @@ impl Run {
     fn feed_and_drain(&mut self, records: u32) -> Result<(), String> {
         (0..records).for_each(|_| self.feed());
         self.drain()
+    }
+
+    /// A partition whose beginning is lost while lanes cannot say yet from where to read it: the store is
+    /// away for long. `missing` says whether something is lost that was not applied.
+    pub fn trimmed_before_it_is_started(mut self, is_missing: bool) -> Result<(), String> {
+        self.feed_and_drain(RECORDS / 3)?;
+        let ends = self.queue.ends(Topic::Submitted);
+        self.store.fail_next(1_000);
+        (0..LANES).for_each(|index| self.crash(index));
+        (0..RECORDS / 3).for_each(|_| self.feed());
+        for _ in 0..100 {
+            (0..LANES).try_for_each(|index| self.poll(index))?;
+        }
+        for (partition, end) in ends {
+            let begin = if is_missing { end.next() } else { end };
+            self.queue.trim(Topic::Submitted, partition, begin);
+        }
+        self.drain()?;
+        facts::check(&self.queue, &self.store, self.schedule.feed)?;
+        self.everything_is_committed()
     }
 
     /// Lets the lanes work while no event is acknowledged: how many records are persisted then, and how
@@ -174,11 +216,16 @@ impl Run {
 
     fn act(&mut self) -> Result<(), String> {
         let index = usize::try_from(self.random.below(LANES as u64)).unwrap();
-        match self.random.below(100) {
+        match self.random.below(106) {
             0..70 => return self.poll(index),
             70..78 => self.feed(),
             // Up to longer than a batch takes to be read, persisted and followed by the next.
             78..80 => self.queue.slow_publishing(u32::try_from(self.random.below(12)).unwrap()),
+            100 => self.queue.slow_polls(u32::try_from(self.random.below(8)).unwrap()),
+            101..103 => self.queue.fail_publishing(u32::try_from(self.random.below(64)).unwrap()),
+            103 => self.processes[index].lose_a_partition(),
+            104 if self.schedule.trims => self.trim(),
+            105 if self.schedule.trims => self.append_mark(),
             80..83 => self.crash(index),
             83..91 => self.freeze(index),
             91..94 => self.queue.fail_next(u32::try_from(self.random.below(4)).unwrap()),
@@ -228,9 +275,32 @@ impl Run {
         for index in 0..LANES {
             self.crash(index);
         }
-        let partition = Partition(u32::try_from(self.random.below(u64::from(PARTITIONS))).unwrap());
-        let offset = Offset(self.random.below(8));
+        let partition = self.partition();
+        // Not to what the log has lost.
+        let offset = Offset(self.random.below(8)).max(self.queue.begin(Topic::Submitted, partition));
         self.queue.set_back(Topic::Submitted, GROUP, partition, offset);
+    }
+
+    fn partition(&mut self) -> Partition {
+        Partition(u32::try_from(self.random.below(u64::from(PARTITIONS))).unwrap())
+    }
+
+    /// The log of a partition loses some of what is applied, told and committed, also by the backup.
+    fn trim(&mut self) {
+        let partition = self.partition();
+        let log = LogPartition { generation: Generation(1), partition };
+        let frontier = |tables: &Tables| tables.frontiers.get(&log).copied().unwrap_or(Offset(0));
+        let applied = frontier(&self.store.tables());
+        let restored = self.backup.as_ref().map_or(applied, frontier);
+        let committed = self.queue.committed(Topic::Submitted, GROUP);
+        let committed = committed.get(&partition).copied().unwrap_or(Offset(0));
+        let done = applied.min(restored).min(committed);
+        self.queue.trim(Topic::Submitted, partition, Offset(self.random.below(done.0 + 1)));
+    }
+
+    fn append_mark(&mut self) {
+        let partition = self.partition();
+        self.queue.append_mark(Topic::Submitted, partition);
     }
 
     /// Lets one lane go on up to its next point.
@@ -238,12 +308,13 @@ impl Run {
         self.processes[index].poll(self.clock)
     }
 
-    /// Everybody works until nobody finds anything more to do.
+    /// Everybody works until nobody finds anything more to do, which nothing but work may take long.
     fn drain(&mut self) -> Result<(), String> {
         self.queue.fail_next(0);
+        self.queue.fail_publishing(0);
         self.store.fail_next(0);
         let mut idle_rounds = 0;
-        for _ in 0..20_000 {
+        for _ in 0..PROGRESS_TURNS {
             // Idle for long enough that a lane looks whether the store was set back.
             self.clock += Duration::from_millis(150);
             for index in 0..LANES {
@@ -255,7 +326,7 @@ impl Run {
                 return Ok(());
             }
         }
-        Err("the lanes never came to rest".to_owned())
+        Err(format!("the lanes did not come to rest within {PROGRESS_TURNS} turns"))
     }
 
     /// Promise 5 at this very moment.

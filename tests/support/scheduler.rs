@@ -6,7 +6,9 @@ use std::fmt::Display;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Instant;
 
 use penstock::queue::Topic;
@@ -23,7 +25,28 @@ pub struct Process<O> {
     last: Rc<Cell<Option<O>>>,
     /// Ends only with why it gave up.
     running: Pin<Box<dyn Future<Output = String>>>,
+    wakes: Arc<Wakes>,
     frozen_turns: u64,
+}
+
+/// Counts how often a process was woken. Whoever may wake it later holds on to this.
+#[derive(Default)]
+struct Wakes(AtomicU64);
+
+impl Wake for Wakes {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Wakes {
+    fn count(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 impl<O: Copy + 'static> Process<O> {
@@ -47,20 +70,33 @@ impl<O: Copy + 'static> Process<O> {
                 point().await;
             }
         };
-        Self { queue, member, clock, last, running: Box::pin(running), frozen_turns: 0 }
+        let (running, wakes) = (Box::pin(running), Arc::default());
+        Self { queue, member, clock, last, running, wakes, frozen_turns: 0 }
     }
 
-    /// Lets it go on up to its next point; an error when it gave up.
+    /// Lets it go on up to its next point; an error when it gave up, or waits for what nobody will do: it
+    /// was not woken and nobody holds on to its waker.
     pub fn poll(&mut self, now: Instant) -> Result<(), String> {
         if self.frozen_turns > 0 {
             self.frozen_turns -= 1;
             return Ok(());
         }
         self.clock.set(now);
-        match self.running.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        let wakes_before = self.wakes.count();
+        let waker = Waker::from(Arc::clone(&self.wakes));
+        let polled = self.running.as_mut().poll(&mut Context::from_waker(&waker));
+        drop(waker);
+        let can_be_woken = Arc::strong_count(&self.wakes) > 1 || self.wakes.count() > wakes_before;
+        match polled {
             Poll::Ready(why) => Err(why),
-            Poll::Pending => Ok(()),
+            Poll::Pending if can_be_woken => Ok(()),
+            Poll::Pending => Err("a process waits for what nobody will do".to_owned()),
         }
+    }
+
+    /// An assigned partition is gone without a word when the process says from where to read it.
+    pub fn lose_a_partition(&self) {
+        self.queue.lose_when_sought(self.member);
     }
 
     /// What its last step came to; none before the first one has ended.
@@ -94,12 +130,13 @@ pub fn poll_now<T>(future: impl Future<Output = T>) -> T {
     }
 }
 
-/// Whether a group has committed every record of a topic; if not, which it has not.
+/// Whether a group has committed a topic up to its end; if not, what it has not.
 pub fn everything_is_committed(queue: &MemoryQueue, topic: Topic, group: &str) -> Result<(), String> {
     let committed = queue.committed(topic, group);
-    for record in queue.log(topic) {
-        if committed.get(&record.partition) <= Some(&record.offset) {
-            return Err(format!("{:?}/{:?} was never committed", record.partition, record.offset));
+    for (partition, end) in queue.ends(topic) {
+        if committed.get(&partition) != Some(&end) {
+            let committed = committed.get(&partition);
+            return Err(format!("{partition:?} is committed up to {committed:?} and ends at {end:?}"));
         }
     }
     Ok(())

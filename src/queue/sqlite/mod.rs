@@ -171,11 +171,17 @@ impl Queue for SqliteQueue {
         if records.is_empty() {
             return Ok(());
         }
-        if records.iter().any(|record| record.value.len() > self.inner.max_record_bytes) {
+        let is_too_large = |record: &Record| record.value.len() > self.inner.max_record_bytes;
+        // A dead letter holds what was accepted once, perhaps under another limit.
+        if topic != Topic::DeadLetter && records.iter().any(is_too_large) {
             return Err(broken(action, "a value is larger than max_record_bytes"));
         }
         let bytes = records.iter().map(writer::weight).sum();
-        let reservation = self.inner.pending.reserve(bytes).ok_or(QueueError::Overloaded)?;
+        let reservation = match topic {
+            Topic::Submitted => self.inner.pending.reserve(bytes).ok_or(QueueError::Overloaded)?,
+            // Whoever tells what was decided of them relieves the queue, and publishes little at a time.
+            Topic::Results | Topic::DeadLetter => self.inner.pending.take(bytes),
+        };
         let partitions = self.inner.partitions;
         let records = records
             .into_iter()

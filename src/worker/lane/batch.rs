@@ -13,6 +13,8 @@ use super::super::emission::Emission;
 /// Nothing of them is persisted.
 pub(super) struct Batch {
     pub(super) items: Vec<Item>,
+    /// Per partition, how far the log was passed: behind the last record there may be places without one.
+    pub(super) passed: BTreeMap<Partition, Offset>,
     pub(super) work: Work,
 }
 
@@ -24,27 +26,50 @@ pub(super) struct Work {
 }
 
 impl Batch {
-    /// The second half as a batch of its own; this one keeps the first.
-    pub(super) fn split(&mut self) -> Self {
+    /// Nothing but places of the log that hold no record.
+    pub(super) fn without_records(passed: BTreeMap<Partition, Offset>) -> Self {
+        let work = Work { span: Span::default(), polled_at: Instant::now() };
+        Self { items: Vec::new(), passed, work }
+    }
+
+    /// Two batches of this one's halves; none when there is nothing to split.
+    pub(super) fn split(mut self) -> Option<[Self; 2]> {
+        if self.items.len() < 2 {
+            return None;
+        }
         let items = self.items.split_off(self.items.len() / 2);
-        Self { items, work: self.work.clone() }
+        let head = Self { items: self.items, passed: BTreeMap::new(), work: self.work.clone() };
+        Some([head, Self { items, passed: self.passed, work: self.work }])
     }
 
     /// Forgets the records of partitions.
     pub(super) fn drop_partitions(&mut self, partitions: &[Partition]) {
         self.items.retain(|item| !partitions.contains(&item.received.partition));
+        self.passed.retain(|partition, _| !partitions.contains(partition));
+    }
+
+    /// Whether there is nothing to persist.
+    pub(super) fn is_empty(&self) -> bool {
+        self.items.is_empty() && self.passed.is_empty()
     }
 
     /// Every record has its persisted outcome; `emission` tells them.
     pub(super) fn persisted(&self, emission: Emission) -> Untold {
         let dead_letters = emission.dead_letters.len();
         let (through, records, work) = (self.through(), self.items.len(), self.work.clone());
-        Untold { told: Told { through, records, dead_letters, work }, emission }
+        let told = Told { through, records, dead_letters, work, has_failed: false };
+        Untold { told, emission }
     }
 
-    /// Per partition, the offset after its last record.
+    /// Per partition, the first offset after all of this.
     pub(super) fn through(&self) -> BTreeMap<Partition, Offset> {
-        self.items.iter().map(|item| (item.received.partition, item.next_offset())).collect()
+        let mut through = self.passed.clone();
+        for item in &self.items {
+            let next = item.next_offset();
+            let known = through.entry(item.received.partition).or_insert(next);
+            *known = next.max(*known);
+        }
+        through
     }
 }
 
@@ -55,7 +80,7 @@ pub(super) struct Untold {
 }
 
 impl Untold {
-    /// Per partition, the offset after its last record.
+    /// Per partition, the first offset after all of this.
     pub(super) fn through(&self) -> impl Iterator<Item = (&Partition, &Offset)> {
         self.told.through.iter()
     }
@@ -63,11 +88,13 @@ impl Untold {
 
 /// A batch that is done once everything is acknowledged: its offsets may be committed then.
 pub(super) struct Told {
-    /// Per partition, the offset after its last record.
+    /// Per partition, the first offset after all of this.
     pub(super) through: BTreeMap<Partition, Offset>,
     pub(super) records: usize,
     pub(super) dead_letters: usize,
     pub(super) work: Work,
+    /// Whether it could not be published before.
+    pub(super) has_failed: bool,
 }
 
 impl Told {

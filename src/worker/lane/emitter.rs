@@ -2,11 +2,14 @@
 //!
 //! One batch is published at a time and again until it is acknowledged, so no event overtakes an
 //! earlier one of its partition. A batch is handed out as told only then.
+//!
+//! Whoever waits for what comes next is woken by the batch that is on its way, and waits for nothing
+//! when none is: there is no state in which it could wait for what nobody will do.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
-use std::task::{Context, Poll, ready};
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use crate::account::Partition;
 use crate::queue::{Queue, QueueError, Topic};
@@ -18,6 +21,14 @@ use super::batch::{Told, Untold};
 /// Batches that are persisted and not told: the one being published, and the next.
 const MAX_UNTOLD: usize = 2;
 
+/// What publishing came to.
+pub(super) enum Emitted {
+    /// A batch is told.
+    Told(Told),
+    /// The next batch could not be published, and is not tried again before [`Emitter::resume`].
+    Failed(QueueError),
+}
+
 /// What is left to be published, and why, when that is a failure.
 type Published = (Emission, Result<(), QueueError>);
 
@@ -28,29 +39,31 @@ struct Publishing {
     published: Pin<Box<dyn Future<Output = Published> + Send>>,
 }
 
+/// How it stands with the first batch that is not told.
+enum Stage {
+    /// It waits, if there is one, and may begin.
+    Ready,
+    /// It is on its way.
+    Publishing(Publishing),
+    /// It could not be published, which nobody knows yet, and waits again.
+    Failed(QueueError),
+    /// It could not be published, and waits until it may begin anew.
+    Held,
+}
+
 pub(super) struct Emitter<Q: Queue> {
     queue: Q,
     metrics: Metrics,
-    publishing: Option<Publishing>,
+    stage: Stage,
     /// After the one being published.
     waiting: VecDeque<Untold>,
-    told: Vec<Told>,
-    failure: Option<QueueError>,
-    /// Whether the first batch has failed to be published before.
-    is_retrying: bool,
+    told: VecDeque<Told>,
 }
 
 impl<Q: Queue> Emitter<Q> {
     pub(super) fn new(queue: Q, metrics: Metrics) -> Self {
-        Self {
-            queue,
-            metrics,
-            publishing: None,
-            waiting: VecDeque::with_capacity(MAX_UNTOLD),
-            told: Vec::new(),
-            failure: None,
-            is_retrying: false,
-        }
+        let (waiting, told) = (VecDeque::with_capacity(MAX_UNTOLD), VecDeque::new());
+        Self { queue, metrics, stage: Stage::Ready, waiting, told }
     }
 
     /// Takes the batch that follows those it has.
@@ -60,53 +73,85 @@ impl<Q: Queue> Emitter<Q> {
 
     /// Whether a batch must be told before the next one is taken.
     pub(super) fn is_full(&self) -> bool {
-        self.waiting.len() + usize::from(self.publishing.is_some()) >= MAX_UNTOLD
+        self.waiting.len() + usize::from(self.is_publishing()) >= MAX_UNTOLD
     }
 
     /// Whether everything it was given is told.
     pub(super) fn is_empty(&self) -> bool {
-        self.waiting.is_empty() && self.publishing.is_none()
+        self.waiting.is_empty() && !self.is_publishing()
     }
 
-    /// Whether the next batch could not be published at its last try.
+    /// Whether the first batch could not be published at its last try.
     pub(super) fn is_retrying(&self) -> bool {
-        self.is_retrying
-    }
-
-    /// Does `work`, and publishes meanwhile. What came of that is told by [`Self::take_told`].
-    pub(super) async fn alongside<T>(&mut self, work: impl Future<Output = T>) -> T {
-        let mut work = pin!(work);
-        poll_fn(|context| {
-            // The work comes first: what it asks others for, they do while records are handed over.
-            let done = work.as_mut().poll(context);
-            while self.poll_one(context).is_ready() {}
-            done
-        })
-        .await
-    }
-
-    /// Waits until one batch more is told, or could not be published.
-    pub(super) async fn tell_one(&mut self) {
-        poll_fn(|context| self.poll_one(context)).await;
-    }
-
-    /// Waits until every batch is told, or one could not be published.
-    pub(super) async fn tell_all(&mut self) {
-        while !self.is_empty() && self.failure.is_none() {
-            self.tell_one().await;
+        match &self.stage {
+            Stage::Publishing(publishing) => publishing.told.has_failed,
+            Stage::Ready | Stage::Failed(_) | Stage::Held => {
+                self.waiting.front().is_some_and(|batch| batch.told.has_failed)
+            }
         }
     }
 
-    /// The batches told since it was asked last, in their order, and why there are no more, when that
-    /// is a failure. Publishing goes on only after it was asked.
-    pub(super) fn take_told(&mut self) -> (Vec<Told>, Option<QueueError>) {
-        (std::mem::take(&mut self.told), self.failure.take())
+    fn is_publishing(&self) -> bool {
+        matches!(self.stage, Stage::Publishing(_))
+    }
+
+    /// Lets publishing go on after a failure that is known.
+    pub(super) fn resume(&mut self) {
+        if matches!(self.stage, Stage::Held) {
+            self.stage = Stage::Ready;
+        }
+    }
+
+    /// Publishes as far as it goes: until the batch on its way is waited for, which wakes `context`, until
+    /// one has failed, or until there is none.
+    pub(super) fn advance(&mut self, context: &mut Context<'_>) {
+        loop {
+            match &mut self.stage {
+                Stage::Ready => match self.waiting.pop_front() {
+                    Some(batch) => self.stage = Stage::Publishing(self.begin(batch)),
+                    None => return,
+                },
+                Stage::Publishing(publishing) => {
+                    let Poll::Ready(published) = publishing.published.as_mut().poll(context) else {
+                        return;
+                    };
+                    self.ended(published);
+                }
+                Stage::Failed(_) | Stage::Held => return,
+            }
+        }
+    }
+
+    /// What came of publishing, in its order; none when nobody has to be told anything.
+    pub(super) fn take(&mut self) -> Option<Emitted> {
+        if let Some(told) = self.told.pop_front() {
+            return Some(Emitted::Told(told));
+        }
+        match std::mem::replace(&mut self.stage, Stage::Held) {
+            Stage::Failed(error) => Some(Emitted::Failed(error)),
+            stage => {
+                self.stage = stage;
+                None
+            }
+        }
+    }
+
+    /// Waits for what comes of publishing next; none at once when nothing is on its way.
+    pub(super) async fn next(&mut self) -> Option<Emitted> {
+        poll_fn(|context| {
+            self.advance(context);
+            match self.take() {
+                None if self.is_publishing() => Poll::Pending,
+                emitted => Poll::Ready(emitted),
+            }
+        })
+        .await
     }
 
     /// Forgets partitions: whatever becomes of their events, they are not told by this. Whoever has
     /// the partitions next tells them.
     pub(super) fn drop_partitions(&mut self, partitions: &[Partition]) {
-        if let Some(publishing) = &mut self.publishing {
+        if let Stage::Publishing(publishing) = &mut self.stage {
             publishing.told.drop_partitions(partitions);
         }
         for told in &mut self.told {
@@ -115,34 +160,27 @@ impl<Q: Queue> Emitter<Q> {
         self.waiting.retain_mut(|batch| batch.told.drop_partitions(partitions));
     }
 
-    /// Ready each time a batch has come to an end; pending while one is on its way, after a failure,
-    /// and when there is none.
-    fn poll_one(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        if self.failure.is_some() {
-            return Poll::Pending;
-        }
-        let Some(publishing) = self.publishing() else { return Poll::Pending };
-        let (emission, published) = ready!(publishing.published.as_mut().poll(context));
-        self.is_retrying = published.is_err();
-        self.failure = published.err();
-        if let Some(Publishing { told, .. }) = self.publishing.take() {
-            match self.failure {
-                None => self.told.push(told),
-                Some(_) => self.waiting.push_front(Untold { emission, told }),
-            }
-        }
-        Poll::Ready(())
+    fn begin(&self, batch: Untold) -> Publishing {
+        let Untold { emission, told } = batch;
+        let published = publish(self.queue.clone(), self.metrics.clone(), emission);
+        let published = Box::pin(told.work.span.scope(published));
+        Publishing { told, published }
     }
 
-    /// The batch on its way; the next one begins when there is none.
-    fn publishing(&mut self) -> Option<&mut Publishing> {
-        if self.publishing.is_none() {
-            let Untold { emission, told } = self.waiting.pop_front()?;
-            let published = publish(self.queue.clone(), self.metrics.clone(), emission);
-            let published = Box::pin(told.work.span.scope(published));
-            self.publishing = Some(Publishing { told, published });
+    fn ended(&mut self, (emission, published): Published) {
+        let Stage::Publishing(Publishing { mut told, .. }) =
+            std::mem::replace(&mut self.stage, Stage::Ready)
+        else {
+            return;
+        };
+        match published {
+            Ok(()) => self.told.push_back(told),
+            Err(error) => {
+                told.has_failed = true;
+                self.waiting.push_front(Untold { emission, told });
+                self.stage = Stage::Failed(error);
+            }
         }
-        self.publishing.as_mut()
     }
 }
 

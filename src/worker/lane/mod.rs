@@ -1,36 +1,43 @@
 //! One lane: a consumer of the group and the loop over what it brings.
 //!
-//! Three things go on at a time: a batch is persisted, the batches before it are told, and the one
-//! after it is read. Batches are persisted one after the other and told in the same order.
+//! Things go on side by side: a batch is persisted, the batches before it are told, the one after it is
+//! read, and what was told is committed. Batches are persisted one after the other and told in the same
+//! order.
 
 mod batch;
+mod committer;
 mod emitter;
+mod holdings;
+mod outflow;
+mod pace;
 mod partitions;
 mod persist;
 mod reading;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join;
 use tokio_util::sync::CancellationToken;
 
-use crate::account::{Offset, Partition, Policy};
-use crate::queue::{Assignment, Consumer, PollLimits, Queue, QueueError, Topic};
+use crate::account::{Policy, View};
+use crate::queue::{Consumer, PollLimits, Queue, QueueError, Topic};
 use crate::store::{Store, StoreError};
-use crate::telemetry::{LaneLag, Metrics, QueueUse, TraceContext, with_causes};
+use crate::telemetry::{LaneLag, Metrics, QueueUse, TraceContext};
 
-use super::brake::Brake;
-use super::error::LaneError;
+use super::error::{InconsistentStore, LaneError};
 use super::options::LaneOptions;
 use batch::{Batch, Told};
-use emitter::Emitter;
+use emitter::{Emitted, Emitter};
+use holdings::Holdings;
+use outflow::Outflow;
+use pace::{Again, Pace};
 use persist::{Persisted, Persister};
 use reading::{Arrived, Reader, read};
 
-/// How long a lane may find nothing to read before it sees whether the store was set back.
-const FRONTIER_CHECK: Duration = Duration::from_secs(5);
+/// A poll that brings only changes of the assignment.
+const REBALANCE_ONLY: PollLimits = PollLimits { max_records: 0, max_bytes: 0, max_wait: Duration::ZERO };
 
 /// What a step came to, for whoever drives the lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,36 +51,49 @@ pub enum StepOutcome {
     Pause(Duration),
 }
 
+impl StepOutcome {
+    fn pause(self) -> Option<Duration> {
+        if let Self::Pause(pause) = self { Some(pause) } else { None }
+    }
+
+    /// This, unless there is a reason for a longer pause.
+    fn or_pause(self, pause: Option<Duration>) -> Self {
+        match (self, pause) {
+            (outcome, None) => outcome,
+            (Self::Pause(known), Some(pause)) => Self::Pause(known.max(pause)),
+            (Self::Progress | Self::Idle, Some(pause)) => Self::Pause(pause),
+        }
+    }
+}
+
+/// What a step does.
+enum Task {
+    /// Say from where new partitions are read.
+    Start,
+    /// Read a batch.
+    Read,
+    /// Wait until a batch is told: no more may be persisted before.
+    Tell,
+    /// Persist a batch.
+    Persist,
+}
+
 /// A lane. Dropping it at any point loses nothing: what it had not committed is read again.
 pub struct Lane<Q: Queue, S: Store> {
     number: usize,
     consumer: Q::Consumer,
-    persister: Persister<Q, S>,
-    emitter: Emitter<Q>,
     reader: Reader,
+    /// To be persisted, the first one first.
+    waiting: VecDeque<Batch>,
+    persister: Persister<Q, S>,
+    outflow: Outflow<Q>,
+    holdings: Holdings,
+    pace: Pace,
     options: LaneOptions,
     metrics: Metrics,
     lag: LaneLag,
-    brake: Brake,
-    unstarted: Vec<Assignment>,
-    positions: BTreeMap<Partition, Position>,
-    /// To be persisted, the first one first.
-    waiting: VecDeque<Batch>,
-    failures: u32,
-    committed_at: Option<Instant>,
-    frontiers_seen_at: Option<Instant>,
     /// Where the batch was worked on that was told last.
     told_at: Option<TraceContext>,
-}
-
-/// How far a partition is persisted, how far done, and how far that was committed.
-#[derive(Clone, Copy, Debug)]
-struct Position {
-    assignment: Assignment,
-    /// The applied frontier is at least here, unless the store was set back; none while there is none.
-    persisted: Option<Offset>,
-    done: Offset,
-    committed: Offset,
 }
 
 impl<Q: Queue, S: Store> Lane<Q, S> {
@@ -101,19 +121,15 @@ impl<Q: Queue, S: Store> Lane<Q, S> {
         Self {
             number,
             consumer,
-            persister,
-            emitter: Emitter::new(queue, metrics.clone()),
             reader,
-            brake: Brake::new(options.brake),
+            waiting: VecDeque::new(),
+            persister,
+            outflow: Outflow::new(Emitter::new(queue, metrics.clone())),
+            holdings: Holdings::default(),
+            pace: Pace::new(number, &options, metrics.clone()),
             options,
             lag: metrics.lane_lag(number),
             metrics,
-            unstarted: Vec::new(),
-            positions: BTreeMap::new(),
-            waiting: VecDeque::new(),
-            failures: 0,
-            committed_at: None,
-            frontiers_seen_at: None,
             told_at: None,
         }
     }
@@ -121,94 +137,148 @@ impl<Q: Queue, S: Store> Lane<Q, S> {
     /// Steps until `stop` is cancelled, then commits what is done. An error is final.
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), LaneError> {
         while !stop.is_cancelled() {
-            if let StepOutcome::Pause(wait) = self.step(Instant::now()).await? {
-                let _ = tokio::time::timeout(wait, stop.cancelled()).await;
+            if let StepOutcome::Pause(pause) = self.step(clock()).await? {
+                self.rest(pause, &stop).await?;
             }
         }
         self.finish().await
     }
 
-    /// Does the next thing: starts partitions, works on a batch, or polls for one. Meanwhile it tells
-    /// what is persisted.
+    /// Does the next thing, and meanwhile tells what is persisted and commits what is told.
     pub async fn step(&mut self, now: Instant) -> Result<StepOutcome, LaneError> {
-        // While something fails, partitions may still be taken away.
-        if self.failures > 0 {
-            let rebalance_only = PollLimits { max_records: 0, max_bytes: 0, max_wait: Duration::ZERO };
-            if let pause @ StepOutcome::Pause(_) = self.poll(rebalance_only).await? {
-                return Ok(pause);
-            }
+        self.note_committed(now)?;
+        self.outflow.emitter.resume();
+        let worked = self.work(now).await?;
+        let outcome = worked.or_pause(self.note_told()?);
+        if outcome == StepOutcome::Progress && !self.outflow.emitter.is_retrying() {
+            self.pace.works();
         }
-        let done = if !self.unstarted.is_empty() {
-            self.start_partitions().await?
-        } else if self.waiting.is_empty() {
-            self.poll_or_look(now).await?
-        } else if self.emitter.is_full() {
-            self.emitter.tell_one().await;
-            StepOutcome::Progress
-        } else {
-            self.work_on_batch().await?
-        };
-        let outcome = match self.note_told()? {
-            Some(pause) => pause,
-            None if done == StepOutcome::Idle && !self.emitter.is_empty() => StepOutcome::Progress,
-            None => done,
-        };
-        if outcome == StepOutcome::Progress && !self.emitter.is_retrying() {
-            self.failures = 0;
-        }
-        self.commit_if_due(now, outcome == StepOutcome::Idle).await?;
-        Ok(outcome)
+        self.commit_if_due(now, outcome == StepOutcome::Idle);
+        let is_told = self.outflow.emitter.is_empty() && self.outflow.committer.is_resting();
+        Ok(if outcome == StepOutcome::Idle && !is_told { StepOutcome::Progress } else { outcome })
     }
+
+    async fn work(&mut self, now: Instant) -> Result<StepOutcome, LaneError> {
+        // While something fails, partitions may still be taken away.
+        if self.pace.is_failing()
+            && let pause @ StepOutcome::Pause(_) = self.poll(REBALANCE_ONLY).await?
+        {
+            return Ok(pause);
+        }
+        match self.next_task() {
+            Task::Start => self.start_partitions().await,
+            Task::Read => self.poll_or_look(now).await,
+            Task::Tell => self.tell_next().await,
+            Task::Persist => self.work_on_batch().await,
+        }
+    }
+
+    fn next_task(&self) -> Task {
+        if !self.holdings.unstarted().is_empty() {
+            Task::Start
+        } else if self.waiting.is_empty() {
+            Task::Read
+        } else if self.outflow.emitter.is_full() {
+            Task::Tell
+        } else {
+            Task::Persist
+        }
+    }
+
+    /// Keeps a pause: the group is heard, what can be told and committed is, and `stop` ends it.
+    async fn rest(&mut self, pause: Duration, stop: &CancellationToken) -> Result<(), LaneError> {
+        let mut until = clock() + pause;
+        while !stop.is_cancelled() && clock() < until {
+            let max_wait = (until - clock()).min(self.options.commit_interval);
+            let limits = PollLimits { max_wait, ..REBALANCE_ONLY };
+            let reading = read(&mut self.consumer, limits, &self.reader);
+            // Dropping a poll loses nothing.
+            let arrived = self.outflow.alongside(stop.run_until_cancelled(reading)).await;
+            match arrived {
+                Some(Err(error @ QueueError::Broken { .. })) => return Err(LaneError::Queue(error)),
+                Some(Err(_)) => {
+                    let waiting = tokio::time::sleep(max_wait);
+                    self.outflow.alongside(stop.run_until_cancelled(waiting)).await;
+                }
+                Some(Ok(arrived)) => self.take_in(arrived).await?,
+                None => return Ok(()),
+            }
+            if let Some(pause) = self.note_told()? {
+                until = until.max(clock() + pause);
+            }
+            self.note_committed(clock())?;
+            self.commit_if_due(clock(), false);
+        }
+        Ok(())
+    }
+
     /// Tells what is persisted, commits, and leaves the group.
     async fn finish(mut self) -> Result<(), LaneError> {
         self.tell_all().await?;
-        let partitions: Vec<Partition> = self.positions.keys().copied().collect();
-        self.commit().await?;
+        self.commit_all().await?;
+        let partitions = self.holdings.partitions();
         self.consumer.release(&partitions).await.map_err(LaneError::Queue)
     }
 
     async fn poll(&mut self, limits: PollLimits) -> Result<StepOutcome, LaneError> {
         let reading = read(&mut self.consumer, limits, &self.reader);
-        let arrived = self.emitter.alongside(reading).await;
-        self.take_in(arrived).await
+        match self.outflow.alongside(reading).await {
+            Ok(Arrived::Nothing) => Ok(self.take_in_nothing()),
+            Ok(arrived) => self.take_in(arrived).await.map(|()| StepOutcome::Progress),
+            Err(error) => self.retry_queue(error),
+        }
     }
 
     /// Polls; when nothing came for a while, sees whether the store was set back.
     async fn poll_or_look(&mut self, now: Instant) -> Result<StepOutcome, LaneError> {
         let outcome = self.poll(self.options.poll).await?;
-        let seen_at = *self.frontiers_seen_at.get_or_insert(now);
-        if outcome != StepOutcome::Idle || now.saturating_duration_since(seen_at) < FRONTIER_CHECK {
-            return Ok(outcome);
+        if outcome == StepOutcome::Idle && self.pace.is_frontier_check_due(now) {
+            return self.look_for_frontiers_set_back().await;
         }
-        self.frontiers_seen_at = Some(now);
-        self.look_for_frontiers_set_back().await
+        Ok(outcome)
     }
 
-    async fn take_in(&mut self, arrived: Result<Arrived, QueueError>) -> Result<StepOutcome, LaneError> {
+    async fn take_in(&mut self, arrived: Arrived) -> Result<(), LaneError> {
         match arrived {
-            Ok(Arrived::Nothing) => {
-                // Otherwise the lane works on what it has, as long as that takes.
-                if self.waiting.is_empty() && self.emitter.is_empty() {
-                    self.lag.waits(self.consumer.backlog_records());
-                }
-                return Ok(StepOutcome::Idle);
-            }
-            Ok(Arrived::Batch(mut batch)) => {
+            Arrived::Nothing => {}
+            Arrived::Batch(mut batch) => {
                 // What is to be started anew is read again.
-                let unstarted: Vec<_> = self.unstarted.iter().map(|new| new.partition).collect();
+                let unstarted: Vec<_> =
+                    self.holdings.unstarted().iter().map(|new| new.partition).collect();
                 batch.drop_partitions(&unstarted);
                 if let Some(oldest) = batch.items.iter().map(|item| item.received.appended_at).min() {
                     self.lag.works(self.consumer.backlog_records(), oldest);
                 }
-                if !batch.items.is_empty() {
-                    self.waiting.push_back(batch);
-                }
+                self.wait_for_persisting(batch);
             }
-            Ok(Arrived::Assigned(assignments)) => self.unstarted.extend(assignments),
-            Ok(Arrived::Revoked(partitions)) => self.give_back(&partitions).await?,
-            Err(error) => return self.retry_queue(error),
+            Arrived::Assigned(assignments) => self.holdings.assigned(assignments),
+            Arrived::Revoked(partitions) => self.give_back(&partitions).await?,
         }
-        Ok(StepOutcome::Progress)
+        Ok(())
+    }
+
+    /// Nothing came; still the log may have been passed over places that hold no record.
+    fn take_in_nothing(&mut self) -> StepOutcome {
+        if !self.waiting.is_empty() {
+            return StepOutcome::Idle;
+        }
+        let passed = self.holdings.passed(|partition| self.consumer.position(partition));
+        if !passed.is_empty() {
+            self.wait_for_persisting(Batch::without_records(passed));
+            return StepOutcome::Progress;
+        }
+        // Otherwise the lane works on what it has, as long as that takes.
+        if self.outflow.emitter.is_empty() {
+            self.lag.waits(self.consumer.backlog_records());
+        }
+        StepOutcome::Idle
+    }
+
+    fn wait_for_persisting(&mut self, batch: Batch) {
+        if !batch.is_empty() {
+            self.holdings.read(&batch.through());
+            self.waiting.push_back(batch);
+        }
     }
 
     /// Persists the first batch. While a whole batch more is there to be had, that is read meanwhile;
@@ -225,15 +295,13 @@ impl<Q: Queue, S: Store> Lane<Q, S> {
             if reads_ahead { Some(read(consumer, limits, reader).await) } else { None }
         };
         // On the heap: it is the largest part of a step by far.
-        let persisting = Box::pin(self.persister.persist(batch, &self.positions));
+        let persisting = Box::pin(self.persister.persist(batch, self.holdings.positions()));
         let persisting = batch.work.span.scope(persisting);
-        let (persisted, arrived) = self.emitter.alongside(join(persisting, reading)).await;
+        let (persisted, arrived) = self.outflow.alongside(join(persisting, reading)).await;
         let outcome = self.note_persisted(persisted?)?;
         match arrived {
-            Some(arrived) => match self.take_in(arrived).await? {
-                pause @ StepOutcome::Pause(_) => Ok(pause),
-                StepOutcome::Progress | StepOutcome::Idle => Ok(outcome),
-            },
+            Some(Ok(arrived)) => self.take_in(arrived).await.map(|()| outcome),
+            Some(Err(error)) => self.retry_queue(error),
             None => Ok(outcome),
         }
     }
@@ -241,72 +309,86 @@ impl<Q: Queue, S: Store> Lane<Q, S> {
     fn note_persisted(&mut self, persisted: Persisted) -> Result<StepOutcome, LaneError> {
         match persisted {
             Persisted::Done(batch) => {
+                self.pace.in_time();
                 self.waiting.pop_front();
-                for (partition, next) in batch.through() {
-                    if let Some(position) = self.positions.get_mut(partition) {
-                        position.persisted = position.persisted.max(Some(*next));
-                    }
-                }
-                self.emitter.push(batch);
+                self.holdings.persisted(batch.through());
+                self.outflow.emitter.push(batch);
             }
-            Persisted::Split => {
-                if let Some(mut head) = self.waiting.pop_front() {
-                    let tail = head.split();
-                    self.waiting.push_front(tail);
-                    self.waiting.push_front(head);
-                }
+            Persisted::Split(error) => {
+                let halves = self.waiting.pop_front().and_then(Batch::split);
+                let Some([head, tail]) = halves else { return Err(LaneError::Store(error)) };
+                self.waiting.push_front(tail);
+                self.waiting.push_front(head);
             }
-            Persisted::Stale => {}
+            Persisted::Stale(view) => return self.look_again(view),
             Persisted::SetBack(partitions) => return Ok(self.restart(&partitions)),
             Persisted::Failed(error) => return self.retry_store(error),
         }
         Ok(StepOutcome::Progress)
     }
 
+    /// The first batch was decided on what no longer is.
+    fn look_again(&mut self, view: View) -> Result<StepOutcome, LaneError> {
+        match self.pace.stale(view) {
+            Again::Now => Ok(StepOutcome::Progress),
+            Again::After(pause) => Ok(StepOutcome::Pause(pause)),
+            Again::Never => {
+                let through = self.waiting.front().map(Batch::through).unwrap_or_default();
+                let log = |(partition, next)| self.persister.log(partition).at(next);
+                Err(InconsistentStore { before: through.into_iter().map(log).collect() }.into())
+            }
+        }
+    }
+
+    /// Waits until one batch more is told, or could not be.
+    async fn tell_next(&mut self) -> Result<StepOutcome, LaneError> {
+        let pause = match self.outflow.next().await {
+            Some(emitted) => self.note(emitted)?,
+            None => None,
+        };
+        Ok(StepOutcome::Progress.or_pause(pause))
+    }
+
     /// Tells every batch that is persisted, unless that fails: whoever reads them again tells them.
     async fn tell_all(&mut self) -> Result<(), LaneError> {
-        if !self.emitter.is_retrying() {
-            self.emitter.tell_all().await;
+        while !self.outflow.emitter.is_retrying()
+            && let Some(emitted) = self.outflow.next().await
+        {
+            self.note(emitted)?;
         }
-        self.note_told().map(drop)
+        Ok(())
+    }
+
+    /// Takes what came of telling; a pause when there is a reason for one.
+    fn note_told(&mut self) -> Result<Option<Duration>, LaneError> {
+        let mut pause = None;
+        while let Some(emitted) = self.outflow.emitter.take() {
+            pause = pause.max(self.note(emitted)?);
+        }
+        Ok(pause)
     }
 
     /// What was told is done. A pause when there is a reason for one.
-    fn note_told(&mut self) -> Result<Option<StepOutcome>, LaneError> {
-        let (told, failure) = self.emitter.take_told();
-        let mut pause = None;
-        for Told { through, records, dead_letters, work } in told {
+    fn note(&mut self, emitted: Emitted) -> Result<Option<Duration>, LaneError> {
+        let Told { through, records, dead_letters, work, .. } = match emitted {
+            Emitted::Told(told) => told,
+            Emitted::Failed(error) => {
+                return self.retry_queue(error).map(StepOutcome::pause);
+            }
+        };
+        if records > 0 {
             self.told_at = work.span.context();
             self.reader.submitted.processed(&self.metrics, work.polled_at.elapsed());
-            for (partition, next) in through {
-                if let Some(position) = self.positions.get_mut(&partition) {
-                    position.done = position.done.max(next);
-                }
-            }
-            if self.brake.trips(records, dead_letters) {
-                pause = Some(self.brake_pause());
-            }
         }
-        match failure {
-            Some(failure) => self.retry_queue(failure).map(Some),
-            None => Ok(pause),
-        }
-    }
-
-    fn brake_pause(&self) -> StepOutcome {
-        let pause = self.options.brake.pause;
-        tracing::error!(
-            lane = self.number,
-            pause_seconds = pause.as_secs(),
-            "too many records are dead letters; the lane pauses. Look at accounts.dead-letter and \
-             stop the producer that writes what is no account"
-        );
-        StepOutcome::Pause(pause)
+        self.holdings.done(&through);
+        Ok(self.pace.brake(records, dead_letters))
     }
 
     fn retry_store(&mut self, error: StoreError) -> Result<StepOutcome, LaneError> {
         match error {
-            StoreError::Unavailable { .. } => Ok(self.retry("store_unavailable", &error)),
+            StoreError::Unavailable { .. } => {
+                Ok(StepOutcome::Pause(self.pace.failed("store_unavailable", &error)))
+            }
             StoreError::Poison { .. } | StoreError::Broken { .. } => Err(LaneError::Store(error)),
         }
     }
@@ -314,23 +396,14 @@ impl<Q: Queue, S: Store> Lane<Q, S> {
     fn retry_queue(&mut self, error: QueueError) -> Result<StepOutcome, LaneError> {
         match error {
             QueueError::Overloaded | QueueError::NotAssigned { .. } | QueueError::Unavailable { .. } => {
-                Ok(self.retry("queue_unavailable", &error))
+                Ok(StepOutcome::Pause(self.pace.failed("queue_unavailable", &error)))
             }
             QueueError::Broken { .. } => Err(LaneError::Queue(error)),
         }
     }
+}
 
-    fn retry(&mut self, reason: &'static str, error: &(dyn std::error::Error + 'static)) -> StepOutcome {
-        self.failures = self.failures.saturating_add(1);
-        let wait = self.options.backoff.wait(self.failures);
-        self.metrics.retried(reason);
-        tracing::warn!(
-            lane = self.number,
-            attempt = self.failures,
-            wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
-            error = %with_causes(error),
-            "trying again; nothing is lost meanwhile"
-        );
-        StepOutcome::Pause(wait)
-    }
+/// The time as timers have it.
+fn clock() -> Instant {
+    tokio::time::Instant::now().into_std()
 }

@@ -1,4 +1,4 @@
-//! Which partitions a lane has, from where it reads them, and how far it has committed.
+//! How a lane comes to its partitions, and how it gives them back.
 
 use std::time::Instant;
 
@@ -8,52 +8,69 @@ use crate::store::{Store, Wanted};
 use crate::telemetry::with_causes;
 
 use super::super::error::LaneError;
-use super::super::start::start_offset;
-use super::{Lane, Position, StepOutcome};
+use super::super::start::{StartRefused, start_offset};
+use super::holdings::Position;
+use super::{Lane, StepOutcome, clock};
+
+/// Where a partition is read from, unless its place cannot be learned yet; none when it is not the lane's
+/// any more.
+type Begun = Result<Option<Position>, QueueError>;
 
 impl<Q: Queue, S: Store> Lane<Q, S> {
     pub(super) async fn start_partitions(&mut self) -> Result<StepOutcome, LaneError> {
         let range = |assignment: &Assignment| self.persister.frontier_of(assignment.partition);
-        let wanted = Wanted { ranges: self.unstarted.iter().map(range).collect(), ..Wanted::default() };
-        let view = match self.persister.store.load(&wanted).await {
+        let ranges = self.holdings.unstarted().iter().map(range).collect();
+        let wanted = Wanted { ranges, ..Wanted::default() };
+        let view = match self.outflow.alongside(self.persister.load(&wanted)).await {
             Ok(view) => view,
             Err(error) => return self.retry_store(error),
         };
-        while let Some(assignment) = self.unstarted.last().copied() {
+        while let Some(assignment) = self.holdings.next_unstarted() {
             let log = self.persister.log(assignment.partition);
-            let end = match self.consumer.end_offset(assignment.partition).await {
-                Ok(end) => end,
-                Err(QueueError::NotAssigned { .. }) => {
-                    self.unstarted.pop();
-                    continue;
-                }
-                Err(error) => return self.retry_queue(error),
-            };
-            let frontier = view.frontiers.get(&log).copied();
-            let start = start_offset(log, &assignment, frontier, end)?;
-            match self.consumer.seek(assignment.partition, Start::Offset(start)).await {
-                Ok(_) => {}
-                Err(QueueError::NotAssigned { .. }) => {
-                    self.unstarted.pop();
-                    continue;
-                }
+            let applied = view.frontiers.get(&log).copied();
+            match self.begin(assignment, applied).await? {
+                Ok(begun) => self.holdings.started(begun),
                 Err(error) => return self.retry_queue(error),
             }
-            let committed = assignment.committed.unwrap_or(start).min(start);
-            let persisted = frontier.map(|_| start);
-            let position = Position { assignment, persisted, done: start, committed };
-            self.positions.insert(assignment.partition, position);
-            self.unstarted.pop();
         }
         Ok(StepOutcome::Progress)
     }
 
+    /// Reads a partition from where queue and store say. The log may have lost its beginning since the
+    /// assignment, which may be long ago: where it is found counts.
+    async fn begin(
+        &mut self,
+        assignment: Assignment,
+        applied: Option<Offset>,
+    ) -> Result<Begun, LaneError> {
+        let partition = assignment.partition;
+        let log = self.persister.log(partition);
+        let end = match self.outflow.alongside(self.consumer.end_offset(partition)).await {
+            Ok(end) => end,
+            Err(error) => return Ok(unless_gone(error)),
+        };
+        let wanted = start_offset(log, &assignment, applied, end)?;
+        let seek = self.consumer.seek(partition, Start::Offset(wanted));
+        let found = match self.outflow.alongside(seek).await {
+            Ok(found) => found,
+            Err(error) => return Ok(unless_gone(error)),
+        };
+        if found < wanted {
+            let applied = applied.unwrap_or(wanted);
+            return Err(StartRefused::LogRecreated { log, applied, end: found }.into());
+        }
+        let assignment = Assignment { earliest: found.max(assignment.earliest), ..assignment };
+        let start = start_offset(log, &assignment, applied, end.max(found))?;
+        Ok(Ok(Some(Position::started(assignment, start, applied))))
+    }
+
     /// Sees on its own whether the store was set back: no record may come that would show it.
     pub(super) async fn look_for_frontiers_set_back(&mut self) -> Result<StepOutcome, LaneError> {
-        let frontiers = self.positions.keys().map(|partition| self.persister.frontier_of(*partition));
+        let positions = self.holdings.positions();
+        let frontiers = positions.keys().map(|partition| self.persister.frontier_of(*partition));
         let wanted = Wanted { ranges: frontiers.collect(), ..Wanted::default() };
-        match self.persister.load(&wanted).await {
-            Ok(view) => match self.persister.set_back(&view, &self.positions) {
+        match self.outflow.alongside(self.persister.load(&wanted)).await {
+            Ok(view) => match self.persister.set_back(&view, self.holdings.positions()) {
                 nothing if nothing.is_empty() => Ok(StepOutcome::Idle),
                 partitions => Ok(self.restart(&partitions)),
             },
@@ -70,12 +87,8 @@ impl<Q: Queue, S: Store> Lane<Q, S> {
             "the store was set back, as by a restored backup; reading again from the log what it lost"
         );
         self.drop_waiting(partitions);
-        self.emitter.drop_partitions(partitions);
-        for partition in partitions {
-            if let Some(Position { assignment, committed, .. }) = self.positions.remove(partition) {
-                self.unstarted.push(Assignment { committed: Some(committed), ..assignment });
-            }
-        }
+        self.outflow.emitter.drop_partitions(partitions);
+        self.holdings.restart(partitions);
         StepOutcome::Progress
     }
 
@@ -83,56 +96,65 @@ impl<Q: Queue, S: Store> Lane<Q, S> {
         for batch in &mut self.waiting {
             batch.drop_partitions(partitions);
         }
-        self.waiting.retain(|batch| !batch.items.is_empty());
+        self.waiting.retain(|batch| !batch.is_empty());
     }
 
     /// Tells what is persisted and commits what is done of revoked partitions, drops the rest and gives
     /// them back.
     pub(super) async fn give_back(&mut self, partitions: &[Partition]) -> Result<(), LaneError> {
-        self.unstarted.retain(|assignment| !partitions.contains(&assignment.partition));
+        self.holdings.drop_unstarted(partitions);
         self.drop_waiting(partitions);
         self.tell_all().await?;
-        self.emitter.drop_partitions(partitions);
-        self.commit().await?;
-        self.positions.retain(|partition, _| !partitions.contains(partition));
+        self.outflow.emitter.drop_partitions(partitions);
+        self.commit_all().await?;
+        self.holdings.drop_partitions(partitions);
         self.consumer.release(partitions).await.map_err(LaneError::Queue)
     }
 
-    pub(super) async fn commit_if_due(&mut self, now: Instant, idle: bool) -> Result<(), LaneError> {
-        let interval = self.options.commit_interval;
-        let is_due = self.committed_at.is_none_or(|at| now.saturating_duration_since(at) >= interval);
-        if is_due || idle {
-            self.commit().await?;
-            self.committed_at = Some(now);
+    pub(super) fn commit_if_due(&mut self, now: Instant, idle: bool) {
+        let committer = &self.outflow.committer;
+        if committer.is_due(self.options.commit_interval, now) || (idle && committer.is_resting()) {
+            self.begin_commit();
         }
-        Ok(())
     }
 
-    /// Commits what is done. A queue that is unavailable is asked again later: until then records
-    /// would only be read twice.
-    pub(super) async fn commit(&mut self) -> Result<(), LaneError> {
-        let moved = |(partition, position): (&Partition, &Position)| {
-            (position.done > position.committed).then_some((*partition, position.done))
-        };
-        let offsets: Vec<(Partition, Offset)> = self.positions.iter().filter_map(moved).collect();
+    /// Commits everything that is done, and waits for it.
+    pub(super) async fn commit_all(&mut self) -> Result<(), LaneError> {
+        self.outflow.committer.settle().await;
+        self.note_committed(clock())?;
+        self.begin_commit();
+        self.outflow.committer.settle().await;
+        self.note_committed(clock())
+    }
+
+    fn begin_commit(&mut self) {
+        let offsets = self.holdings.to_commit();
         if offsets.is_empty() {
-            return Ok(());
+            return;
         }
         let committed = self.consumer.commit(offsets.clone());
-        let (submitted, told_at) = (self.reader.submitted, self.told_at.as_ref());
-        match submitted.commit(&self.metrics, told_at, committed, QueueError::kind).await {
-            Ok(()) => {}
-            Err(error @ QueueError::Broken { .. }) => return Err(LaneError::Queue(error)),
-            Err(error) => {
+        let (submitted, metrics) = (self.reader.submitted, self.metrics.clone());
+        let told_at = self.told_at.clone();
+        self.outflow.committer.begin(offsets, async move {
+            submitted.commit(&metrics, told_at.as_ref(), committed, QueueError::kind).await
+        });
+    }
+
+    /// Takes what came of a commit. A queue that is unavailable is asked again later: until then records
+    /// would only be read twice.
+    pub(super) fn note_committed(&mut self, now: Instant) -> Result<(), LaneError> {
+        match self.outflow.committer.take(now) {
+            Some((offsets, Ok(()))) => self.holdings.committed(&offsets),
+            Some((_, Err(error @ QueueError::Broken { .. }))) => return Err(LaneError::Queue(error)),
+            Some((_, Err(error))) => {
                 tracing::warn!(lane = self.number, error = %with_causes(&error), "offsets are not committed yet");
-                return Ok(());
             }
-        }
-        for (partition, done) in offsets {
-            if let Some(position) = self.positions.get_mut(&partition) {
-                position.committed = done;
-            }
+            None => {}
         }
         Ok(())
     }
+}
+
+fn unless_gone(error: QueueError) -> Begun {
+    if matches!(error, QueueError::NotAssigned { .. }) { Ok(None) } else { Err(error) }
 }

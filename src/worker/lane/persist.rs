@@ -13,19 +13,20 @@ use crate::store::{Applied, OffsetRange, Store, StoreError, Wanted};
 use crate::telemetry::{Metrics, QueueUse, StoreCall, with_causes};
 
 use super::super::decode::{DeadLetterClass, Item};
-use super::super::emission::Emission;
+use super::super::emission::{Emission, End, ends_of};
 use super::super::error::LaneError;
-use super::Position;
+use super::super::start::StartRefused;
 use super::batch::{Batch, Untold};
+use super::holdings::Position;
 
 /// What came of trying to persist a batch.
 pub(super) enum Persisted {
     /// Everything is persisted, and whoever waits for it is answered.
     Done(Untold),
     /// Nothing is: one of several records cannot be stored. Try smaller parts.
-    Split,
-    /// Nothing is: the store has moved on since the batch looked at it. Look again.
-    Stale,
+    Split(StoreError),
+    /// Nothing is: the store has moved on since it showed this to the batch. Look again.
+    Stale(View),
     /// Nothing is: the store has lost records of these partitions that came before.
     SetBack(Vec<Partition>),
     /// Nothing is: the store failed.
@@ -63,20 +64,39 @@ impl<Q: Queue, S: Store> Persister<Q, S> {
         }
         let through: Vec<(LogPartition, Offset)> =
             batch.through().into_iter().map(|(partition, next)| (self.log(partition), next)).collect();
-        let decision = decide(&submissions, &through, &view, &self.policy)?;
+        let decision =
+            decide(&submissions, &through, &view, &self.policy).map_err(StartRefused::from)?;
+        let ends = ends_of(items, &decision.decided)?;
+        self.must_be_vouched_for(&ends, positions)?;
         match self.apply(&decision.plan).await {
             Ok(Applied::Done) => {
                 self.count(&decision.decided, items.len() - submissions.len());
                 let results = QueueUse { system: self.queue.system(), topic: Topic::Results.name() };
-                let emission = Emission::of(items, &decision.decided, &self.event_type_prefix, results)?;
+                let emission = Emission::of(&ends, &self.event_type_prefix, results)?;
                 Ok(Persisted::Done(self.answered(batch, emission).await))
             }
-            Ok(Applied::Stale) => Ok(self.stale()),
+            Ok(Applied::Stale) => Ok(Persisted::Stale(view)),
             Err(error @ StoreError::Poison { .. }) => {
-                Ok(self.isolate(batch, &submissions, &view, &error).await)
+                Ok(self.isolate(batch, &submissions, &through, view, error).await)
             }
             Err(error) => Ok(Persisted::Failed(error)),
         }
+    }
+
+    /// Applied without any outcome is what no release could read then; but only if the group has read this
+    /// log before. Otherwise the log may be another one than the store has applied.
+    fn must_be_vouched_for(
+        &self,
+        ends: &[End<'_>],
+        positions: &BTreeMap<Partition, Position>,
+    ) -> Result<(), StartRefused> {
+        for end in ends.iter().filter(|end| end.is_passed_over()) {
+            let Received { partition, offset, .. } = end.item.received;
+            if !positions.get(&partition).is_some_and(Position::is_vouched_for) {
+                return Err(StartRefused::OtherLog { coordinates: self.log(partition).at(offset) });
+            }
+        }
+        Ok(())
     }
 
     /// Narrows a batch the store cannot hold down to the one record, and puts that aside.
@@ -84,27 +104,28 @@ impl<Q: Queue, S: Store> Persister<Q, S> {
         &self,
         batch: &Batch,
         submissions: &[Submission],
-        view: &View,
-        error: &StoreError,
+        through: &[(LogPartition, Offset)],
+        view: View,
+        error: StoreError,
     ) -> Persisted {
         let ([item], [submission]) = (&batch.items[..], submissions) else {
             self.metrics.retried("poison");
-            return Persisted::Split;
+            return Persisted::Split(error);
         };
         tracing::error!(
             lane = self.lane,
             coordinates = %submission.coordinates,
-            error = %with_causes(error),
+            error = %with_causes(&error),
             "a submission cannot be stored and is put aside as a dead letter"
         );
-        match self.apply(&set_aside(submission, view)).await {
+        match self.apply(&set_aside(submission, through, &view)).await {
             Ok(Applied::Done) => {
                 let class = DeadLetterClass::NotStorable;
                 self.metrics.dead_letters(class.as_str(), 1);
                 let emission = Emission::of_set_aside(item, &error.to_string());
                 Persisted::Done(self.answered(batch, emission).await)
             }
-            Ok(Applied::Stale) => self.stale(),
+            Ok(Applied::Stale) => Persisted::Stale(view),
             Err(error) => Persisted::Failed(error),
         }
     }
@@ -117,11 +138,6 @@ impl<Q: Queue, S: Store> Persister<Q, S> {
         batch.persisted(emission)
     }
 
-    fn stale(&self) -> Persisted {
-        self.metrics.retried("stale");
-        Persisted::Stale
-    }
-
     /// Partitions whose applied frontier is before what their lane has persisted: the store was
     /// restored from a backup under it, and what it forgot must be read again before anything else.
     pub(super) fn set_back(
@@ -131,7 +147,7 @@ impl<Q: Queue, S: Store> Persister<Q, S> {
     ) -> Vec<Partition> {
         let is_set_back = |(partition, position): (&Partition, &Position)| {
             let frontier = view.frontiers.get(&self.log(*partition)).copied();
-            (frontier < position.persisted).then_some(*partition)
+            (frontier < position.persisted()).then_some(*partition)
         };
         positions.iter().filter_map(is_set_back).collect()
     }
@@ -165,9 +181,10 @@ impl<Q: Queue, S: Store> Persister<Q, S> {
         for decided in decided {
             match decided {
                 Decided::New(outcome) => *new.entry(outcome.verdict).or_insert(0) += 1,
-                Decided::Redelivered(_) | Decided::Resubmitted(_) | Decided::DeadLettered => {
-                    repeated += 1;
-                }
+                Decided::Redelivered(_)
+                | Decided::Resubmitted(_)
+                | Decided::DeadLettered
+                | Decided::PassedOver => repeated += 1,
             }
         }
         for (verdict, count) in new {

@@ -1,5 +1,6 @@
 //! Polls, and makes batches of what comes.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use crate::account::{Generation, Partition};
@@ -50,6 +51,9 @@ pub(super) async fn read<C: Consumer>(
         Polled::Revoked(partitions) => return Ok(Arrived::Revoked(partitions)),
         Polled::Idle => return Ok(Arrived::Nothing),
     };
+    let position =
+        |received: &Received| Some((received.partition, consumer.position(received.partition)?));
+    let passed: BTreeMap<_, _> = records.iter().filter_map(position).collect();
     let work = reader.polled(&records, begun);
     let mut items = Vec::with_capacity(records.len());
     for received in records {
@@ -58,5 +62,5 @@ pub(super) async fn read<C: Consumer>(
         }
         items.push(Item::decode(received, reader.generation));
     }
-    Ok(Arrived::Batch(Batch { items, work }))
+    Ok(Arrived::Batch(Batch { items, passed, work }))
 }

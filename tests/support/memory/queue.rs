@@ -11,7 +11,7 @@ use penstock::queue::{
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
-use super::point;
+use super::{point, points_pass};
 
 /// Identity of a consumer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,9 +36,31 @@ impl Group {
     }
 }
 
+/// One partition of a topic. Offsets are not dense: a mark takes one up as well.
+struct Log {
+    /// Every record there ever was.
+    records: Vec<Received>,
+    /// What lies before this is deleted.
+    begin: Offset,
+    end: Offset,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { records: Vec::new(), begin: Offset(0), end: Offset(0) }
+    }
+}
+
+impl Log {
+    /// The first record from `offset` on.
+    fn first_from(&self, offset: Offset) -> Option<&Received> {
+        self.records.get(self.records.partition_point(|record| record.offset < offset))
+    }
+}
+
 struct State {
     partitions: u32,
-    logs: BTreeMap<(Topic, Partition), Vec<Received>>,
+    logs: BTreeMap<(Topic, Partition), Log>,
     groups: BTreeMap<String, Group>,
     inboxes: BTreeMap<u32, InboxSender>,
     replies: Vec<Reply>,
@@ -46,7 +68,12 @@ struct State {
     clock_ms: i64,
     next_id: u64,
     outages: u32,
+    /// A bit for each publish to come, whether it fails.
+    publish_outages: u32,
     publish_points: u32,
+    poll_points: u32,
+    /// Members that will find an assigned partition gone when they say from where to read it.
+    losers: BTreeSet<MemberId>,
     acknowledges_early: bool,
     appends_backwards: bool,
 }
@@ -71,7 +98,10 @@ impl MemoryQueue {
             clock_ms: 1_700_000_000_000,
             next_id: 1,
             outages: 0,
+            publish_outages: 0,
             publish_points: 0,
+            poll_points: 0,
+            losers: BTreeSet::new(),
             acknowledges_early: false,
             appends_backwards: false,
         };
@@ -105,11 +135,14 @@ impl MemoryQueue {
         self.lock().publish_points = points;
     }
 
+    /// Polls take this many points more before they bring anything.
+    pub fn slow_polls(&self, points: u32) {
+        self.lock().poll_points = points;
+    }
+
     async fn publish_delay(&self) {
         let points = self.lock().publish_points;
-        for _ in 0..points {
-            point().await;
-        }
+        points_pass(points).await;
     }
 
     /// Makes what was acknowledged early durable.
@@ -131,6 +164,49 @@ impl MemoryQueue {
         self.lock().outages = operations;
     }
 
+    /// Publishing fails where `pattern` has a bit, from its lowest on, one bit for each call to come.
+    pub fn fail_publishing(&self, pattern: u32) {
+        self.lock().publish_outages = pattern;
+    }
+
+    /// Deletes what lies before an offset.
+    pub fn trim(&self, topic: Topic, partition: Partition, to: Offset) {
+        let mut state = self.lock();
+        let log = state.logs.entry((topic, partition)).or_default();
+        log.begin = log.begin.max(to.min(log.end));
+    }
+
+    /// The first offset a partition still holds.
+    pub fn begin(&self, topic: Topic, partition: Partition) -> Offset {
+        self.lock().logs.get(&(topic, partition)).map_or(Offset(0), |log| log.begin)
+    }
+
+    /// The end of each partition that holds anything.
+    pub fn ends(&self, topic: Topic) -> BTreeMap<Partition, Offset> {
+        let state = self.lock();
+        let of_topic = state.logs.iter().filter(|((of, _), _)| *of == topic);
+        of_topic.map(|((_, partition), log)| (*partition, log.end)).collect()
+    }
+
+    /// The end of a partition.
+    pub fn end(&self, topic: Topic, partition: Partition) -> Offset {
+        self.lock().end(topic, partition)
+    }
+
+    /// Appends what is no record, as transactions do.
+    pub fn append_mark(&self, topic: Topic, partition: Partition) {
+        let mut state = self.lock();
+        let log = state.logs.entry((topic, partition)).or_default();
+        log.end = log.end.next();
+        drop(state);
+        self.changed.notify_waiters();
+    }
+
+    /// The next new partition that a member wants to read is gone by then, without a word.
+    pub fn lose_when_sought(&self, member: MemberId) {
+        self.lock().losers.insert(member);
+    }
+
     /// A member stops answering: the group goes on without it, which it learns at its next poll.
     pub fn expire(&self, member: MemberId) {
         for group in self.lock().groups.values_mut() {
@@ -143,7 +219,7 @@ impl MemoryQueue {
     pub fn log(&self, topic: Topic) -> Vec<Received> {
         let state = self.lock();
         let logs = state.logs.iter().filter(|((of, _), _)| *of == topic);
-        logs.flat_map(|(_, log)| log.iter().cloned()).collect()
+        logs.flat_map(|(_, log)| log.records.iter().cloned()).collect()
     }
 
     pub fn committed(&self, topic: Topic, group: &str) -> BTreeMap<Partition, Offset> {
@@ -174,13 +250,12 @@ impl MemoryQueue {
     }
 
     fn unavailable(&self, action: &'static str) -> Result<(), QueueError> {
-        let mut state = self.lock();
-        if state.outages == 0 {
-            return Ok(());
-        }
-        state.outages -= 1;
-        Err(QueueError::Unavailable { action, cause: "an outage of the test".into() })
+        if self.lock().fails() { Err(outage(action)) } else { Ok(()) }
     }
+}
+
+fn outage(action: &'static str) -> QueueError {
+    QueueError::Unavailable { action, cause: "an outage of the test".into() }
 }
 
 impl State {
@@ -195,12 +270,25 @@ impl State {
         self.clock_ms += 1;
         let appended_at = Timestamp::from_unix_millis(self.clock_ms);
         let log = self.logs.entry((topic, partition)).or_default();
-        let offset = Offset(log.len() as u64);
-        log.push(Received { partition, offset, appended_at, record });
+        log.records.push(Received { partition, offset: log.end, appended_at, record });
+        log.end = log.end.next();
+    }
+
+    /// Whether the next call fails that is not told otherwise.
+    fn fails(&mut self) -> bool {
+        let fails = self.outages > 0;
+        self.outages = self.outages.saturating_sub(1);
+        fails
+    }
+
+    fn publishing_fails(&mut self) -> bool {
+        let fails = self.publish_outages & 1 == 1;
+        self.publish_outages >>= 1;
+        fails || self.fails()
     }
 
     fn end(&self, topic: Topic, partition: Partition) -> Offset {
-        Offset(self.logs.get(&(topic, partition)).map_or(0, |log| log.len() as u64))
+        self.logs.get(&(topic, partition)).map_or(Offset(0), |log| log.end)
     }
 }
 
@@ -219,17 +307,18 @@ impl Queue for MemoryQueue {
     async fn publish(&self, topic: Topic, mut records: Vec<Record>) -> Result<(), QueueError> {
         point().await;
         self.publish_delay().await;
-        let outage = self.unavailable("publish");
+        let published;
         {
             let mut state = self.lock();
-            let possibly_persisted = outage.is_err() && state.clock_ms % 2 == 0;
+            published = if state.publishing_fails() { Err(outage("publish")) } else { Ok(()) };
+            let possibly_persisted = published.is_err() && state.clock_ms % 2 == 0;
             if state.appends_backwards && topic == Topic::Results {
                 records.reverse();
             }
             for record in records {
                 if state.acknowledges_early && topic == Topic::Results {
                     state.unacknowledged.push((self.handle, topic, record));
-                } else if outage.is_ok() || possibly_persisted {
+                } else if published.is_ok() || possibly_persisted {
                     state.append(topic, record);
                 }
             }
@@ -237,7 +326,7 @@ impl Queue for MemoryQueue {
         self.changed.notify_waiters();
         self.publish_delay().await;
         point().await;
-        outage
+        published
     }
 
     async fn subscribe(&self, topic: Topic, group: &str) -> Result<MemoryConsumer, QueueError> {
@@ -293,7 +382,17 @@ impl MemoryConsumer {
         work(self.queue.lock().groups.entry(self.group.clone()).or_default())
     }
 
-    fn must_hold(&self, partition: Partition) -> Result<(), QueueError> {
+    /// A partition that was not sought yet may be gone without the consumer having been told.
+    fn must_hold(&mut self, partition: Partition) -> Result<(), QueueError> {
+        let is_new = !self.positions.contains_key(&partition);
+        if is_new && self.queue.lock().losers.remove(&self.id) {
+            self.held.remove(&partition);
+            let (id, topic) = (self.id, self.topic);
+            self.with_group(|group| {
+                group.owners.retain(|key, owner| *key != (topic, partition) || *owner != id);
+            });
+            self.queue.changed.notify_waiters();
+        }
         if self.held.contains(&partition) { Ok(()) } else { Err(QueueError::NotAssigned { partition }) }
     }
 
@@ -302,7 +401,7 @@ impl MemoryConsumer {
     }
 
     /// Rebalances first, records afterwards.
-    fn next(&mut self, limits: PollLimits) -> Polled {
+    fn next(&mut self, limits: PollLimits) -> Result<Polled, QueueError> {
         let (id, topic) = (self.id, self.topic);
         let partitions = self.partitions();
         let held = self.held.clone();
@@ -337,25 +436,26 @@ impl MemoryConsumer {
                 self.held.remove(partition);
                 self.positions.remove(partition);
             }
-            return Polled::Revoked(given_up);
+            return Ok(Polled::Revoked(given_up));
         }
         if !gained.is_empty() {
             self.held.extend(&gained);
-            return Polled::Assigned(
+            return Ok(Polled::Assigned(
                 gained.into_iter().map(|partition| self.assignment(partition)).collect(),
-            );
+            ));
         }
         self.records(limits)
     }
 
     fn assignment(&self, partition: Partition) -> Assignment {
         let committed = self.with_group(|group| group.committed.get(&(self.topic, partition)).copied());
-        let end = self.queue.lock().end(self.topic, partition);
-        Assignment { partition, committed, earliest: Offset(0), end }
+        let earliest = self.queue.begin(self.topic, partition);
+        let end = self.queue.end(self.topic, partition);
+        Assignment { partition, committed, earliest, end }
     }
 
     /// One record of each partition in turn, so that a busy partition holds up no other.
-    fn records(&mut self, limits: PollLimits) -> Polled {
+    fn records(&mut self, limits: PollLimits) -> Result<Polled, QueueError> {
         let mut records: Vec<Received> = Vec::new();
         let mut bytes = 0;
         let later = self.positions.range(self.turn..);
@@ -366,11 +466,18 @@ impl MemoryConsumer {
             let before = records.len();
             for partition in &in_turn {
                 let Some(position) = self.positions.get_mut(partition) else { continue };
-                let log = state.logs.get(&(self.topic, *partition));
-                let next = log.and_then(|log| log.get(usize::try_from(position.0).unwrap()));
-                let Some(received) = next.filter(|_| records.len() < limits.max_records) else {
+                let Some(log) = state.logs.get(&(self.topic, *partition)) else { continue };
+                if *position < log.begin {
+                    let cause = "records were deleted before they were read".into();
+                    return Err(QueueError::Broken { action: "poll", cause });
+                }
+                let Some(received) = log.first_from(*position) else {
+                    *position = log.end;
                     continue;
                 };
+                if records.len() >= limits.max_records {
+                    continue;
+                }
                 let size = received.record.value.len();
                 if bytes + size <= limits.max_bytes || records.is_empty() {
                     bytes += size;
@@ -386,20 +493,22 @@ impl MemoryConsumer {
         if let Some(last) = records.last() {
             self.turn = Partition(last.partition.0 + 1);
         }
-        if records.is_empty() { Polled::Idle } else { Polled::Records(records) }
+        Ok(if records.is_empty() { Polled::Idle } else { Polled::Records(records) })
     }
 }
 
 impl Consumer for MemoryConsumer {
     async fn poll(&mut self, limits: PollLimits) -> Result<Polled, QueueError> {
         point().await;
+        let points = self.queue.lock().poll_points;
+        points_pass(points).await;
         self.queue.unavailable("poll")?;
         let changed = Arc::clone(&self.queue.changed);
         // A driver without a clock asks for no wait.
         let deadline = (!limits.max_wait.is_zero()).then(|| Instant::now() + limits.max_wait);
         loop {
             let change = changed.notified();
-            let polled = self.next(limits);
+            let polled = self.next(limits)?;
             let (Polled::Idle, Some(deadline)) = (&polled, deadline) else { return Ok(polled) };
             if timeout_at(deadline, change).await.is_err() {
                 return Ok(polled);
@@ -408,20 +517,26 @@ impl Consumer for MemoryConsumer {
     }
 
     async fn seek(&mut self, partition: Partition, start: Start) -> Result<Offset, QueueError> {
+        point().await;
+        self.queue.unavailable("seek")?;
         self.must_hold(partition)?;
-        let offset = match start {
-            Start::Offset(offset) => offset.min(self.queue.lock().end(self.topic, partition)),
+        let (begin, end) =
+            (self.queue.begin(self.topic, partition), self.queue.end(self.topic, partition));
+        let found = match start {
+            Start::Offset(offset) => offset,
             Start::Time(time) => {
                 let state = self.queue.lock();
                 let log = state.logs.get(&(self.topic, partition));
-                let earlier = |log: &Vec<Received>| {
-                    log.iter().take_while(|record| record.appended_at < time).count()
+                let first = |log: &Log| {
+                    log.records.iter().find(|record| record.appended_at >= time).map(|it| it.offset)
                 };
-                Offset(log.map_or(0, earlier) as u64)
+                log.and_then(first).unwrap_or(end)
             }
         };
-        self.positions.insert(partition, offset);
-        Ok(offset)
+        let found = found.max(begin).min(end);
+        self.positions.insert(partition, found);
+        point().await;
+        Ok(found)
     }
 
     async fn end_offset(&mut self, partition: Partition) -> Result<Offset, QueueError> {
