@@ -47,6 +47,20 @@ impl Headers {
         }
     }
 
+    /// Gives the last header of a name another value; adds the header when there is none.
+    pub fn replace_last(&mut self, name: &'static str, value: &[u8]) {
+        let replaced = self.names.iter().rposition(|(known, _)| known == name);
+        let mut fresh = Self::with_capacity(self.names.len(), self.values.len() + value.len());
+        for (place, (known, old)) in self.iter().enumerate() {
+            let is_it = replaced == Some(place);
+            fresh.push_read(known, if is_it { value } else { old });
+        }
+        if replaced.is_none() {
+            fresh.push(name, value);
+        }
+        *self = fresh;
+    }
+
     /// The first value of a name.
     pub fn get(&self, name: &str) -> Option<&[u8]> {
         self.iter().find(|(known, _)| *known == name).map(|(_, value)| value)
@@ -114,6 +128,10 @@ mod tests {
         assert_eq!(headers.get("other"), None);
         let names = "bytes".len() + "empty".len() + "number".len() + "bytes".len() + TRACEPARENT.len();
         assert_eq!(headers.size_bytes(), names + 2 + "17".len() + "again".len() + "a trace".len());
+        headers.replace_last("bytes", b"other");
+        headers.replace_last("new", b"one");
+        let values: Vec<_> = headers.iter().map(|(_, value)| value).collect();
+        assert_eq!(values, [&[0, 0xff][..], b"", b"17", b"other", b"a trace", b"one"]);
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod headers;
 mod inbox;
 #[cfg(feature = "kafka")]
 pub mod kafka;
+mod partitioner;
 mod pending;
 pub mod sqlite;
 

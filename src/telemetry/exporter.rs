@@ -171,6 +171,7 @@ mod tests {
         client.rebalances(2);
         client.rebalanced(RebalancePhase::Assign, Duration::from_millis(300));
         client.commit_failed();
+        client.misplaced();
         client.rebuilt("stalled");
         metrics.store_operation("apply", Duration::from_millis(3));
         metrics.retried("store");
@@ -221,6 +222,7 @@ mod tests {
             "penstock_kafka_client_rebuilds_total",
             "penstock_kafka_consumer_commit_failures_total",
             "penstock_kafka_consumer_lag",
+            "penstock_kafka_consumer_misplaced_total",
             "penstock_kafka_consumer_rebalance_duration_seconds",
             "penstock_kafka_consumer_rebalances_total",
             "penstock_kafka_producer_queue_bytes",

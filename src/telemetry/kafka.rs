@@ -28,6 +28,7 @@ pub struct KafkaMetrics {
     rebalance_duration: Histogram<f64>,
     commit_failures: Counter<u64>,
     rebuilds: Counter<u64>,
+    misplaced: Counter<u64>,
 }
 
 /// What a client knows of a broker.
@@ -141,6 +142,10 @@ impl KafkaMetrics {
                 "Commits of offsets that failed.",
             ),
             rebuilds: counter("penstock.kafka.client.rebuilds", "Clients replaced, by reason."),
+            misplaced: counter(
+                "penstock.kafka.consumer.misplaced",
+                "Records read from another partition than their key belongs to.",
+            ),
         }
     }
 
@@ -234,6 +239,11 @@ impl KafkaClientMetrics {
     /// A commit failed.
     pub fn commit_failed(&self) {
         self.metrics.commit_failures.add(1, std::slice::from_ref(&self.client));
+    }
+
+    /// A record is on another partition than its key belongs to.
+    pub fn misplaced(&self) {
+        self.metrics.misplaced.add(1, std::slice::from_ref(&self.client));
     }
 
     /// The client was replaced.

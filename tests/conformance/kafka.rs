@@ -2,16 +2,18 @@
 
 use std::time::{Duration, Instant};
 
+use penstock::account::{Offset, Partition, Timestamp};
 use penstock::queue::kafka::{KafkaOpenError, KafkaQueue, KafkaQueueOptions};
-use penstock::queue::{Consumer as _, Polled, Queue as _, QueueError, Topic};
+use penstock::queue::{Consumer as _, Polled, Queue as _, QueueError, Received, Topic, dead_letter};
 use penstock::telemetry::Metrics;
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::RDKafkaErrorCode;
 
 use super::consuming::{
-    DEADLINE, GROUP, done, join_group, limits, next_assigned, next_revoked, records, resume,
+    DEADLINE, GROUP, done, join_group, limits, next_assigned, next_revoked, record, records, resume,
     seek_to_committed, take,
 };
 use super::rig::{PARTITIONS, QueueRig};
@@ -258,4 +260,125 @@ async fn a_queue_is_ready_once_its_members_have_joined_also_those_that_get_nothi
         }
     };
     tokio::time::timeout(DEADLINE, joined).await.expect("every member joins");
+}
+
+/// Gives topics more partitions, as `kafka-topics --alter --partitions` does.
+async fn add_partitions(prefix: &str, topics: &[Topic], partitions: usize) {
+    let names: Vec<String> = topics.iter().map(|topic| format!("{prefix}{}", topic.name())).collect();
+    let new: Vec<_> = names.iter().map(|name| NewPartitions::new(name, partitions)).collect();
+    let created = admin(&brokers()).create_partitions(&new, &AdminOptions::new()).await.unwrap();
+    created.into_iter().collect::<Result<Vec<_>, _>>().unwrap();
+}
+
+/// Until it says that the queue is broken; the reason.
+async fn broken_soon<T>(mut tried: impl AsyncFnMut() -> Result<T, QueueError>) -> String {
+    let trying = async {
+        loop {
+            if let Err(QueueError::Broken { cause, .. }) = tried().await {
+                return cause.to_string();
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), trying).await.expect("it is refused within seconds")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_partition_count_that_changes_is_refused_by_everybody_within_seconds_and_nothing_is_misplaced()
+{
+    let rig = KafkaQueueRig::default();
+    let queue = rig.open().await;
+    let topics = [Topic::Submitted, Topic::Results];
+    let mut readers = Vec::new();
+    for topic in topics {
+        readers.push(queue.subscribe(topic, &format!("readers-{}", topic.name())).await.unwrap());
+    }
+    queue.publish(Topic::Submitted, records(0..100)).await.unwrap();
+    add_partitions(rig.topics.as_str(), &topics, PARTITIONS as usize * 2).await;
+    for topic in topics {
+        let mut published = 100;
+        let reason = broken_soon(async || {
+            published += 20;
+            queue.publish(topic, records(published - 20..published)).await
+        });
+        let reason = reason.await;
+        assert!(reason.contains("has 8 partitions, but 4 are expected"), "{reason}");
+        assert!(reason.contains("queue.kafka.partitions") && reason.contains(topic.name()), "{reason}");
+    }
+    for reader in &mut readers {
+        let reason = broken_soon(async || reader.poll(limits()).await).await;
+        assert!(reason.contains("has 8 partitions"), "{reason}");
+    }
+    assert!(queue.check().await.is_err());
+    // Whatever was published meanwhile is where its key was before.
+    for topic in topics {
+        let name = format!("{}{}", rig.topics.as_str(), topic.name());
+        let consumer: BaseConsumer =
+            ClientConfig::new().set("bootstrap.servers", brokers()).create().unwrap();
+        for partition in PARTITIONS..PARTITIONS * 2 {
+            let partition = i32::try_from(partition).unwrap();
+            let (_, end) = consumer.fetch_watermarks(&name, partition, DEADLINE).unwrap();
+            assert_eq!(end, 0, "{name} has records on partition {partition}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_that_is_gone_is_not_ready() {
+    let rig = KafkaQueueRig::default();
+    let queue = rig.open().await;
+    queue.check().await.unwrap();
+    let name = format!("{}{}", rig.topics.as_str(), Topic::Submitted.name());
+    admin(&brokers()).delete_topics(&[&name], &AdminOptions::new()).await.unwrap();
+    let gone = async { while queue.check().await.is_ok() {} };
+    tokio::time::timeout(DEADLINE, gone).await.expect("it is seen in time");
+    create_topics(&brokers(), rig.topics.as_str(), &[]).await;
+    let back = async { while queue.check().await.is_err() {} };
+    tokio::time::timeout(DEADLINE, back).await.expect("it is ready again in time");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn letters_fit_whatever_the_dead_letter_topic_takes() {
+    let rig = KafkaQueueRig::default();
+    rig.topics.create(Topic::DeadLetter.name(), 4, &[("max.message.bytes", "200000")]).await;
+    let queue = rig.open().await;
+    // Nothing that becomes smaller by compression.
+    let noise = |bytes: usize| -> Vec<u8> {
+        let random = std::iter::repeat_with(|| uuid::Uuid::new_v4().into_bytes());
+        random.flatten().take(bytes).collect()
+    };
+    let sizes = [10, 150_000, 2_000_000];
+    let letters = sizes.map(|bytes| {
+        let received = Received {
+            partition: Partition(3),
+            offset: Offset(bytes as u64),
+            appended_at: Timestamp::from_unix_millis(0),
+            record: record("key", noise(bytes)),
+        };
+        dead_letter(&received, Topic::Submitted, "not_an_account", "it is noise")
+    });
+    queue.publish(Topic::DeadLetter, letters.to_vec()).await.unwrap();
+    let mut reader = queue.subscribe(Topic::DeadLetter, "letters").await.unwrap();
+    let assigned = next_assigned(&mut reader).await;
+    seek_to_committed(&mut reader, &assigned).await;
+    let mut found = std::collections::BTreeMap::new();
+    let reading = async {
+        while found.len() < sizes.len() {
+            if let Polled::Records(records) = reader.poll(limits()).await.unwrap() {
+                for letter in records {
+                    let text = |name| letter.record.headers.text(name).map(str::to_owned);
+                    let origin = format!("{}{}", rig.topics.as_str(), Topic::Submitted.name());
+                    assert_eq!(text("penstock-origin-topic"), Some(origin));
+                    let size = text("penstock-origin-offset").unwrap().parse::<usize>().unwrap();
+                    let told = text("penstock-origin-value-bytes");
+                    found.insert(size, (letter.record.value.len(), told));
+                }
+            }
+        }
+    };
+    tokio::time::timeout(DEADLINE, reading).await.expect("every letter arrives");
+    assert_eq!((&found[&10], &found[&150_000]), (&(10, None), &(150_000, None)), "these fit");
+    let (kept, told) = &found[&2_000_000];
+    assert!(*kept > 50_000 && *kept < 200_000, "{kept}");
+    assert_eq!(told.as_deref(), Some("2000000"));
 }

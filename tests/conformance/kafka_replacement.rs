@@ -21,9 +21,9 @@ use super::rig::PARTITIONS;
 const FOR_EVER: usize = 100_000;
 const STALL_TIMEOUT: Duration = Duration::from_secs(2);
 
-type Brokers = MockCluster<'static, DefaultProducerContext>;
+pub(crate) type Brokers = MockCluster<'static, DefaultProducerContext>;
 
-fn brokers() -> Brokers {
+pub(crate) fn brokers() -> Brokers {
     let brokers = MockCluster::new(1).unwrap();
     for topic in TOPICS {
         brokers.create_topic(topic, i32::try_from(PARTITIONS).unwrap(), 1).unwrap();
@@ -35,7 +35,11 @@ async fn open(brokers: &Brokers, metrics: Metrics) -> KafkaQueue {
     open_with(brokers, metrics, STALL_TIMEOUT).await
 }
 
-async fn open_with(brokers: &Brokers, metrics: Metrics, stall_timeout: Duration) -> KafkaQueue {
+pub(crate) async fn open_with(
+    brokers: &Brokers,
+    metrics: Metrics,
+    stall_timeout: Duration,
+) -> KafkaQueue {
     let options = KafkaQueueOptions {
         brokers: brokers.bootstrap_servers(),
         partitions: PARTITIONS,

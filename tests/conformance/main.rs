@@ -14,6 +14,8 @@ mod kafka_lane;
 #[cfg(feature = "production-tests")]
 mod kafka_own;
 #[cfg(feature = "production-tests")]
+mod kafka_partitions;
+#[cfg(feature = "production-tests")]
 mod kafka_replacement;
 #[path = "../support/memory/mod.rs"]
 #[allow(dead_code, reason = "the lane's tests use the rest")]

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::client::OAuthToken;
 use rdkafka::config::RDKafkaLogLevel;
@@ -14,6 +14,7 @@ use crate::telemetry::{BrokerSample, KafkaClientMetrics, KafkaMetrics, Metrics, 
 
 use super::security::Security;
 use super::token;
+use super::trouble::{Say, Troubles};
 
 /// Events a client that only asks is served at a time.
 const MAX_EVENTS: usize = 100;
@@ -34,6 +35,7 @@ pub(super) struct Context<R> {
     pub(super) metrics: KafkaClientMetrics,
     token_file: Option<Arc<PathBuf>>,
     refusal: Mutex<Option<Refusal>>,
+    troubles: Arc<Troubles>,
 }
 
 /// The context of a client that only asks. Somebody has to [`serve`] it.
@@ -53,12 +55,15 @@ pub(super) enum Refusal {
 pub(super) struct Observing {
     pub(super) metrics: KafkaMetrics,
     pub(super) token_file: Option<Arc<PathBuf>>,
+    /// What all of them have met.
+    pub(super) troubles: Arc<Troubles>,
 }
 
 impl Observing {
     /// For clients of which nothing is told.
     pub(super) fn untold(security: &Security) -> Self {
-        Self { metrics: Metrics::disabled().kafka().clone(), token_file: security.token_file() }
+        let metrics = Metrics::disabled().kafka().clone();
+        Self { metrics, token_file: security.token_file(), troubles: Arc::default() }
     }
 
     /// The context of a client with a name for metrics.
@@ -68,6 +73,7 @@ impl Observing {
             metrics: self.metrics.client(client),
             token_file: self.token_file.clone(),
             refusal: Mutex::new(None),
+            troubles: Arc::clone(&self.troubles),
         }
     }
 }
@@ -76,6 +82,54 @@ impl<R> Context<R> {
     /// Why the brokers last refused this client.
     pub(super) fn refusal(&self) -> Option<Refusal> {
         self.refusal.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Says what went wrong, after which the client goes on by itself; not every time.
+    pub(super) fn log_error(&self, error: &KafkaError, reason: &str) {
+        let now = Instant::now();
+        let Some(code) = error.rdkafka_error_code() else {
+            return self.complain(reason, &with_causes(error).to_string(), reason);
+        };
+        match code {
+            // Also said when there was nothing to talk of for a while and the brokers hung up. Whether one
+            // can be reached is told by what a client meets when it calls.
+            RDKafkaErrorCode::AllBrokersDown => {
+                tracing::debug!(error = %with_causes(error), reason, "Kafka client");
+            }
+            RDKafkaErrorCode::BrokerTransportFailure if is_hang_up(reason) => {
+                tracing::debug!(error = %with_causes(error), reason, "Kafka client");
+            }
+            RDKafkaErrorCode::BrokerTransportFailure
+            | RDKafkaErrorCode::Resolve
+            | RDKafkaErrorCode::Authentication
+            | RDKafkaErrorCode::SSL => say(self.troubles.unreachable(now), reason),
+            _ => self.complain(&format!("{code:?}"), &with_causes(error).to_string(), reason),
+        }
+    }
+
+    /// Says what a client complains of, once in a while for each kind.
+    fn complain(&self, kind: &str, told: &str, reason: &str) {
+        if let Some(unsaid) = self.troubles.complaint(kind, Instant::now()) {
+            tracing::warn!(error = told, reason, unsaid, "Kafka client; it goes on trying");
+        }
+    }
+}
+
+/// Whether a broker ended a connection that was there: it may be idle, or go away.
+fn is_hang_up(reason: &str) -> bool {
+    reason.contains("Disconnected") || reason.contains("Connection reset")
+}
+
+fn say(say: Say, reason: &str) {
+    match say {
+        Say::Nothing => tracing::debug!(reason, "a Kafka broker cannot be reached"),
+        Say::Began => tracing::warn!(reason, "Kafka brokers cannot be reached; trying on"),
+        Say::GoesOn { unsaid, seconds } => {
+            tracing::warn!(reason, unsaid, seconds, "Kafka brokers still cannot be reached; trying on");
+        }
+        Say::Over { unsaid, seconds } => {
+            tracing::info!(unsaid, seconds, "all Kafka brokers that are needed are reached again");
+        }
     }
 }
 
@@ -88,9 +142,16 @@ impl<R: Role> ClientContext for Context<R> {
             | RDKafkaLogLevel::Alert
             | RDKafkaLogLevel::Critical
             | RDKafkaLogLevel::Error
-            | RDKafkaLogLevel::Warning => tracing::warn!(facility, message, "Kafka client"),
+            | RDKafkaLogLevel::Warning => match self.troubles.complaint(facility, Instant::now()) {
+                // Of these the client also tells as of errors.
+                _ if ["FAIL", "ERROR"].contains(&facility) => {
+                    tracing::debug!(facility, told = message, "Kafka client");
+                }
+                Some(unsaid) => tracing::warn!(facility, told = message, unsaid, "Kafka client"),
+                None => tracing::debug!(facility, told = message, "Kafka client"),
+            },
             RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info | RDKafkaLogLevel::Debug => {
-                tracing::debug!(facility, message, "Kafka client");
+                tracing::debug!(facility, told = message, "Kafka client");
             }
         }
     }
@@ -108,11 +169,14 @@ impl<R: Role> ClientContext for Context<R> {
         if refusal.is_some() {
             *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = refusal;
         }
-        log_error(&error, reason);
+        self.log_error(&error, reason);
     }
 
     fn stats(&self, statistics: Statistics) {
         record(&self.metrics, &statistics);
+        if statistics.brokers.values().any(|broker| broker.nodeid >= 0 && broker.state == "UP") {
+            say(self.troubles.reached(Instant::now()), "");
+        }
         self.role.statistics(&statistics);
     }
 
@@ -132,11 +196,6 @@ pub(super) fn serve(asking: &BaseConsumer<Asking>) {
             return;
         }
     }
-}
-
-/// The client goes on by itself after nearly all of them.
-pub(super) fn log_error(error: &KafkaError, reason: &str) {
-    tracing::warn!(error = %with_causes(error), reason, "Kafka client; it goes on trying");
 }
 
 fn record(metrics: &KafkaClientMetrics, statistics: &Statistics) {

@@ -105,12 +105,14 @@ pub enum KafkaOpenError {
         #[source]
         cause: KafkaError,
     },
-    /// The submitted topic has another partition count than this generation.
+    /// A topic whose records are in order by key has another partition count than it was used with.
     #[error(
-        "the topic {topic} has {found} partitions, but queue.kafka.partitions says {expected}: with another \
-         count the records of an account change their partition, out of order. Set \
-         queue.kafka.partitions back to what the topic was used with, or begin a new log: drain the \
-         old topic, use another queue.kafka.topic_prefix and raise queue.generation"
+        "the topic {topic} has {found} partitions, but {expected} are expected (queue.kafka.partitions, or \
+         what it had when the process began): with another count the records of an account change their \
+         partition, out of order, so nothing is written or read. Set queue.kafka.partitions back if only that \
+         was changed. If the topic was: stop every producer, set queue.kafka.partitions to {found}, let the \
+         workers read all there is, and only then start the producers again; or begin a new log with another \
+         queue.kafka.topic_prefix and a higher queue.generation"
     )]
     PartitionCount {
         /// The topic.
@@ -138,6 +140,38 @@ pub(super) fn queue_error(action: &'static str, cause: KafkaError) -> QueueError
         Some(code) if needs_an_operator(code) => QueueError::Broken { action, cause: Box::new(cause) },
         _ => QueueError::Unavailable { action, cause: Box::new(cause) },
     }
+}
+
+/// The same for an action on a topic, which the error names.
+pub(super) fn topic_error(action: &'static str, topic: &str, cause: KafkaError) -> QueueError {
+    let advice = match cause.rdkafka_error_code() {
+        Some(RDKafkaErrorCode::MessageSizeTooLarge) => {
+            ", which takes no record of this size: raise its max.message.bytes, as `penstock topics apply` \
+             does, or lower queue.kafka.max_record_bytes"
+        }
+        Some(RDKafkaErrorCode::TopicAuthorizationFailed) => {
+            ": grant the user of queue.kafka.security READ or WRITE on it"
+        }
+        _ => "",
+    };
+    let named = |cause| Box::new(OnTopic { topic: topic.to_owned(), advice, cause });
+    match queue_error(action, cause.clone()) {
+        QueueError::Broken { action, .. } => QueueError::Broken { action, cause: named(cause) },
+        QueueError::Unavailable { action, .. } => {
+            QueueError::Unavailable { action, cause: named(cause) }
+        }
+        other => other,
+    }
+}
+
+/// What went wrong with a topic.
+#[derive(Debug, thiserror::Error)]
+#[error("the topic {topic}{advice}")]
+struct OnTopic {
+    topic: String,
+    advice: &'static str,
+    #[source]
+    cause: KafkaError,
 }
 
 pub(super) fn unavailable(action: &'static str, cause: impl Into<Cause>) -> QueueError {
@@ -170,6 +204,7 @@ fn needs_an_operator(code: RDKafkaErrorCode) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::telemetry::with_causes;
 
     #[test]
     fn an_error_tells_what_to_do_next() {
@@ -177,5 +212,15 @@ mod tests {
         assert!(matches!(of(RDKafkaErrorCode::QueueFull), QueueError::Overloaded));
         assert!(matches!(of(RDKafkaErrorCode::MessageTimedOut), QueueError::Unavailable { .. }));
         assert!(matches!(of(RDKafkaErrorCode::TopicAuthorizationFailed), QueueError::Broken { .. }));
+    }
+
+    #[test]
+    fn an_error_with_a_topic_names_it_and_the_setting_that_helps() {
+        let cause = KafkaError::MessageProduction(RDKafkaErrorCode::MessageSizeTooLarge);
+        let error =
+            with_causes(&topic_error("publishing records", "accounts.results", cause)).to_string();
+        for part in ["accounts.results", "max.message.bytes", "queue.kafka.max_record_bytes"] {
+            assert!(error.contains(part), "no {part} in {error}");
+        }
     }
 }

@@ -1,30 +1,32 @@
 //! A look at the brokers for an operator: whether they answer, whether the topics are as they must be,
-//! and whether this user may do what the roles do. Nothing is appended that anybody reads.
+//! and whether this user may do what the roles do. Nothing is appended anywhere.
 
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use rdkafka::admin::AdminClient;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::Message as _;
-use rdkafka::producer::{BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer};
-use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use rdkafka::{Offset, TopicPartitionList};
 
-use crate::account::Timestamp;
+use crate::account::{Partition, Timestamp};
 use crate::queue::Topic;
+use crate::queue::partitioner::partition_of;
 use crate::telemetry::{Finding, clock_finding};
 
-use super::client::{Asking, Context, Observing, Role, serve};
+use super::client::{Asking, Observing, serve};
 use super::error::KafkaOpenError;
 use super::options::KafkaQueueOptions;
+use super::probe::{client_error, may_write};
+use super::record::raw;
 use super::start::{self, ADMIN_TIMEOUT, REPLIES};
-use super::{create, on_own_thread, opening};
+use super::{REPLY_GROUP, create, on_own_thread, opening};
 
 /// How long a refusal to read may take to arrive.
 const READ_PATIENCE: Duration = Duration::from_secs(2);
-/// How long brokers may take to answer a record.
-const WRITE_TIMEOUT_MS: u64 = 8_000;
+/// How long brokers may take to tell whether a topic may be written to.
+const WRITE_PATIENCE: Duration = Duration::from_secs(8);
 
 /// Looks at the brokers as the settings name them. `group` is the workers'.
 pub async fn examine(options: &KafkaQueueOptions, group: &str) -> Vec<Finding> {
@@ -55,7 +57,8 @@ async fn look(options: &KafkaQueueOptions, group: &str) -> Result<Vec<Finding>, 
         findings.push(Finding::warning("kafka: topics", opening::UNCHECKED));
     }
     let (options, group) = (options.clone(), group.to_owned());
-    findings.extend(on_own_thread(move || Ok(rights(&options, &group))).await?);
+    let partitions = [options.partitions, topics.replies.partitions];
+    findings.extend(on_own_thread(move || Ok(rights(&options, &group, partitions))).await?);
     Ok(findings)
 }
 
@@ -71,32 +74,59 @@ async fn settings(admin: &AdminClient<Asking>, found: &start::Found) -> Vec<Find
 }
 
 /// Whether this user may do what the roles do, and what the brokers' clock shows. Blocks.
-fn rights(options: &KafkaQueueOptions, group: &str) -> Vec<Finding> {
+fn rights(options: &KafkaQueueOptions, group: &str, partitions: [u32; 2]) -> Vec<Finding> {
     let mut findings = Vec::new();
     let submitted = options.topic(Topic::Submitted.name());
     let replies = options.topic(REPLIES);
-    for topic in [&submitted, &replies] {
-        findings.push(may_not(&format!("kafka: read {topic}"), "READ", may_read(options, group, topic)));
+    let mut appended = None;
+    for (topic, partitions) in [&submitted, &replies].into_iter().zip(partitions) {
+        let subject = format!("kafka: read {topic}");
+        let read = read_newest(options, group, topic, partitions).map(|newest| {
+            appended = appended.max(newest.appended);
+            if topic == &submitted && newest.misplaced > 0 {
+                findings.push(misplaced(topic, &newest));
+            }
+        });
+        findings.push(may_not(&subject, "READ", read));
     }
-    let in_group = may_join(options, group, &submitted);
-    findings.push(may_not(&format!("kafka: group {}{group}", options.topic_prefix), "READ", in_group));
-    for topic in Topic::ALL {
-        let name = options.topic(topic.name());
-        let written = may_write(options, topic, &name);
-        findings.push(may_not(&format!("kafka: write {name}"), "WRITE", written));
+    for (group, topic) in [(group, &submitted), (REPLY_GROUP, &replies)] {
+        let subject = format!("kafka: group {}{group}", options.topic_prefix);
+        findings.push(may_not(&subject, "READ", may_join(options, group, topic)));
     }
-    match ask_clock(options, &replies) {
-        Ok(Some(ahead_ms)) => findings.push(clock_finding("kafka: clock", ahead_ms)),
-        Ok(None) => findings.push(Finding::warning(
-            "kafka: clock",
-            format!(
-                "{replies} takes the producers' times, so the brokers' clock cannot be seen; \
-                     `penstock topics apply` sets message.timestamp.type"
-            ),
-        )),
-        Err(cause) => findings.push(may_not(&format!("kafka: write {replies}"), "WRITE", Err(cause))),
+    for name in Topic::ALL.map(Topic::name).into_iter().chain([REPLIES]) {
+        let name = options.topic(name);
+        findings.push(may_not(
+            &format!("kafka: write {name}"),
+            "WRITE",
+            may_write(options, &name, WRITE_PATIENCE),
+        ));
     }
+    findings.push(clock(appended));
     findings
+}
+
+fn misplaced(topic: &str, newest: &Newest) -> Finding {
+    let Newest { misplaced, seen, .. } = newest;
+    Finding::warning(
+        format!("kafka: order {topic}"),
+        format!(
+            "the newest records of {misplaced} of {seen} partitions are not on the partition their key belongs \
+             to, so the records of an account may be out of order: whoever writes them must choose partitions by \
+             murmur2 of the key, as Kafka's own clients do (partitioner=murmur2 in clients on librdkafka)"
+        ),
+    )
+}
+
+/// What the newest record tells of the brokers' clock. One that is behind cannot be seen without
+/// appending something.
+fn clock(newest: Option<i64>) -> Finding {
+    let subject = "kafka: clock";
+    let now = Timestamp::from(SystemTime::now()).unix_millis();
+    match newest.map(|appended| appended - now) {
+        Some(ahead_ms) if ahead_ms > 0 => clock_finding(subject, ahead_ms),
+        Some(_) => Finding::fine(subject, "no record is from the future"),
+        None => Finding::fine(subject, "no record shows it"),
+    }
 }
 
 fn may_not(subject: &str, right: &str, tried: KafkaResult<()>) -> Finding {
@@ -111,21 +141,46 @@ fn may_not(subject: &str, right: &str, tried: KafkaResult<()>) -> Finding {
     }
 }
 
-/// Reads at the end of a partition: whoever may not is told so at once.
-fn may_read(options: &KafkaQueueOptions, group: &str, topic: &str) -> KafkaResult<()> {
+/// What the newest records of a topic show.
+#[derive(Debug, Default)]
+struct Newest {
+    /// When the newest was appended, if the brokers say so.
+    appended: Option<i64>,
+    seen: u32,
+    /// On another partition than their key belongs to.
+    misplaced: u32,
+}
+
+/// Reads the newest record of each partition: whoever may not is told so at once.
+fn read_newest(
+    options: &KafkaQueueOptions,
+    group: &str,
+    topic: &str,
+    partitions: u32,
+) -> KafkaResult<Newest> {
     let consumer = reader(options, group)?;
     let mut from = TopicPartitionList::new();
-    from.add_partition_offset(topic, 0, Offset::End)?;
+    for partition in 0..partitions {
+        from.add_partition_offset(topic, raw(Partition(partition)), Offset::OffsetTail(1))?;
+    }
     consumer.assign(&from)?;
+    let mut newest = Newest::default();
     let until = Instant::now() + READ_PATIENCE;
-    while Instant::now() < until {
+    while Instant::now() < until && newest.seen < partitions {
         match consumer.poll(READ_PATIENCE / 10) {
             Some(Err(error)) if is_refusal(&error) => return Err(error),
-            Some(Ok(_)) => return Ok(()),
+            Some(Ok(message)) => {
+                newest.seen += 1;
+                if let rdkafka::Timestamp::LogAppendTime(millis) = message.timestamp() {
+                    newest.appended = newest.appended.max(Some(millis));
+                }
+                let belongs = partition_of(message.key().unwrap_or_default(), partitions);
+                newest.misplaced += u32::from(raw(belongs) != message.partition());
+            }
             Some(Err(_)) | None => {}
         }
     }
-    Ok(())
+    Ok(newest)
 }
 
 fn is_refusal(error: &KafkaError) -> bool {
@@ -148,71 +203,6 @@ fn may_join(options: &KafkaQueueOptions, group: &str, topic: &str) -> KafkaResul
     answer.find_partition(topic, 0).map_or(Ok(()), |element| element.error())
 }
 
-/// Sends what the topic is too small for: brokers look at rights first, and append nothing.
-fn may_write(options: &KafkaQueueOptions, topic: Topic, name: &str) -> KafkaResult<()> {
-    let too_large = options.max_message_bytes(topic) * 2;
-    let mut config = options.durable_producer().map_err(|error| client_error(&error))?;
-    config.set("compression.type", "none").set("message.max.bytes", (too_large + 1_024).to_string());
-    match send(&config, &Observing::untold(&options.security), name, &vec![0; too_large]) {
-        Ok(_) => Err(KafkaError::ClientCreation(format!(
-            "{name} takes records of {too_large} bytes; one was appended, of zeros"
-        ))),
-        Err(KafkaError::MessageProduction(RDKafkaErrorCode::MessageSizeTooLarge)) => Ok(()),
-        Err(error) => Err(error),
-    }
-}
-
-/// Sends a reply to nobody; tells how far the brokers' clock is ahead, in milliseconds.
-fn ask_clock(options: &KafkaQueueOptions, replies: &str) -> KafkaResult<Option<i64>> {
-    let config = options.reply_producer().map_err(|error| client_error(&error))?;
-    let before = Timestamp::from(SystemTime::now()).unix_millis();
-    let appended = send(&config, &Observing::untold(&options.security), replies, &[0])?;
-    let after = Timestamp::from(SystemTime::now()).unix_millis();
-    Ok(appended.map(|appended| appended - before.midpoint(after)))
-}
-
-/// Sends one record and waits for the answer: when it was appended, if the broker says so.
-fn send(
-    config: &ClientConfig,
-    observing: &Observing,
-    topic: &str,
-    value: &[u8],
-) -> KafkaResult<Option<i64>> {
-    let (told, answer) = mpsc::channel();
-    let mut config = config.clone();
-    config.set("message.timeout.ms", WRITE_TIMEOUT_MS.to_string());
-    let context = observing.context("probe", Probe(told));
-    let producer: ThreadedProducer<Context<Probe>> = config.create_with_context(context)?;
-    producer.send(BaseRecord::<(), [u8]>::to(topic).payload(value)).map_err(|(error, _)| error)?;
-    let answered = answer.recv_timeout(Duration::from_millis(WRITE_TIMEOUT_MS + 2_000));
-    let answered =
-        answered.map_err(|_| KafkaError::MessageProduction(RDKafkaErrorCode::MessageTimedOut))?;
-    // What is not answered by now never will be.
-    let _ = producer.flush(Duration::ZERO);
-    answered
-}
-
-/// Passes on what the broker says of a record.
-struct Probe(mpsc::Sender<KafkaResult<Option<i64>>>);
-
-impl Role for Probe {}
-
-impl ProducerContext for Context<Probe> {
-    type DeliveryOpaque = ();
-
-    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
-        let answer = match result {
-            Ok(message) => Ok(match message.timestamp() {
-                rdkafka::Timestamp::LogAppendTime(millis) => Some(millis),
-                rdkafka::Timestamp::NotAvailable | rdkafka::Timestamp::CreateTime(_) => None,
-            }),
-            Err((error, _)) => Err(error.clone()),
-        };
-        // Nobody waits any more when it took too long.
-        let _ = self.role.0.send(answer);
-    }
-}
-
 fn reader(options: &KafkaQueueOptions, group: &str) -> KafkaResult<BaseConsumer<Asking>> {
     let config = options.reply_reader(group).map_err(|error| client_error(&error))?;
     let context = Observing::untold(&options.security).context("probe", ());
@@ -220,8 +210,4 @@ fn reader(options: &KafkaQueueOptions, group: &str) -> KafkaResult<BaseConsumer<
     // Brings a token, where one is needed, before anything is asked.
     serve(&consumer);
     Ok(consumer)
-}
-
-fn client_error(error: &KafkaOpenError) -> KafkaError {
-    KafkaError::ClientCreation(error.to_string())
 }

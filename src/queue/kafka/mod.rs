@@ -8,9 +8,13 @@ mod client;
 mod consumer;
 mod error;
 mod examine;
+mod letters;
 mod opening;
 mod options;
+mod pinned;
+mod probe;
 mod publisher;
+mod readiness;
 mod record;
 mod replies;
 mod reply_codec;
@@ -19,14 +23,14 @@ mod security;
 mod start;
 mod token;
 mod topics;
+mod trouble;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use rdkafka::admin::AdminClient;
 use rdkafka::config::FromClientConfigAndContext;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::BaseConsumer;
 use rdkafka::error::KafkaError;
 
 use super::{ChannelInbox, Queue, QueueError, Record, Reply, ReplyAddress, Topic};
@@ -34,7 +38,9 @@ use crate::telemetry::Metrics;
 use client::{Asking, Observing};
 use consumer::Joining;
 use error::{broken, queue_error, unavailable};
+use pinned::Pinned;
 use publisher::Publisher;
+use readiness::Refused;
 use replies::Replier;
 use seats::Seats;
 
@@ -47,8 +53,6 @@ pub use security::{
 };
 pub use topics::{SettingChange, TopicAdmin, TopicLayout, TopicPlan, TopicStep};
 
-/// How long a probe waits for a broker.
-const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 /// Names the group of readers that commit nothing and never join it.
 const REPLY_GROUP: &str = "penstock-replies";
 
@@ -64,7 +68,10 @@ struct Inner {
     publisher: Publisher,
     replier: Replier,
     asking: Arc<BaseConsumer<Asking>>,
+    /// The topics whose records are in order by key.
+    pinned: [(Topic, Arc<Pinned>); 2],
     seats: Seats,
+    refused: Refused,
 }
 
 /// Without the records in memory, which are personal data.
@@ -80,7 +87,8 @@ impl KafkaQueue {
     /// could be are warned of. What the clients tell of themselves goes to `metrics`.
     pub async fn open(options: KafkaQueueOptions, metrics: Metrics) -> Result<Self, KafkaOpenError> {
         let token_file = options.security.token_file();
-        let observing = Observing { metrics: metrics.kafka().clone(), token_file };
+        let observing =
+            Observing { metrics: metrics.kafka().clone(), token_file, troubles: Arc::default() };
         let asking: Arc<BaseConsumer<Asking>> = Arc::new(create(&options, &observing)?);
         let found = opening::look(&asking, &options).await?;
         if options.security.can_administer() {
@@ -91,12 +99,19 @@ impl KafkaQueue {
         } else {
             tracing::warn!("{}", opening::UNCHECKED);
         }
+        let pinned = [Topic::Submitted, Topic::Results].map(|topic| {
+            (topic, Arc::new(Pinned::new(options.topic(topic.name()), found.partitions(topic))))
+        });
+        pinned::watch(&pinned.clone().map(|(_, pinned)| pinned), &asking)
+            .map_err(|error| KafkaOpenError::Client(KafkaError::ClientCreation(error.to_string())))?;
         let pending = options.max_pending_bytes;
         let publisher = Publisher::new(options.durable_producer()?, observing.clone(), pending)?;
         let replier = Replier::new(&options.reply_producer()?, observing.clone(), found.replies)
             .map_err(KafkaOpenError::Client)?;
         let seats = Seats::default();
-        Ok(Self { inner: Arc::new(Inner { options, observing, publisher, replier, asking, seats }) })
+        let refused = Refused::default();
+        let inner = Inner { options, observing, publisher, replier, asking, pinned, seats, refused };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Waits, for a bounded time, until what was published is acknowledged. What is published
@@ -107,8 +122,26 @@ impl KafkaQueue {
         let _ = tokio::task::spawn_blocking(move || queue.inner.publisher.flush()).await;
     }
 
+    /// Publishes what must stay in order by key.
+    async fn publish_pinned(&self, topic: Topic, records: &[Record]) -> Result<(), QueueError> {
+        let limit = self.inner.options.max_record_bytes;
+        if topic == Topic::Submitted && records.iter().any(|record| record.value.len() > limit) {
+            return Err(broken(publisher::ACTION, "a value is larger than max_record_bytes"));
+        }
+        let pinned = self.pinned(topic).map(Arc::as_ref);
+        if let Some(pinned) = pinned {
+            pinned.check(publisher::ACTION)?;
+        }
+        let name = self.topic(topic);
+        self.inner.publisher.publish(&name, pinned, records).await.map_err(|error| error.on(&name))
+    }
+
     fn topic(&self, topic: Topic) -> String {
         self.inner.options.topic(topic.name())
+    }
+
+    fn pinned(&self, topic: Topic) -> Option<&Arc<Pinned>> {
+        self.inner.pinned.iter().find(|(known, _)| *known == topic).map(|(_, pinned)| pinned)
     }
 }
 
@@ -160,12 +193,12 @@ impl Queue for KafkaQueue {
         if records.is_empty() {
             return Ok(());
         }
-        // Only what is submitted here: a dead letter is as large as what somebody else wrote.
-        let limit = self.inner.options.max_record_bytes;
-        if topic == Topic::Submitted && records.iter().any(|record| record.value.len() > limit) {
-            return Err(broken("publishing records", "a value is larger than max_record_bytes"));
-        }
-        self.inner.publisher.publish(&self.topic(topic), &records).await
+        let published = match topic {
+            Topic::DeadLetter => self.publish_letters(records).await,
+            Topic::Submitted | Topic::Results => self.publish_pinned(topic, &records).await,
+        };
+        self.inner.refused.note(topic, matches!(&published, Err(QueueError::Broken { .. })));
+        published
     }
 
     async fn subscribe(&self, topic: Topic, group: &str) -> Result<KafkaConsumer, QueueError> {
@@ -176,6 +209,7 @@ impl Queue for KafkaQueue {
         let joining = Joining {
             config,
             topic: self.topic(topic),
+            pinned: self.pinned(topic).cloned(),
             name: format!("{group}-{}", seat.number()),
             observing: observing.clone(),
             witness: Arc::clone(asking),
@@ -201,27 +235,6 @@ impl Queue for KafkaQueue {
     }
 
     async fn check(&self) -> Result<(), QueueError> {
-        let action = "checking the queue";
-        if let Some(group) = self.inner.seats.awaited().first() {
-            return Err(unavailable(action, format!("a consumer has not joined the group {group} yet")));
-        }
-        let topic = self.topic(Topic::Submitted);
-        let asking = Arc::clone(&self.inner.asking);
-        blocking(action, move || {
-            client::serve(&asking);
-            let metadata = asking
-                .fetch_metadata(Some(&topic), CHECK_TIMEOUT)
-                .map_err(|cause| queue_error(action, cause))?;
-            let found = metadata.topics().iter().find(|found| found.name() == topic);
-            let mut partitions = found.into_iter().flat_map(|found| found.partitions());
-            match found {
-                None => Err(unavailable(action, "the submitted topic is missing")),
-                Some(_) if partitions.any(|partition| partition.leader() < 0) => {
-                    Err(unavailable(action, "a partition of the submitted topic has no leader"))
-                }
-                Some(_) => Ok(()),
-            }
-        })
-        .await
+        self.look().await
     }
 }

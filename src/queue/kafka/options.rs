@@ -216,7 +216,8 @@ impl KafkaQueueOptions {
             ("fetch.queue.backoff.ms", "10"),
             ("fetch.message.max.bytes", "1048576"),
             ("fetch.max.bytes", "2097152"),
-            ("fetch.wait.max.ms", "20"),
+            // A partition that comes to the client waits for the request that is under way.
+            ("fetch.wait.max.ms", "100"),
         ] {
             config.set(key, self.extra_or(key, value));
         }

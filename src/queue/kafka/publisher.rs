@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer};
 use tokio::sync::Notify;
 
@@ -15,13 +15,40 @@ use crate::queue::{QueueError, Record};
 use crate::telemetry::with_causes;
 
 use super::client::{Context, Observing, Role};
-use super::error::{KafkaOpenError, queue_error};
-use super::record::{to_kafka, weight};
+use super::error::{KafkaOpenError, topic_error};
+use super::pinned::Pinned;
+use super::record::{raw, to_kafka, weight};
 
-const ACTION: &str = "publishing records";
+/// What publishing is called in errors.
+pub(super) const ACTION: &str = "publishing records";
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(10);
 
 type Producer = ThreadedProducer<Context<Deliveries>>;
+
+/// Why records are not acknowledged.
+#[derive(Debug)]
+pub(super) enum PublishError {
+    /// Too much waits to be acknowledged; nothing was sent.
+    Overloaded,
+    /// One of them is not acknowledged, or refused.
+    Failed(KafkaError),
+}
+
+impl PublishError {
+    /// Whether a record is larger than its topic takes.
+    pub(super) fn is_too_large(&self) -> bool {
+        matches!(self, Self::Failed(cause)
+            if cause.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageSizeTooLarge))
+    }
+
+    /// The port's error, which names the topic.
+    pub(super) fn on(self, topic: &str) -> QueueError {
+        match self {
+            Self::Overloaded => QueueError::Overloaded,
+            Self::Failed(cause) => topic_error(ACTION, topic, cause),
+        }
+    }
+}
 
 /// An idempotent producer that is replaced when it can no longer keep its promise.
 pub(super) struct Publisher {
@@ -46,20 +73,25 @@ impl Publisher {
         })
     }
 
-    /// Returns once every record is acknowledged or one has failed for good.
-    pub(super) async fn publish(&self, topic: &str, records: &[Record]) -> Result<(), QueueError> {
+    /// Returns once every record is acknowledged or one has failed for good. Where partitions are pinned
+    /// each record goes to its key's, otherwise to what the client chooses.
+    pub(super) async fn publish(
+        &self,
+        topic: &str,
+        pinned: Option<&Pinned>,
+        records: &[Record],
+    ) -> Result<(), PublishError> {
         let bytes = records.iter().map(weight).sum();
-        let reservation = self.pending.reserve(bytes).ok_or(QueueError::Overloaded)?;
+        let reservation = self.pending.reserve(bytes).ok_or(PublishError::Overloaded)?;
         let producer = Arc::clone(&self.current());
         let acknowledgement = Arc::new(Acknowledgement::of(records.len(), reservation));
         for (sent, record) in records.iter().enumerate() {
-            let refused = producer.send(
-                BaseRecord::with_opaque_to(topic, Arc::clone(&acknowledgement))
-                    .key(&record.key[..])
-                    .payload(&record.value[..])
-                    .headers(to_kafka(&record.headers)),
-            );
-            if let Err((cause, _)) = refused {
+            let mut message = BaseRecord::with_opaque_to(topic, Arc::clone(&acknowledgement))
+                .key(&record.key[..])
+                .payload(&record.value[..])
+                .headers(to_kafka(&record.headers));
+            message.partition = pinned.map(|pinned| raw(pinned.partition_of(&record.key)));
+            if let Err((cause, _)) = producer.send(message) {
                 acknowledgement.settle(records.len() - sent, Some(cause));
                 break;
             }
@@ -67,7 +99,7 @@ impl Publisher {
         let settled = acknowledgement.settled().await;
         settled.map_err(|cause| {
             self.replace_if_spent(&producer);
-            queue_error(ACTION, cause)
+            PublishError::Failed(cause)
         })
     }
 

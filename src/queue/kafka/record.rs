@@ -1,5 +1,5 @@
 //! Records between the port's form and the client's. An absent key, value or header value counts as
-//! an empty one.
+//! an empty one; a header tells of a key or value that is absent.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -7,6 +7,7 @@ use bytes::Bytes;
 use rdkafka::message::{BorrowedHeaders, BorrowedMessage, Header, Headers as _, Message, OwnedHeaders};
 
 use crate::account::{Offset, Partition, Timestamp};
+use crate::queue::dead_letter::note_null;
 use crate::queue::{Headers, Received, Record};
 
 /// What a record occupies beside its bytes while it waits.
@@ -14,10 +15,19 @@ const ENTRY_BYTES: usize = 200;
 
 /// Of the values of a submission's headers.
 const USUAL_HEADER_BYTES: usize = 128;
+/// After so many headers of a record that cannot be read, its others are not tried.
+const MAX_UNREADABLE: usize = 8;
+/// Tells how many headers of a record are missing, because of a name that is not UTF-8.
+const UNREADABLE: &str = "penstock-unreadable-headers";
 
 /// What a record occupies while it waits, in bytes.
 pub(super) fn weight(record: &Record) -> usize {
     record.key.len() + record.value.len() + record.headers.size_bytes() + ENTRY_BYTES
+}
+
+/// The client's number of a partition.
+pub(super) fn raw(partition: Partition) -> i32 {
+    i32::try_from(partition.0).unwrap_or(i32::MAX)
 }
 
 /// The headers in the client's form. A name with a NUL cannot be written.
@@ -38,20 +48,47 @@ pub(super) fn received(message: &BorrowedMessage<'_>) -> Option<Received> {
         record: Record {
             key: bytes(message.key()),
             value: bytes(message.payload()),
-            headers: message.headers().map(from_kafka).unwrap_or_default(),
+            headers: headers_of(message),
         },
     })
 }
 
-/// The client panics over a header name that is not UTF-8, which any producer may write: such a
-/// record counts as one without headers.
-fn from_kafka(headers: &BorrowedHeaders) -> Headers {
-    let read = || {
-        let mut known = Headers::with_capacity(headers.count(), USUAL_HEADER_BYTES);
-        for header in headers.iter() {
-            known.push_read(header.key, header.value.unwrap_or_default());
+fn headers_of(message: &BorrowedMessage<'_>) -> Headers {
+    let (is_keyless, is_tombstone) = (message.key().is_none(), message.payload().is_none());
+    let there = message.headers();
+    let mut headers = Headers::with_capacity(
+        there.map_or(0, |there| there.count()) + usize::from(is_keyless) + usize::from(is_tombstone),
+        USUAL_HEADER_BYTES,
+    );
+    if is_keyless {
+        note_null(&mut headers, "key");
+    }
+    if is_tombstone {
+        note_null(&mut headers, "value");
+    }
+    if let Some(there) = there {
+        read_headers(there, &mut headers);
+    }
+    headers
+}
+
+/// The client panics over a header name that is not UTF-8, which any producer may write: only that header
+/// is lost.
+fn read_headers(there: &BorrowedHeaders, headers: &mut Headers) {
+    let count = there.count();
+    let mut unreadable = 0;
+    for place in 0..count {
+        match catch_unwind(AssertUnwindSafe(|| there.try_get(place))) {
+            Ok(Some(header)) => headers.push_read(header.key, header.value.unwrap_or_default()),
+            Ok(None) => {}
+            Err(_) if unreadable + 1 < MAX_UNREADABLE => unreadable += 1,
+            Err(_) => {
+                unreadable += count - place;
+                break;
+            }
         }
-        known
-    };
-    catch_unwind(AssertUnwindSafe(read)).unwrap_or_default()
+    }
+    if unreadable > 0 {
+        headers.push_text(UNREADABLE, unreadable);
+    }
 }

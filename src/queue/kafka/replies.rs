@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::queue::{ChannelInbox, InboxSender, Reply, ReplyAddress};
 
-use super::client::{Asking, Context, Observing, Role, log_error, serve};
+use super::client::{Asking, Context, Observing, Role, serve};
 use super::reply_codec::{decode, encode};
 
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -113,7 +113,7 @@ impl Reader {
                     }
                 }
                 Some(Err(error)) => {
-                    log_error(&error, "reading replies");
+                    self.consumer.context().log_error(&error, "reading replies");
                     std::thread::sleep(POLL_TIMEOUT);
                 }
             }

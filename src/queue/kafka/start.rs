@@ -22,12 +22,28 @@ pub(super) const ADMIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a broker may take to hear of a new topic.
 const PROPAGATION: Duration = Duration::from_secs(5);
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
+const MAX_MESSAGE_BYTES: &str = "max.message.bytes";
 
 /// What was found of the topics.
 pub(super) struct Found {
     pub(super) replies: Replies,
-    /// Name and replicas of every other topic, in the order of [`Topic::ALL`].
-    durable: Vec<(String, usize)>,
+    /// Every other topic, in the order of [`Topic::ALL`].
+    durable: Vec<FoundTopic>,
+}
+
+/// A topic as it was found.
+struct FoundTopic {
+    name: String,
+    partitions: usize,
+    replicas: usize,
+}
+
+impl Found {
+    /// How many partitions a topic has.
+    pub(super) fn partitions(&self, topic: Topic) -> u32 {
+        let found = Topic::ALL.iter().zip(&self.durable).find(|(known, _)| **known == topic);
+        found.map_or(0, |(_, found)| u32::try_from(found.partitions).unwrap_or(u32::MAX))
+    }
 }
 
 /// Looks whether every topic is there and the submitted one as it was pinned. Blocks.
@@ -39,12 +55,12 @@ pub(super) fn check_topics(
     let mut durable = Vec::new();
     for topic in Topic::ALL {
         let name = options.topic(topic.name());
-        let (found, replicas) = settled_shape_of(client, options, &name, deadline)?;
-        if topic == Topic::Submitted && found != options.partitions as usize {
-            let expected = options.partitions;
+        let (partitions, replicas) = settled_shape_of(client, options, &name, deadline)?;
+        if topic == Topic::Submitted && partitions != options.partitions as usize {
+            let (found, expected) = (partitions, options.partitions);
             return Err(KafkaOpenError::PartitionCount { topic: name, found, expected });
         }
-        durable.push((name, replicas));
+        durable.push(FoundTopic { name, partitions, replicas });
     }
     let topic = options.topic(REPLIES);
     let (partitions, _) = settled_shape_of(client, options, &topic, deadline)?;
@@ -109,7 +125,7 @@ pub(super) async fn check_settings(
     admin: &AdminClient<Asking>,
     found: &Found,
 ) -> Result<Vec<String>, KafkaOpenError> {
-    let asked: Vec<_> = found.durable.iter().map(|(name, _)| ResourceSpecifier::Topic(name)).collect();
+    let asked: Vec<_> = found.durable.iter().map(|it| ResourceSpecifier::Topic(&it.name)).collect();
     let admin_options = AdminOptions::new().request_timeout(Some(ADMIN_TIMEOUT));
     let unseen = |why: &dyn std::fmt::Display| {
         format!(
@@ -121,13 +137,38 @@ pub(super) async fn check_settings(
         Err(error) => return Ok(vec![unseen(&with_causes(&error))]),
     };
     let mut concerns = Vec::new();
-    for ((topic, (name, replicas)), answer) in Topic::ALL.iter().zip(&found.durable).zip(answers) {
+    let mut sizes = [None; Topic::ALL.len()];
+    let topics = Topic::ALL.iter().zip(&found.durable).zip(&mut sizes);
+    for (((topic, FoundTopic { name, replicas, .. }), size), answer) in topics.zip(answers) {
         match answer {
-            Ok(settings) => concerns.extend(judge(name, *topic, &settings, *replicas)?),
+            Ok(settings) => {
+                *size = value(&settings, MAX_MESSAGE_BYTES).parse().ok();
+                concerns.extend(judge(name, *topic, &settings, *replicas)?);
+            }
             Err(code) => concerns.push(unseen(&format!("{name}: {code}"))),
         }
     }
+    concerns.extend(judge_sizes(found, sizes));
     Ok(concerns)
+}
+
+/// Whether a letter has room for the largest record that may become one.
+fn judge_sizes(found: &Found, sizes: [Option<u64>; Topic::ALL.len()]) -> Option<String> {
+    let [submitted, _, dead_letter] = sizes;
+    let [origin, _, letters] = found.durable.as_slice() else { return None };
+    let (submitted, dead_letter) = (submitted?, dead_letter?);
+    (submitted > dead_letter).then(|| {
+        format!(
+            "{} takes records of {submitted} bytes, {} only of {dead_letter}: dead letters of larger ones are \
+             cut, and the rest is gone with the retention of {}. Set {MAX_MESSAGE_BYTES} of {} to at least \
+             {submitted}",
+            origin.name, letters.name, origin.name, letters.name
+        )
+    })
+}
+
+fn value<'a>(settings: &'a ConfigResource, name: &str) -> &'a str {
+    settings.get(name).and_then(|entry| entry.value.as_deref()).unwrap_or_default()
 }
 
 fn judge(
@@ -136,7 +177,7 @@ fn judge(
     settings: &ConfigResource,
     replicas: usize,
 ) -> Result<Vec<String>, KafkaOpenError> {
-    let value = |name| settings.get(name).and_then(|entry| entry.value.as_deref()).unwrap_or_default();
+    let value = |name| value(settings, name);
     let mut concerns = Vec::new();
     if topic == Topic::Submitted && value("cleanup.policy").contains("compact") {
         return Err(KafkaOpenError::Compacted { topic: name.to_owned() });

@@ -8,7 +8,6 @@ mod consumer;
 mod group;
 mod headers;
 mod log;
-mod partitioner;
 mod position;
 mod reader;
 mod replies;
@@ -26,11 +25,11 @@ use tokio::sync::{mpsc, oneshot};
 use crate::account::Offset;
 use crate::sqlite::{Database, FailureClass, FileKind, OpenError, classify};
 
+use super::partitioner::partition_of;
 use super::pending::Pending;
 use super::{Cause, ChannelInbox, Queue, QueueError, Record, Reply, ReplyAddress, Topic};
 use group::MemberId;
 use log::Log;
-use partitioner::partition_of;
 
 use replies::Replies;
 use writer::{Append, Done, Placed, Request, Writer};

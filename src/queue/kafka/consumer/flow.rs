@@ -24,13 +24,29 @@ impl Flow {
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.records.load(Ordering::Acquire) >= MAX_RECORDS
-            || self.bytes.load(Ordering::Acquire) >= MAX_BYTES
+        self.fill() == Fill::Full
     }
 
-    /// Whether there is room for a good while, so that reading is not stopped and begun all the time.
-    pub(super) fn is_half_empty(&self) -> bool {
-        self.records.load(Ordering::Acquire) <= MAX_RECORDS / 2
-            && self.bytes.load(Ordering::Acquire) <= MAX_BYTES / 2
+    pub(super) fn fill(&self) -> Fill {
+        let (records, bytes) =
+            (self.records.load(Ordering::Acquire), self.bytes.load(Ordering::Acquire));
+        if records >= MAX_RECORDS || bytes >= MAX_BYTES {
+            Fill::Full
+        } else if records <= MAX_RECORDS / 2 && bytes <= MAX_BYTES / 2 {
+            Fill::HalfEmpty
+        } else {
+            Fill::Some
+        }
     }
+}
+
+/// How much waits to be taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fill {
+    /// There is no room.
+    Full,
+    /// There is some room.
+    Some,
+    /// There is room for a good while, so that reading is not stopped and begun all the time.
+    HalfEmpty,
 }

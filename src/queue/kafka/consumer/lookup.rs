@@ -1,5 +1,6 @@
 //! What the brokers know of partitions. Every call blocks, for a bounded time.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
@@ -13,14 +14,45 @@ use super::membership::GroupClient;
 
 const TIMEOUT: Duration = Duration::from_secs(3);
 
-/// First offset and end of a partition.
-fn watermarks<C: ConsumerContext>(
+/// Where these partitions are at `place`, the beginning or the end of their logs: one request to each
+/// broker, however many partitions it leads.
+fn places<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
     topic: &str,
-    partition: i32,
-) -> KafkaResult<(Offset, Offset)> {
-    let (earliest, end) = consumer.fetch_watermarks(topic, partition, TIMEOUT)?;
-    Ok((offset(earliest), offset(end)))
+    partitions: &[i32],
+    place: KafkaOffset,
+) -> KafkaResult<BTreeMap<i32, Offset>> {
+    let mut asked = TopicPartitionList::new();
+    for partition in partitions {
+        // Where Kafka expects a time it takes these two for what they are.
+        asked.add_partition_offset(topic, *partition, place)?;
+    }
+    let answer = consumer.offsets_for_times(asked, TIMEOUT)?;
+    let told = |partition: &i32| {
+        let element = answer.find_partition(topic, *partition).ok_or(KafkaError::NoMessageReceived)?;
+        element.error()?;
+        match element.offset() {
+            KafkaOffset::Offset(found) => Ok((*partition, offset(found))),
+            _ => Err(KafkaError::NoMessageReceived),
+        }
+    };
+    partitions.iter().map(told).collect()
+}
+
+/// The ends of partitions.
+pub(super) fn ends<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    topic: &str,
+    partitions: &[i32],
+) -> KafkaResult<BTreeMap<i32, Offset>> {
+    places(consumer, topic, partitions, KafkaOffset::End)
+}
+
+/// First offset and end of a partition.
+fn watermarks(consumer: &GroupClient, topic: &str, partition: i32) -> KafkaResult<(Offset, Offset)> {
+    let earliest = place(&places(consumer, topic, &[partition], KafkaOffset::Beginning)?, partition)?;
+    let end = end(consumer, topic, partition)?;
+    Ok((earliest, end))
 }
 
 /// The end of a partition.
@@ -29,7 +61,11 @@ pub(super) fn end<C: ConsumerContext>(
     topic: &str,
     partition: i32,
 ) -> KafkaResult<Offset> {
-    watermarks(consumer, topic, partition).map(|(_, end)| end)
+    place(&ends(consumer, topic, &[partition])?, partition)
+}
+
+fn place(places: &BTreeMap<i32, Offset>, partition: i32) -> KafkaResult<Offset> {
+    places.get(&partition).copied().ok_or(KafkaError::NoMessageReceived)
 }
 
 /// Where `start` is, and the end of the partition.
@@ -71,13 +107,16 @@ pub(super) fn assignments(
         asked.add_partition(topic, *partition);
     }
     let committed = consumer.committed_offsets(asked, TIMEOUT)?;
+    let earliest = places(consumer, topic, partitions, KafkaOffset::Beginning)?;
+    let ends = ends(consumer, topic, partitions)?;
     partitions
         .iter()
         .map(|partition| {
             let element =
                 committed.find_partition(topic, *partition).ok_or(KafkaError::NoMessageReceived)?;
             element.error()?;
-            let (earliest, end) = watermarks(consumer, topic, *partition)?;
+            let earliest = place(&earliest, *partition)?;
+            let end = place(&ends, *partition)?;
             let committed = match element.offset() {
                 KafkaOffset::Offset(committed) => Some(offset(committed)),
                 _ => None,

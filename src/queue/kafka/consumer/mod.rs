@@ -11,6 +11,7 @@ mod poller;
 mod reading;
 mod signal;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,10 +27,12 @@ use crate::queue::{Consumer, PollLimits, Polled, QueueError, Start};
 use super::blocking;
 use super::client::{Asking, Observing};
 use super::error::{broken, queue_error, unavailable};
+use super::pinned::Pinned;
+use super::record::raw;
 use super::seats::Seat;
 use blueprint::{Blueprint, Current};
 use flow::Flow;
-use poller::{Change, Command, Poller, Progress, Tagged};
+use poller::{Change, Command, Poller, Progress, SeekError, Tagged};
 use reading::Reading;
 use signal::{RaiseOnDrop, Signal};
 
@@ -41,6 +44,8 @@ const COMMIT_PAUSE: Duration = Duration::from_millis(20);
 pub(super) struct Joining {
     pub(super) config: ClientConfig,
     pub(super) topic: String,
+    /// What must not change while it is read.
+    pub(super) pinned: Option<Arc<Pinned>>,
     /// Names the member in metrics and logs.
     pub(super) name: String,
     pub(super) observing: Observing,
@@ -62,6 +67,8 @@ pub struct KafkaConsumer {
     records: mpsc::UnboundedReceiver<Tagged>,
     flow: Arc<Flow>,
     reading: Reading,
+    /// The epochs of the last seeks, until their partitions are released.
+    sought: BTreeMap<Partition, u64>,
     /// Received and not told yet.
     change: Option<Change>,
     _wake: RaiseOnDrop,
@@ -71,7 +78,7 @@ impl KafkaConsumer {
     /// Joins the group in the background. Revoked partitions are waited for a third of the session
     /// timeout.
     pub(super) fn join(joining: Joining, seat: Seat) -> KafkaResult<Self> {
-        let Joining { config, topic, name, observing, witness, session_timeout, stall_timeout } =
+        let Joining { config, topic, pinned, name, observing, witness, session_timeout, stall_timeout } =
             joining;
         let signal = Arc::new(Signal::default());
         let blueprint =
@@ -87,14 +94,14 @@ impl KafkaConsumer {
             blueprint,
             witness,
             topic: topic.clone(),
+            pinned,
             commands: received_commands,
             own_commands: commands.clone(),
             changes: told,
             records: read,
             signal: Arc::clone(&signal),
             flow: Arc::clone(&flow),
-            release_timeout: session_timeout / 3,
-            progress: Progress::new(stall_timeout),
+            progress: Progress::new(session_timeout / 3, stall_timeout),
             joined: seat.joined(),
         };
         std::thread::Builder::new()
@@ -111,6 +118,7 @@ impl KafkaConsumer {
             records,
             flow,
             reading: Reading::default(),
+            sought: BTreeMap::new(),
             change: None,
         })
     }
@@ -197,10 +205,12 @@ impl Consumer for KafkaConsumer {
         self.asked
             .ask(action, Command::Seek { partition: raw(partition), offset: found, is_behind, done })?;
         let epoch = sought.await.map_err(|_| broken(action, "the consumer has ended"))?;
-        let epoch = epoch.map_err(|cause| match cause {
-            KafkaError::Seek(_) => QueueError::NotAssigned { partition },
-            other => queue_error(action, other),
+        let epoch = epoch.map_err(|refused| match refused {
+            SeekError::NotAssigned => QueueError::NotAssigned { partition },
+            SeekError::Later => unavailable(action, "other partitions are given back first"),
+            SeekError::Client(cause) => queue_error(action, cause),
         })?;
+        self.sought.insert(partition, epoch);
         self.reading.begin(partition, epoch, found, end, &self.flow);
         Ok(found)
     }
@@ -222,7 +232,10 @@ impl Consumer for KafkaConsumer {
         &self,
         offsets: Vec<(Partition, Offset)>,
     ) -> impl Future<Output = Result<(), QueueError>> + Send + 'static {
-        let offsets = offsets.iter().map(|(partition, offset)| (raw(*partition), *offset)).collect();
+        let sought = |(partition, offset): &(Partition, Offset)| {
+            self.sought.get(partition).map(|epoch| (raw(*partition), *epoch, *offset))
+        };
+        let offsets = offsets.iter().filter_map(sought).collect();
         let asked = self.asked.clone();
         // Not a handle: closing the client blocks, so the last one must be the polling thread's.
         let client = Arc::downgrade(&self.client);
@@ -240,6 +253,7 @@ impl Consumer for KafkaConsumer {
     async fn release(&mut self, partitions: &[Partition]) -> Result<(), QueueError> {
         for partition in partitions {
             self.reading.forget(*partition, &self.flow);
+            self.sought.remove(partition);
         }
         let partitions = partitions.iter().map(|partition| raw(*partition)).collect();
         self.asked.ask("giving partitions back", Command::Release { partitions })
@@ -266,16 +280,16 @@ impl Asked {
     }
 
     /// Commits, as often as the group is in motion, for a bounded time.
-    async fn commit(&self, offsets: Vec<(i32, Offset)>) -> Result<(), QueueError> {
+    async fn commit(&self, offsets: Vec<(i32, u64, Offset)>) -> Result<(), QueueError> {
         let action = "committing offsets";
         let tried = async {
             loop {
                 let (done, committed) = oneshot::channel();
                 self.ask(action, Command::Commit { offsets: offsets.clone(), done })?;
                 match committed.await.map_err(|_| broken(action, "the consumer has ended"))? {
-                    Ok(()) => return Ok(()),
-                    Err(error) if is_in_motion(&error) => tokio::time::sleep(COMMIT_PAUSE).await,
-                    Err(error) => return Err(queue_error(action, error)),
+                    Some(Ok(())) => return Ok(()),
+                    Some(Err(error)) if !is_in_motion(&error) => return Err(queue_error(action, error)),
+                    Some(Err(_)) | None => tokio::time::sleep(COMMIT_PAUSE).await,
                 }
             }
         };
@@ -296,7 +310,6 @@ fn is_in_motion(error: &KafkaError) -> bool {
         Some(
             Code::RebalanceInProgress
                 | Code::IllegalGeneration
-                | Code::InProgress
                 | Code::UnknownMemberId
                 | Code::CoordinatorLoadInProgress
                 | Code::CoordinatorNotAvailable
@@ -305,9 +318,4 @@ fn is_in_motion(error: &KafkaError) -> bool {
                 | Code::State
         )
     )
-}
-
-/// The client's number of a partition.
-fn raw(partition: Partition) -> i32 {
-    i32::try_from(partition.0).unwrap_or(i32::MAX)
 }

@@ -117,6 +117,7 @@ impl Reading {
 
 #[cfg(test)]
 mod tests {
+    use super::super::flow::Fill;
     use super::*;
     use crate::account::Timestamp;
     use crate::queue::{Headers, Record};
@@ -184,7 +185,7 @@ mod tests {
         admit(&mut reading, &flow, 0, 2, 2);
         let served = reading.serve(limits(9, 99), &flow);
         assert_eq!(served.iter().map(|r| r.offset.0).collect::<Vec<_>>(), [2]);
-        assert!(flow.is_half_empty());
+        assert_eq!(flow.fill(), Fill::HalfEmpty);
         assert_eq!(reading.backlog(|_| 0), 6);
     }
 }

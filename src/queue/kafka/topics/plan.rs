@@ -11,6 +11,10 @@ use super::super::options::KafkaQueueOptions;
 use super::super::start::REPLIES;
 use crate::queue::Topic;
 
+/// How large a closed segment of replies is, and how long it is at least written to.
+const REPLIES_SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
+const MIN_SEGMENT_MS: u64 = 60_000;
+
 /// What may be chosen of the topics.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicLayout {
@@ -34,13 +38,15 @@ enum Rule {
     Is(&'static str),
     /// At least this number; below zero means without end.
     AtLeast(u64),
+    /// At most this number; below zero means without end.
+    AtMost(u64),
 }
 
 impl Rule {
     fn value(&self) -> String {
         match self {
             Self::Is(value) => (*value).to_owned(),
-            Self::AtLeast(least) => least.to_string(),
+            Self::AtLeast(bound) | Self::AtMost(bound) => bound.to_string(),
         }
     }
 
@@ -50,6 +56,7 @@ impl Rule {
             Self::AtLeast(least) => found
                 .parse::<i64>()
                 .is_ok_and(|found| u64::try_from(found).map_or(true, |found| found >= *least)),
+            Self::AtMost(most) => found.parse::<u64>().is_ok_and(|found| found <= *most),
         }
     }
 }
@@ -153,6 +160,7 @@ pub(super) fn wanted(options: &KafkaQueueOptions, layout: &TopicLayout) -> Vec<W
         replication_factor: layout.replication_factor,
         rules: [vec![delete.clone(), in_sync.clone()], rules].concat(),
     };
+    let segment_ms = u64::try_from(layout.replies_retention.as_millis()).unwrap_or(u64::MAX);
     let submitted = vec![
         millis(layout.submitted_retention),
         size(options.max_message_bytes(Topic::Submitted)),
@@ -169,7 +177,14 @@ pub(super) fn wanted(options: &KafkaQueueOptions, layout: &TopicLayout) -> Vec<W
             partitions: options.partitions,
             is_pinned: false,
             replication_factor: layout.replication_factor,
-            rules: vec![delete, millis(layout.replies_retention), broker_time],
+            rules: vec![
+                delete,
+                millis(layout.replies_retention),
+                broker_time,
+                // Only segments that are closed are deleted.
+                ("segment.bytes", Rule::AtMost(REPLIES_SEGMENT_BYTES)),
+                ("segment.ms", Rule::AtMost(segment_ms.max(MIN_SEGMENT_MS))),
+            ],
         },
     ]
 }
@@ -293,6 +308,24 @@ mod tests {
         assert_eq!(changes(&[("retention.ms", "3600000")]), [("retention.ms", "1209600000".to_owned())]);
         assert_eq!(changes(&[("retention.ms", "-1")]), []);
         assert_eq!(changes(&[("retention.ms", "99999999999")]), []);
+    }
+
+    #[test]
+    fn replies_are_kept_in_segments_that_go_with_their_retention() {
+        let replies = || wanted(&KafkaQueueOptions::default(), &layout()).swap_remove(3);
+        let step = plan(vec![(replies(), None)]).steps.remove(0).to_string();
+        for part in ["segment.bytes=67108864", "segment.ms=600000"] {
+            assert!(step.contains(part), "no {part} in {step}");
+        }
+        let made =
+            replies().rules.iter().map(|(name, rule)| ((*name).to_owned(), rule.value())).collect();
+        let mut found = FoundTopic { partitions: 12, replicas: 3, settings: made };
+        found.settings.insert("segment.bytes".to_owned(), "1073741824".to_owned());
+        found.settings.insert("segment.ms".to_owned(), "60000".to_owned());
+        let plan = plan(vec![(replies(), Some(found))]);
+        assert_eq!(plan.steps.len(), 1);
+        let step = plan.steps[0].to_string();
+        assert!(step.contains("segment.bytes") && !step.contains("segment.ms"), "{step}");
     }
 
     #[test]

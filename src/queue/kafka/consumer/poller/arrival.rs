@@ -37,9 +37,10 @@ impl Arrival {
         is_last.then(|| self.finish(now)).flatten()
     }
 
-    /// A partition is gone before a record of it came.
-    pub(super) fn gone(&mut self, partition: i32) {
-        if self.awaited.remove(&partition) && self.awaited.is_empty() {
+    /// Partitions that are not kept are no longer waited for.
+    pub(super) fn keep(&mut self, is_kept: impl Fn(i32) -> bool) {
+        self.awaited.retain(|partition| is_kept(*partition));
+        if self.awaited.is_empty() {
             self.begun_at = None;
         }
     }
@@ -73,7 +74,7 @@ mod tests {
         assert_eq!(arrival.nothing(1, later), None);
         assert_eq!(arrival.nothing(2, later), Some(Duration::from_secs(2)));
         arrival.begin(&[1], start);
-        arrival.gone(1);
+        arrival.keep(|partition| partition != 1);
         assert!(!arrival.is_awaited());
     }
 }

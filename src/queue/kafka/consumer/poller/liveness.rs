@@ -47,9 +47,9 @@ impl Liveness {
         self.watched.insert(partition, watched);
     }
 
-    /// A partition is no longer read.
-    pub(super) fn end(&mut self, partition: i32) {
-        self.watched.remove(&partition);
+    /// Partitions that are not read are no longer watched.
+    pub(super) fn keep(&mut self, is_read: impl Fn(i32) -> bool) {
+        self.watched.retain(|partition, _| is_read(*partition));
     }
 
     /// A record came.

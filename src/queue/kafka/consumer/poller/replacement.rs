@@ -2,7 +2,6 @@
 //! ones, as in any rebalance.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use rdkafka::consumer::Consumer as _;
@@ -10,12 +9,13 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use super::super::lookup;
 use super::liveness::End;
-use super::{Change, Command, Poller};
+use super::{Change, Command, Poller, Progress};
 use crate::queue::QueueError;
-use crate::queue::kafka::client::{log_error, serve};
-use crate::queue::kafka::error::{broken, queue_error};
+use crate::queue::kafka::client::serve;
+use crate::queue::kafka::error::{broken, topic_error};
 
-const ACTION: &str = "reading records";
+/// What reading is called in errors.
+pub(super) const ACTION: &str = "reading records";
 
 /// Why a client is replaced, as metrics tell it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,18 +44,20 @@ impl Poller {
             return;
         }
         let code = error.rdkafka_error_code();
-        match queue_error(ACTION, error.clone()) {
+        match topic_error(ACTION, &self.topic, error.clone()) {
             broken @ QueueError::Broken { .. } => self.tell(Change::Failed(broken)),
             _ if code == Some(RDKafkaErrorCode::UnknownTopicOrPartition) => {
-                self.tell(Change::Failed(queue_error(ACTION, error)));
+                self.tell(Change::Failed(topic_error(ACTION, &self.topic, error)));
             }
-            _ => log_error(&error, ACTION),
+            _ => self.consumer.context().log_error(&error, ACTION),
         }
     }
 
     /// Has the brokers asked about partitions that bring nothing.
     pub(super) fn watch(&mut self) {
-        if self.progress.is_paused || self.flow.is_full() {
+        let partitions = &self.progress.partitions;
+        self.progress.liveness.keep(|partition| partitions.epoch_of(partition).is_some());
+        if partitions.is_paused() || self.flow.is_full() {
             self.progress.liveness.blocked();
             return;
         }
@@ -91,9 +93,19 @@ impl Poller {
         let fetched = |partition| client.context().role.fetched(partition);
         let stalled = self.progress.liveness.compare(ends, fetched, Instant::now());
         if let Some(partition) = stalled {
-            let reason = format!("partition {partition} has records and brings none");
+            let reason = format!("partition {partition} has records and brings none{}", self.standing());
             self.replace(Reason::Stalled, &reason);
         }
+    }
+
+    /// Where the thread stands, for whoever wants to know why nothing comes.
+    fn standing(&self) -> String {
+        let Progress { partitions, .. } = &self.progress;
+        format!(
+            " (paused: {}, waiting for the owner: {:?}, {partitions:?})",
+            partitions.is_paused(),
+            self.flow.fill()
+        )
     }
 
     fn replace(&mut self, reason: Reason, told: &str) {
@@ -110,15 +122,10 @@ impl Poller {
         }
         tracing::warn!(reason = told, member = self.blueprint.name, "the Kafka consumer is replaced");
         self.consumer.context().metrics.rebuilt(reason.name());
-        let owned: Vec<i32> = self.progress.owned.keys().copied().collect();
-        let announced = self.announced(&owned);
         self.joined.set(false);
-        self.progress.revocation = None;
-        self.disown(&owned);
-        self.progress.is_paused = false;
-        self.progress.full_since = None;
-        self.progress.is_committing = Arc::new(AtomicBool::new(false));
-        self.tell_revoked(&announced);
+        let effects = self.progress.partitions.lost_all();
+        self.progress.arrival.keep(|_| false);
+        self.act(effects);
         match self.blueprint.build() {
             Ok(fresh) => {
                 self.consumer.context().role.leave();
@@ -132,7 +139,7 @@ impl Poller {
     }
 
     /// The owner is told once; it cannot go on with this member.
-    fn fail(&mut self, error: QueueError) {
+    pub(super) fn fail(&mut self, error: QueueError) {
         if !std::mem::replace(&mut self.progress.has_failed, true) {
             self.tell(Change::Failed(error));
         }

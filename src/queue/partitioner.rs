@@ -1,5 +1,5 @@
-//! Which partition a key belongs to: the same choice as Kafka's default partitioner makes, so that an
-//! account keeps its place when a feed moves to Kafka.
+//! Which partition a key belongs to: the same choice as Kafka's default partitioner makes (murmur2), so
+//! that an account keeps its place when a feed moves to Kafka, and other producers choose the same.
 
 use crate::account::Partition;
 
