@@ -447,3 +447,46 @@ async fn closing_leaves_one_file_each() {
     names.sort();
     assert_eq!(names, ["queue.db", "store.db"]);
 }
+
+/// What is beside a file after it was closed.
+fn marks(directory: &Path) -> Vec<String> {
+    let names = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name());
+    let names = names.map(|name| name.to_string_lossy().into_owned());
+    let mut marks: Vec<String> = names.filter(|name| name.ends_with("-open")).collect();
+    marks.sort();
+    marks
+}
+
+#[tokio::test]
+async fn a_file_is_marked_for_as_long_as_it_is_open() {
+    let (directory, queue, store) = temp();
+    filled(&queue, &store).await;
+    assert_eq!(marks(directory.path()), [""; 0]);
+    let opened = SqliteStore::open(&store).await.unwrap();
+    assert_eq!(opened.apply(&plan(2_000, 2_001)).await.unwrap(), Applied::Done);
+    assert_eq!(marks(directory.path()), ["store.db-open"]);
+    // A command beside it is not the one to take the mark off.
+    let beside = SqliteStore::open_beside(&store).await.unwrap();
+    beside.check().await.unwrap();
+    beside.close().await;
+    assert_eq!(marks(directory.path()), ["store.db-open"]);
+    opened.close().await;
+    assert_eq!(marks(directory.path()), [""; 0]);
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn what_is_made_here_is_for_this_user_only() {
+    use std::os::unix::fs::PermissionsExt;
+    let parent = tempfile::tempdir().unwrap();
+    let directory = DataDir::open(parent.path().join("made/here")).unwrap();
+    filled(&directory.queue_file(), &directory.store_file()).await;
+    let opened = SqliteStore::open(directory.store_file()).await.unwrap();
+    assert_eq!(opened.apply(&plan(2_000, 2_001)).await.unwrap(), Applied::Done);
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(directory.path()), 0o700);
+    for name in ["queue.db", "store.db", "store.db-wal", "store.db-shm"] {
+        assert_eq!(mode(&directory.path().join(name)), 0o600, "{name}");
+    }
+    opened.close().await;
+}

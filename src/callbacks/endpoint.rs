@@ -67,6 +67,8 @@ pub struct DelivererOptions {
     pub refresh_interval: Duration,
     /// How often what has ended long ago is removed.
     pub sweep_interval: Duration,
+    /// How long a delivery may be parked or wait; then it is given up.
+    pub max_parked_age: Duration,
     /// How long deliveries that have ended are kept.
     pub retention: Duration,
     /// Deliveries removed at a time.

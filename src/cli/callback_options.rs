@@ -62,6 +62,7 @@ pub(super) fn deliverer(callbacks: &CallbackSettings) -> DelivererOptions {
         max_claim: callbacks.max_claim,
         refresh_interval: REFRESH_INTERVAL,
         sweep_interval: SWEEP_INTERVAL,
+        max_parked_age: callbacks.max_parked_age.duration(),
         retention: callbacks.retention.duration(),
         max_sweep: MAX_SWEEP,
         commit_interval: callbacks.commit_interval.duration(),

@@ -49,6 +49,8 @@ pub struct CallbackSettings {
     pub max_claim: usize,
     /// How often offsets are committed.
     pub commit_interval: Span,
+    /// How long a delivery may be parked or wait; then it is given up.
+    pub max_parked_age: Span,
     /// How long deliveries that have ended are kept.
     pub retention: Span,
     /// Where operators are told of endpoints.
@@ -274,6 +276,7 @@ pub(super) fn check(callbacks: &CallbackSettings, drain: Duration, findings: &mu
         ("lease", callbacks.lease, second..=day),
         ("claim_interval", callbacks.claim_interval, 10 * tick..=hour),
         ("commit_interval", callbacks.commit_interval, 10 * tick..=hour),
+        ("max_parked_age", callbacks.max_parked_age, hour..=10_000 * day),
         ("retention", callbacks.retention, hour..=10_000 * day),
     ] {
         findings.span(&key(name), value.duration(), allowed);
@@ -283,6 +286,7 @@ pub(super) fn check(callbacks: &CallbackSettings, drain: Duration, findings: &mu
         let what = format!("is longer than callbacks.breaker_max_probe_interval ({longest})");
         findings.add(&key("breaker_probe_interval"), what);
     }
+    check_parked_age(callbacks, findings);
     check_endpoints(callbacks, drain, findings);
     if let Some(operator) = callbacks.operator.endpoint() {
         check_signed(&operator, "callbacks.operator", findings);
@@ -300,6 +304,17 @@ fn check_signed(endpoint: &EndpointSettings, key: &str, findings: &mut Findings)
     } else if has_keys && endpoint.unsigned {
         findings
             .add(&format!("{key}.unsigned"), "is true although there are keys; take one of them out");
+    }
+}
+
+/// What is tried again may be parked for as long as all waits together.
+fn check_parked_age(callbacks: &CallbackSettings, findings: &mut Findings) {
+    let waits: Duration = callbacks.retry_schedule.iter().map(|wait| wait.duration()).sum();
+    let longest = waits.mul_f64(1.0 + callbacks.retry_jitter.clamp(0.0, 1.0));
+    if callbacks.max_parked_age.duration() < longest {
+        let longest = humantime::format_duration(Duration::from_secs(longest.as_secs() + 1));
+        let what = format!("is shorter than callbacks.retry_schedule takes, up to {longest}");
+        findings.add("callbacks.max_parked_age", what);
     }
 }
 

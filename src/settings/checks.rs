@@ -59,6 +59,10 @@ pub(super) fn check(settings: &Settings) -> Findings {
     if settings.queue.generation == 0 {
         findings.add("queue.generation", "is 0; it must be 1 or more");
     }
+    // A signed column of the store holds it.
+    if i32::try_from(settings.queue.generation).is_err() {
+        findings.add("queue.generation", "is above 2147483647");
+    }
     check_files(settings, &mut findings);
     kafka::check(&settings.queue.kafka, settings.queue.kind == QueueKind::Kafka, &mut findings);
     check_postgres(settings, &mut findings);

@@ -88,7 +88,7 @@ pub fn store_file(directory: &Path) -> PathBuf {
 }
 
 fn open_lock_file(directory: &Path) -> io::Result<File> {
-    std::fs::create_dir_all(directory)?;
+    create_for_this_user(directory)?;
     // Not truncated: it names the holder, who may be another process.
     OpenOptions::new()
         .read(true)
@@ -96,6 +96,16 @@ fn open_lock_file(directory: &Path) -> io::Result<File> {
         .create(true)
         .truncate(false)
         .open(directory.join(LOCK_FILE))
+}
+
+/// Accounts are in there: other users of the machine have no business with a directory that is made here. One
+/// that is there already has the mode that somebody gave it.
+fn create_for_this_user(directory: &Path) -> io::Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(directory)
 }
 
 fn read_holder(mut lock: &File) -> Option<u32> {

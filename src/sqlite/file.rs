@@ -14,6 +14,7 @@ use sqlx::sqlite::{
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, SqlitePool};
 
 use super::error::{FailureClass, OpenError, classify};
+use super::mark::{self, sync_directory_of};
 use super::writing::checkpoint;
 
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
@@ -69,7 +70,10 @@ impl Database {
     ) -> Result<Self, OpenError> {
         match inspect(path, kind)? {
             Found::Nothing => create(path, kind).await?,
-            Found::Ours { bytes } => check_and_migrate(path, kind, bytes).await?,
+            Found::Ours { bytes } => {
+                tell_what_is_odd(path, kind);
+                check_and_migrate(path, kind, bytes).await?;
+            }
         }
         Ok(Self::of(path, kind, max_bytes, Company::Alone))
     }
@@ -186,6 +190,26 @@ fn inspect(path: &Path, kind: &FileKind) -> Result<Found, OpenError> {
     }
 }
 
+/// Tells what is no reason to refuse the file, and that an operator should know.
+fn tell_what_is_odd(path: &Path, kind: &FileKind) {
+    if mark::lacks_wal(path) {
+        tracing::warn!(
+            file = %path.display(),
+            "the {} file was not closed, and its -wal file is gone: what was committed last is lost, unless \
+             another program, such as sqlite3, has opened and closed the file since. If the -wal file is \
+             elsewhere, stop, put it back, and start again",
+            kind.name
+        );
+    }
+    if others_may_read(path) {
+        tracing::warn!(
+            file = %path.display(),
+            "other users of this machine may read the {} file, accounts and all; chmod 600 takes that away",
+            kind.name
+        );
+    }
+}
+
 fn is_ours(header: &[u8; HEADER_BYTES], kind: &FileKind) -> bool {
     let id = &header[APPLICATION_ID_AT..APPLICATION_ID_AT + 4];
     header.starts_with(MAGIC) && id == kind.application_id.to_be_bytes()
@@ -203,11 +227,41 @@ fn foreign(path: &Path, kind: &FileKind) -> OpenError {
     OpenError::Foreign { path: path.to_owned(), kind: kind.name }
 }
 
+#[cfg(unix)]
+fn keep_to_this_user(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
+}
+
+#[cfg(not(unix))]
+fn keep_to_this_user(_: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+/// Whether the file's mode lets others read it. Its directory may forbid that still.
+#[cfg(unix)]
+fn others_may_read(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    let mode = |path: &Path| std::fs::metadata(path).map_or(0, |found| found.permissions().mode());
+    let directory = path.parent().filter(|directory| *directory != Path::new(""));
+    mode(path) & 0o044 != 0 && mode(directory.unwrap_or(Path::new("."))) & 0o011 != 0
+}
+
+#[cfg(not(unix))]
+fn others_may_read(_: &Path) -> bool {
+    false
+}
+
 /// The file's name with something added.
-fn sibling(path: &Path, suffix: &str) -> PathBuf {
+pub(super) fn sibling(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     PathBuf::from(name)
+}
+
+/// Whether there is a write-ahead log, whatever is in it.
+pub(super) fn has_wal(path: &Path) -> bool {
+    sibling(path, "-wal").exists()
 }
 
 fn wal_bytes(path: &Path) -> u64 {
@@ -243,17 +297,11 @@ async fn create(path: &Path, kind: &FileKind) -> Result<(), OpenError> {
     migrate(&mut connection, path, kind).await?;
     checkpoint(&mut connection).await.map_err(database)?;
     connection.close().await.map_err(database)?;
+    // Those beside it take after it.
+    keep_to_this_user(&draft).map_err(io_error)?;
     std::fs::rename(&draft, path).and_then(|()| sync_directory_of(path)).map_err(io_error)?;
     tracing::info!(file = %path.display(), "created the {} file", kind.name);
     Ok(())
-}
-
-/// Makes a rename durable.
-fn sync_directory_of(path: &Path) -> io::Result<()> {
-    match path.parent() {
-        Some(directory) if directory != Path::new("") => File::open(directory)?.sync_all(),
-        _ => File::open(".")?.sync_all(),
-    }
 }
 
 async fn check_and_migrate(path: &Path, kind: &FileKind, bytes: u64) -> Result<(), OpenError> {

@@ -10,6 +10,7 @@
 mod directory;
 mod error;
 mod file;
+mod mark;
 mod writing;
 
 pub use directory::{DataDir, DataDirError, store_file};

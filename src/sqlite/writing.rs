@@ -5,9 +5,10 @@
 use std::time::Duration;
 
 use sqlx::sqlite::SqliteConnection;
-use sqlx::{Connection, SqlitePool};
+use sqlx::{Connection, Row, SqlitePool};
 
-use super::file::{Company, Database, WAL_LIMIT_BYTES};
+use super::file::{Company, Database, WAL_LIMIT_BYTES, has_wal};
+use super::mark;
 
 /// How long closing waits for reads that have begun.
 const READS_END_WITHIN: Duration = Duration::from_secs(5);
@@ -19,12 +20,22 @@ pub(crate) struct Writing {
     connection: Option<SqliteConnection>,
     /// The write-ahead log's size at which it is made to move to the file.
     checkpoint_at_bytes: u64,
+    is_marked: bool,
+    /// Whether somebody reads for so long that it does not move.
+    is_held_up: bool,
 }
 
 impl Writing {
     /// Opens nothing yet.
     pub(crate) fn new(database: Database, readers: SqlitePool) -> Self {
-        Self { database, readers, connection: None, checkpoint_at_bytes: WAL_LIMIT_BYTES }
+        Self {
+            database,
+            readers,
+            connection: None,
+            checkpoint_at_bytes: WAL_LIMIT_BYTES,
+            is_marked: false,
+            is_held_up: false,
+        }
     }
 
     /// The file.
@@ -42,8 +53,22 @@ impl Writing {
         self.database.connect_writer().await
     }
 
+    /// Marks the file as in use, once it has a write-ahead log.
+    fn mark_in_use(&mut self) {
+        let path = self.database.path();
+        if self.is_marked || self.database.company() == Company::Beside || !has_wal(path) {
+            return;
+        }
+        self.is_marked = true;
+        if let Err(cause) = mark::set(path) {
+            // Only a write-ahead log that goes lost is not noticed without it.
+            tracing::warn!(file = %path.display(), %cause, "not marked as in use");
+        }
+    }
+
     /// Keeps the connection for the next transaction.
     pub(crate) async fn put_back(&mut self, mut connection: SqliteConnection) {
+        self.mark_in_use();
         self.bound_wal(&mut connection).await;
         self.connection = Some(connection);
     }
@@ -55,11 +80,20 @@ impl Writing {
         if bytes <= self.checkpoint_at_bytes || self.database.company() == Company::Beside {
             return;
         }
+        let file = self.database.path().display();
         match checkpoint(connection).await {
-            Ok(()) => {}
-            Err(cause) => {
-                tracing::warn!(file = %self.database.path().display(), bytes, %cause, "checkpoint failed");
+            Ok(Moved::All) => self.is_held_up = false,
+            Ok(Moved::HeldUp) if self.is_held_up => {}
+            Ok(Moved::HeldUp) => {
+                self.is_held_up = true;
+                tracing::warn!(
+                    %file,
+                    bytes,
+                    "the write-ahead log grows, as somebody reads the file for long: a backup, or a sqlite3 \
+                     shell. End that before the disk is full"
+                );
             }
+            Err(cause) => tracing::warn!(%file, bytes, %cause, "checkpoint failed"),
         }
         // If a reader would not end, the next attempt is worth its wait only much later.
         self.checkpoint_at_bytes = self.database.wal_bytes() + WAL_LIMIT_BYTES;
@@ -73,17 +107,35 @@ impl Writing {
         }
         let Some(mut connection) = self.connection else { return };
         let moved = match self.database.company() {
-            Company::Alone => checkpoint(&mut connection).await,
+            Company::Alone => checkpoint(&mut connection).await.map(drop),
             Company::Beside => Ok(()),
         };
+        let path = self.database.path();
         if let Err(cause) = moved.and(connection.close().await) {
             // Nothing is lost: the log stays beside the file and is read when it is opened again.
-            tracing::warn!(file = %self.database.path().display(), %cause, "not closed cleanly");
+            tracing::warn!(file = %path.display(), %cause, "not closed cleanly");
+        }
+        // Whoever closes last has moved the log into the file; a process that was killed has left the mark.
+        if !has_wal(path)
+            && let Err(cause) = mark::remove(path)
+        {
+            tracing::warn!(file = %path.display(), %cause, "the mark of a file in use stays");
         }
     }
 }
 
+/// What a checkpoint came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Moved {
+    /// The write-ahead log is empty.
+    All,
+    /// Somebody reads what it holds.
+    HeldUp,
+}
+
 /// Moves what the write-ahead log holds into the file.
-pub(super) async fn checkpoint(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-    sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(connection).await.map(drop)
+pub(super) async fn checkpoint(connection: &mut SqliteConnection) -> Result<Moved, sqlx::Error> {
+    let row = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(connection).await?;
+    let is_busy: bool = row.try_get(0)?;
+    Ok(if is_busy { Moved::HeldUp } else { Moved::All })
 }

@@ -17,6 +17,8 @@ pub(super) type Decoded<T> = Result<T, sqlx::Error>;
 /// A row, by the types that every implementation's columns have in common.
 pub(super) trait StoredRow {
     fn text(&self, column: &'static str) -> Decoded<&str>;
+    fn optional_text(&self, column: &'static str) -> Decoded<Option<&str>>;
+    fn flag(&self, column: &'static str) -> Decoded<bool>;
     fn bytes(&self, column: &'static str) -> Decoded<&[u8]>;
     fn uuid(&self, column: &'static str) -> Decoded<Option<Uuid>>;
     /// A generation, a partition, or another small count.

@@ -6,10 +6,11 @@ use std::time::Duration;
 use crate::account::Timestamp;
 
 use super::decode::{Decoded, StoredRow, event_id, unreadable};
+use super::deliveries::{Listed, Tally};
 use super::stored::event_of;
 use super::{
-    Attempt, Availability, Backlog, Breaker, DeliveryKey, DeliveryRecord, DeliveryState, EndpointName,
-    EndpointState, Leased, Line, Mark, Redelivered, StateCount,
+    Attempt, Availability, Breaker, DeliveryKey, DeliveryRecord, DeliveryState, EndpointName,
+    EndpointState, Leased, Line,
 };
 
 pub(super) fn key(row: &impl StoredRow) -> Decoded<DeliveryKey> {
@@ -51,7 +52,12 @@ pub(super) fn endpoint_state(row: &impl StoredRow) -> Decoded<EndpointState> {
     })
 }
 
-pub(super) fn record(row: &impl StoredRow) -> Decoded<DeliveryRecord> {
+/// A delivery, and what sorts it: since when it has been in its state, and its id.
+pub(super) fn listed(row: &impl StoredRow) -> Decoded<Listed> {
+    Ok(((time(row, "since")?, row.offset("id")?), record(row)?))
+}
+
+fn record(row: &impl StoredRow) -> Decoded<DeliveryRecord> {
     let state = state(row)?;
     let due_at = row.optional_time("due_at")?.filter(|_| state == DeliveryState::Parked);
     Ok(DeliveryRecord {
@@ -59,6 +65,8 @@ pub(super) fn record(row: &impl StoredRow) -> Decoded<DeliveryRecord> {
         number: row.text("number")?.to_owned(),
         state,
         recorded_at: time(row, "recorded_at")?,
+        since: time(row, "since")?,
+        reason: row.optional_text("reason")?.map(str::to_owned),
         due_at,
         attempts: row.number("attempts")?,
         last_attempt: attempt(row)?,
@@ -73,32 +81,24 @@ pub(super) fn count(row: &impl StoredRow) -> Decoded<u64> {
     unsigned(row, "count")
 }
 
-pub(super) fn backlog(row: &impl StoredRow) -> Decoded<Backlog> {
-    Ok(Backlog {
-        endpoint: name(row, "endpoint")?,
-        count: count(row)?,
-        oldest_at: time(row, "oldest_at")?,
-    })
+pub(super) fn endpoint(row: &impl StoredRow) -> Decoded<EndpointName> {
+    name(row, "endpoint")
 }
 
-pub(super) fn state_count(row: &impl StoredRow) -> Decoded<StateCount> {
-    let state = state(row)?;
-    Ok(StateCount {
-        endpoint: name(row, "endpoint")?,
-        state,
-        count: count(row)?,
-        due_at: row.optional_time("due_at")?.filter(|_| state == DeliveryState::Parked),
-    })
+/// What one endpoint and state come to, unless there is nothing of it.
+pub(super) fn tally(row: &impl StoredRow) -> Decoded<Option<Tally>> {
+    let Some(oldest_at) = row.optional_time("oldest_at")? else { return Ok(None) };
+    Ok(Some(Tally { count: count(row)?, oldest_at, due_at: row.optional_time("due_at")? }))
 }
 
-/// What a call after `mark` made due anew, by the rows it wrote.
-pub(super) fn redelivered(mark: Mark, rows: &[impl StoredRow]) -> Decoded<Redelivered> {
-    let step = |last: Mark, row| row_mark(row).map(|mark| Mark(mark.0.max(last.0)));
-    Ok(Redelivered { count: rows.len() as u64, mark: rows.iter().try_fold(mark, step)? })
+/// How far a redelivery has come within its endpoint, and the line that goes on.
+pub(super) fn redelivered(row: &impl StoredRow) -> Decoded<(i64, Line)> {
+    Ok((row.offset("id")?, line(row)?))
 }
 
-fn row_mark(row: &impl StoredRow) -> Decoded<Mark> {
-    row.offset("id").map(Mark)
+/// A line that was looked at, and whether something in it waits behind nothing.
+pub(super) fn looked_at(row: &impl StoredRow) -> Decoded<(Line, bool)> {
+    Ok((line(row)?, row.flag("is_stranded")?))
 }
 
 fn state(row: &impl StoredRow) -> Decoded<DeliveryState> {

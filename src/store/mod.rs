@@ -19,9 +19,9 @@ use crate::account::{
 };
 
 pub use deliveries::{
-    Attempt, Backlog, Claim, Deliveries, DeliveryKey, DeliveryRecord, DeliveryState, Ending,
-    KnownDeliveries, Leased, Line, Mark, NewDelivery, Redelivered, Selection, Settled, StateCount,
-    Swept, WantedDeliveries,
+    Attempt, Backlog, Claim, Counted, Deliveries, DeliveryKey, DeliveryRecord, DeliveryState, Ending,
+    GivingUp, KnownDeliveries, Leased, Line, Mark, NewDelivery, Redelivered, Released, Selection,
+    Settled, StateCount, WantedDeliveries,
 };
 pub use endpoints::{Availability, Breaker, EndpointName, EndpointState, NameError};
 

@@ -12,6 +12,17 @@ use crate::events::CloudEvent;
 
 use super::{Attempt, DeliveryState, Ending, NewDelivery};
 
+/// The endpoints of all deliveries, found by leaps from one name to the next: what it takes is a few pages a
+/// name, however many deliveries there are.
+pub const ENDPOINT_NAMES: &str = "
+WITH RECURSIVE names (endpoint) AS (
+    SELECT min(endpoint) FROM deliveries
+    UNION ALL
+    SELECT (SELECT min(d.endpoint) FROM deliveries AS d WHERE d.endpoint > names.endpoint)
+    FROM names WHERE names.endpoint IS NOT NULL
+)
+SELECT endpoint FROM names WHERE endpoint IS NOT NULL";
+
 /// Stands where a verdict is accepted.
 const ACCEPTED: &str = "ACCEPTED";
 /// Stands where a verdict would, for what the store could not take.

@@ -315,6 +315,7 @@ fn options(max_records: usize, max_waiting: usize) -> DelivererOptions {
         max_claim: 4,
         refresh_interval: Duration::from_secs(1),
         sweep_interval: Duration::from_secs(30),
+        max_parked_age: Duration::from_hours(1_000),
         retention: Duration::from_hours(1_000),
         max_sweep: 100,
         commit_interval: Duration::from_secs(1),

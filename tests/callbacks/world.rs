@@ -222,6 +222,7 @@ fn options(max_retry_after: Option<Duration>) -> DelivererOptions {
         max_claim: 50,
         refresh_interval: Duration::from_millis(200),
         sweep_interval: Duration::from_millis(500),
+        max_parked_age: Duration::from_hours(1),
         retention: Duration::from_hours(1),
         max_sweep: 100,
         commit_interval: Duration::from_millis(100),
@@ -324,7 +325,7 @@ impl World {
     pub async fn count(&self, name: &str, state: Option<DeliveryState>) -> u64 {
         let endpoint = Some(EndpointName::parse(name).unwrap());
         let selection = Selection { endpoint, state, ..Selection::default() };
-        self.store.count(&selection).await.unwrap()
+        self.store.count(&selection).await.unwrap().count
     }
 
     /// Waits until as many deliveries of an endpoint are in a state.

@@ -145,7 +145,9 @@ async fn deliveries_are_listed_and_shown_while_dev_delivers() {
 
     let (table, told) = setup.says(&["list", "--limit", "1"], 0).await;
     assert!(table.contains(id) && table.contains("n-2"), "{table}");
-    assert_eq!(told.trim(), "1 of 4 deliveries, the newest first; --limit shows more");
+    assert_eq!(told.trim(), "the last 1; --limit shows more, --count how many there are");
+    let (_, told) = setup.says(&["list", "--limit", "1", "--count"], 0).await;
+    assert_eq!(told.trim(), "the last 1 of 4 deliveries; --limit shows more");
     let (table, _) = setup.says(&["list"], 0).await;
     assert!(table.contains("n-\\u{1b}[31m-1"), "{table}");
 
@@ -203,6 +205,46 @@ async fn what_is_parked_until_later_goes_out_at_once_on_demand() {
     assert_eq!(told.trim(), "1 delivery is due now");
     setup.until_in_state("delivered", 1).await;
     assert_eq!(setup.in_state("parked").await.len(), 1);
+    dev.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_parked_is_discarded_on_demand_and_taken_up_again() {
+    let (setup, dev) = Setup::with_failures("['1h']", "parked").await;
+    let (_, told) = setup.says(&["discard"], 2).await;
+    assert!(told.contains("--endpoint"), "{told}");
+    let (table, told) = setup.says(&["discard", "--endpoint", "risk"], 3).await;
+    assert_eq!(table.matches("parked").count(), 2, "{table}");
+    assert!(told.contains("2 deliveries would be given up") && told.contains("--apply"), "{told}");
+    assert_eq!(setup.in_state("parked").await.len(), 2, "a dry run changes nothing");
+    let arguments =
+        ["discard", "--endpoint", "risk", "--reason", "no \u{1b}[1mlonger needed", "--apply"];
+    let (_, told) = setup.says(&arguments, 0).await;
+    assert!(told.contains("2 deliveries given up"), "{told}");
+    let given_up = setup.in_state("exhausted").await;
+    assert_eq!(given_up.len(), 2);
+    assert_eq!(given_up[0]["reason"], "discarded: no \\u{1b}[1mlonger needed");
+    assert!(given_up[0]["since"].as_str() > given_up[0]["recorded_at"].as_str(), "{}", given_up[0]);
+    let id = given_up[0]["event_id"].as_str().unwrap();
+    assert!(setup.says(&["show", "risk", id], 0).await.0.contains("discarded: no"));
+    let (_, told) = setup.says(&["discard", "--endpoint", "risk", "--apply"], 0).await;
+    assert!(told.contains("nothing that is selected"), "{told}");
+    setup.says(&["redeliver", "--endpoint", "risk", "--apply"], 0).await;
+    setup.until_in_state("delivered", 2).await;
+    dev.stop().await;
+}
+
+#[tokio::test]
+async fn resuming_says_what_becomes_of_what_is_parked_and_has_it_go_out_on_demand() {
+    let (setup, dev) = Setup::with_failures("['1h']", "parked").await;
+    setup.says(&["pause", "risk"], 0).await;
+    let (_, told) = setup.says(&["resume", "risk"], 0).await;
+    assert!(told.contains("2 deliveries parked: each goes out when it is due"), "{told}");
+    assert!(told.contains("--now"), "{told}");
+    assert_eq!(setup.in_state("parked").await.len(), 2);
+    let (_, told) = setup.says(&["resume", "risk", "--now"], 0).await;
+    assert!(told.contains("2 deliveries"), "{told}");
+    setup.until_in_state("delivered", 2).await;
     dev.stop().await;
 }
 
@@ -372,7 +414,7 @@ async fn the_commands_of_the_readme_do_what_it_says() {
     let (setup, dev) = Setup::with_failures("['1ms']", "exhausted").await;
     let event = setup.in_state("exhausted").await[0]["event_id"].as_str().unwrap().to_owned();
     let commands = crate::readme::commands_marked("callbacks");
-    assert_eq!(commands.len(), 8);
+    assert_eq!(commands.len(), 9);
     for command in commands {
         let arguments = command.strip_prefix("penstock callbacks ").unwrap();
         let arguments = arguments.replace("EVENT", &event).replace('"', "");

@@ -9,8 +9,8 @@ use penstock::account::{EventId, Timestamp};
 use penstock::events::CloudEvent;
 use penstock::store::{
     Applied, Attempt, Availability, Breaker, Claim, Deliveries, DeliveryKey, DeliveryState, Ending,
-    EndpointName, EndpointState, KnownDeliveries, Leased, Line, Mark, NewDelivery, Selection, Settled,
-    Swept, WantedDeliveries,
+    EndpointName, EndpointState, GivingUp, KnownDeliveries, Leased, Line, Mark, NewDelivery, Released,
+    Selection, Settled, WantedDeliveries,
 };
 use uuid::Uuid;
 
@@ -40,8 +40,11 @@ macro_rules! deliveries_conformance {
             many_claims_at_once_share_without_overlap
             an_ordered_line_has_one_delivery_due_at_a_time
             an_ordered_line_stays_in_order_while_it_grows_and_shrinks
-            what_waits_for_nothing_is_released_by_a_sweep
-            a_sweep_removes_what_has_ended_and_is_old
+            what_waits_for_nothing_is_released
+            stranded_lines_are_looked_for_in_slices
+            what_ended_long_ago_is_removed_counted_from_its_end
+            what_is_parked_too_long_is_given_up_and_can_be_redelivered
+            what_is_given_up_leaves_alone_what_is_under_way
             an_endpoints_state_changes_only_over_its_version
             selections_list_and_count_the_newest_first
             failed_attempts_are_listed_in_their_order
@@ -274,10 +277,10 @@ pub(crate) async fn what_is_settled_goes_on_as_said<R: DeliveriesRig>() {
         back,
     ];
     deliveries.settle(&endings, at(6)).await.unwrap();
-    let records = deliveries.list(&Selection::default(), 9).await.unwrap();
+    let mut records = deliveries.list(&Selection::default(), 9).await.unwrap();
+    records.sort_by_key(|record| record.key.clone());
     let found: Vec<_> = records
         .iter()
-        .rev()
         .map(|record| (record.state, record.attempts, record.due_at, record.last_attempt.is_some()))
         .collect();
     let expected = [
@@ -359,7 +362,7 @@ pub(crate) async fn an_ordered_line_stays_in_order_while_it_grows_and_shrinks<R:
     rig.close_deliveries(deliveries).await;
 }
 
-pub(crate) async fn what_waits_for_nothing_is_released_by_a_sweep<R: DeliveriesRig>() {
+pub(crate) async fn what_waits_for_nothing_is_released<R: DeliveriesRig>() {
     let rig = R::default();
     let deliveries = rig.open_deliveries().await;
     deliveries.record(&[in_line(1, "a"), in_line(2, "a"), in_line(3, "a")], at(0)).await.unwrap();
@@ -367,25 +370,122 @@ pub(crate) async fn what_waits_for_nothing_is_released_by_a_sweep<R: DeliveriesR
     let head = NewDelivery { ending: Ending::Delivered, ..in_line(1, "a") };
     deliveries.record(&[head], at(1)).await.unwrap();
     assert!(claim(&deliveries, "risk", 9, 2).await.is_empty());
-    let swept = deliveries.sweep(at(3), at(0), 10).await.unwrap();
-    assert_eq!(swept, Swept { removed: 0, released: 1 });
+    let released = deliveries.release_stranded(None, 10, at(3)).await.unwrap();
+    assert_eq!(released, Released { count: 1, after: None });
     assert_eq!(numbers(&claim(&deliveries, "risk", 9, 3).await), ["n-2"]);
     rig.close_deliveries(deliveries).await;
 }
 
-pub(crate) async fn a_sweep_removes_what_has_ended_and_is_old<R: DeliveriesRig>() {
+pub(crate) async fn stranded_lines_are_looked_for_in_slices<R: DeliveriesRig>() {
     let rig = R::default();
     let deliveries = rig.open_deliveries().await;
-    let exhausted =
-        NewDelivery { attempt: Some(attempt(0, Some(500))), ..new("risk", 1, "a", Ending::Exhausted) };
-    deliveries.record(&[exhausted, delivered("risk", 2), parked("risk", 3, 0)], at(0)).await.unwrap();
-    deliveries.record(&[delivered("risk", 4)], at(10)).await.unwrap();
-    assert_eq!(deliveries.sweep(at(20), at(10), 1).await.unwrap().removed, 1, "its limit");
-    assert_eq!(deliveries.sweep(at(20), at(10), 9).await.unwrap().removed, 1);
-    assert_eq!(deliveries.sweep(at(20), at(10), 9).await.unwrap().removed, 0);
+    let accounts = ["a", "b", "c", "d", "e"];
+    let lines = accounts.iter().zip([1, 11, 21, 31, 41]);
+    let new: Vec<_> = lines
+        .flat_map(|(account, first)| (first..first + 3).map(|number| in_line(number, account)))
+        .collect();
+    deliveries.record(&new, at(0)).await.unwrap();
+    // The heads of b, d and e were delivered by a process that woke up late.
+    let heads = [(11, "b"), (31, "d"), (41, "e")]
+        .map(|(number, account)| NewDelivery { ending: Ending::Delivered, ..in_line(number, account) });
+    deliveries.record(&heads, at(1)).await.unwrap();
+    let (mut after, mut released, mut slices) = (None, 0, 0);
+    loop {
+        let slice = deliveries.release_stranded(after.as_ref(), 2, at(2)).await.unwrap();
+        (released, slices) = (released + slice.count, slices + 1);
+        after = slice.after;
+        if after.is_none() {
+            break;
+        }
+        assert!(slices < 9, "it comes to an end");
+    }
+    assert_eq!((released, slices), (3, 3));
+    let mut due = numbers(&claim(&deliveries, "risk", 9, 3).await);
+    due.sort();
+    assert_eq!(due, ["n-1", "n-12", "n-21", "n-32", "n-42"]);
+    rig.close_deliveries(deliveries).await;
+}
+
+fn given_up_at(seconds: i64) -> GivingUp {
+    GivingUp { reason: "a test".to_owned(), now: at(seconds), leases_end: at(seconds + 60) }
+}
+
+pub(crate) async fn what_ended_long_ago_is_removed_counted_from_its_end<R: DeliveriesRig>() {
+    let rig = R::default();
+    let deliveries = rig.open_deliveries().await;
+    let failed = NewDelivery { attempt: Some(attempt(0, Some(500))), ..parked("risk", 1, 0) };
+    let redelivered = delivered("other", 5);
+    deliveries
+        .record(&[failed, delivered("risk", 2), parked("risk", 3, 0), redelivered], at(0))
+        .await
+        .unwrap();
+    deliveries.record(&[delivered("risk", 4), parked("late", 6, 99)], at(10)).await.unwrap();
+    // It was recorded long ago and ends now; so does what is sent again, and what arrives after all.
+    let leased = claim(&deliveries, "risk", 1, 15).await;
+    deliveries.settle(&[settled(&leased[0], Ending::Exhausted)], at(15)).await.unwrap();
+    let other = Selection { endpoint: Some(endpoint("other")), ..Selection::default() };
+    assert_eq!(deliveries.redeliver(&other, Mark::START, 9, at(14)).await.unwrap().count, 1);
+    let leased = claim(&deliveries, "other", 9, 14).await;
+    deliveries.settle(&[settled(&leased[0], Ending::Delivered)], at(15)).await.unwrap();
+    deliveries.record(&[delivered("late", 6)], at(16)).await.unwrap();
+
+    assert_eq!(deliveries.remove_ended(at(11), 1).await.unwrap(), 1, "its limit");
+    assert_eq!(deliveries.remove_ended(at(11), 9).await.unwrap(), 1);
+    assert_eq!(deliveries.remove_ended(at(15), 9).await.unwrap(), 0);
     let left: Vec<String> = states(&deliveries).await.into_iter().map(|(number, _)| number).collect();
-    assert_eq!(left, ["n-3", "n-4"]);
+    assert_eq!(left, ["n-1", "n-3", "n-5", "n-6"], "2 and 4 had ended when they were recorded");
+    assert_eq!(deliveries.remove_ended(at(16), 9).await.unwrap(), 2);
     assert_eq!(deliveries.failed_attempts(&key("risk", 1)).await.unwrap(), []);
+    assert_eq!(deliveries.remove_ended(at(17), 9).await.unwrap(), 1);
+    rig.close_deliveries(deliveries).await;
+}
+
+pub(crate) async fn what_is_parked_too_long_is_given_up_and_can_be_redelivered<R: DeliveriesRig>() {
+    let rig = R::default();
+    let deliveries = rig.open_deliveries().await;
+    deliveries.record(&[in_line(1, "a"), in_line(2, "a"), parked("other", 3, 0)], at(0)).await.unwrap();
+    deliveries
+        .record(&[in_line(4, "a"), parked("other", 5, 0), delivered("other", 6)], at(10))
+        .await
+        .unwrap();
+    let old = Selection { to: Some(at(10)), ..Selection::default() };
+    assert_eq!(deliveries.give_up(&old, &given_up_at(20), 2).await.unwrap(), 2, "its limit");
+    assert_eq!(deliveries.give_up(&old, &given_up_at(20), 9).await.unwrap(), 1);
+    assert_eq!(deliveries.give_up(&old, &given_up_at(20), 9).await.unwrap(), 0);
+    assert_eq!(numbers(&claim(&deliveries, "risk", 9, 20).await), ["n-4"], "the line goes on");
+    let exhausted = Selection { state: Some(DeliveryState::Exhausted), ..Selection::default() };
+    let listed = deliveries.list(&exhausted, 9).await.unwrap();
+    let told: Vec<_> = listed.iter().map(|record| (record.since, record.reason.as_deref())).collect();
+    assert_eq!(told, [(at(20), Some("a test")); 3]);
+
+    // What is taken up again has all its time once more.
+    assert_eq!(deliveries.redeliver(&exhausted, Mark::START, 9, at(30)).await.unwrap().count, 3);
+    assert_eq!(deliveries.give_up(&old, &given_up_at(31), 9).await.unwrap(), 0);
+    let risk = Selection { endpoint: Some(endpoint("risk")), ..Selection::default() };
+    let reasons = deliveries.list(&risk, 9).await.unwrap().into_iter().map(|record| record.reason);
+    assert_eq!(reasons.collect::<Vec<_>>(), [None, None, None]);
+    assert_eq!(deliveries.give_up(&risk, &given_up_at(99), 9).await.unwrap(), 3, "whatever is selected");
+    rig.close_deliveries(deliveries).await;
+}
+
+pub(crate) async fn what_is_given_up_leaves_alone_what_is_under_way<R: DeliveriesRig>() {
+    let rig = R::default();
+    let deliveries = rig.open_deliveries().await;
+    let new = [parked("risk", 1, 0), parked("risk", 2, 0), parked("risk", 3, 500)];
+    deliveries.record(&new, at(0)).await.unwrap();
+    let leased = claim(&deliveries, "risk", 1, 1).await;
+    let all = Selection::default();
+    assert_eq!(deliveries.give_up(&all, &given_up_at(2), 9).await.unwrap(), 2);
+    deliveries.settle(&[settled(&leased[0], Ending::Delivered)], at(3)).await.unwrap();
+    let (delivered, exhausted) = (DeliveryState::Delivered, DeliveryState::Exhausted);
+    let found: Vec<_> = states(&deliveries).await.into_iter().map(|(_, state)| state).collect();
+    assert_eq!(found, [delivered, exhausted, exhausted]);
+    // Whoever had one before has no say any more.
+    deliveries.record(&[parked("risk", 4, 0)], at(3)).await.unwrap();
+    let leased = claim(&deliveries, "risk", 1, 4).await;
+    assert_eq!(deliveries.give_up(&all, &given_up_at(65), 9).await.unwrap(), 1, "its lease has ended");
+    deliveries.settle(&[settled(&leased[0], Ending::Delivered)], at(66)).await.unwrap();
+    assert_eq!(states(&deliveries).await[3].1, exhausted);
     rig.close_deliveries(deliveries).await;
 }
 
@@ -424,7 +524,8 @@ pub(crate) async fn selections_list_and_count_the_newest_first<R: DeliveriesRig>
         let found: Vec<String> =
             found.iter().map(|record| format!("{} {}", record.key.endpoint, record.number)).collect();
         assert_eq!(found, expected, "{selection:?}");
-        assert_eq!(deliveries.count(&selection).await.unwrap(), expected.len() as u64);
+        let counted = deliveries.count(&selection).await.unwrap();
+        assert_eq!((counted.count, counted.may_be_more), (expected.len() as u64, false));
     };
     let all = Selection::default();
     expect(all.clone(), &["risk n-3", "other n-2", "risk n-2", "risk n-1"]).await;
@@ -485,18 +586,20 @@ pub(crate) async fn a_redelivery_in_steps_takes_nothing_twice<R: DeliveriesRig>(
     let deliveries = rig.open_deliveries().await;
     let new: Vec<_> = (1..=5).map(|number| delivered("risk", number)).collect();
     deliveries.record(&new, at(0)).await.unwrap();
+    deliveries.record(&[delivered("audit", 6)], at(0)).await.unwrap();
     let all = Selection { state: Some(DeliveryState::Delivered), ..Selection::default() };
     let (mut mark, mut steps) = (Mark::START, Vec::new());
     for second in 1..=4 {
-        let step = deliveries.redeliver(&all, mark, 2, at(second)).await.unwrap();
+        let step = deliveries.redeliver(&all, mark.clone(), 2, at(second)).await.unwrap();
         // It is delivered again before the next step.
-        let leased = claim(&deliveries, "risk", 9, second).await;
+        let mut leased = claim(&deliveries, "audit", 9, second).await;
+        leased.extend(claim(&deliveries, "risk", 9, second).await);
         let endings: Vec<_> = leased.iter().map(|leased| settled(leased, Ending::Delivered)).collect();
         deliveries.settle(&endings, at(second)).await.unwrap();
         steps.push(numbers(&leased).join(" "));
         mark = step.mark;
     }
-    assert_eq!(steps, ["n-1 n-2", "n-3 n-4", "n-5", ""]);
+    assert_eq!(steps, ["n-6 n-1", "n-2 n-3", "n-4 n-5", ""], "endpoint by endpoint");
     rig.close_deliveries(deliveries).await;
 }
 
@@ -539,7 +642,7 @@ pub(crate) async fn deliveries_are_counted_by_endpoint_and_state<R: DeliveriesRi
         .await
         .unwrap()
         .into_iter()
-        .map(|found| (found.endpoint.to_string(), found.state.as_str(), found.count, found.due_at))
+        .map(|found| (found.endpoint.to_string(), found.state.as_str(), found.count.count, found.due_at))
         .collect();
     counts.sort();
     let expected = [
@@ -558,8 +661,10 @@ pub(crate) async fn the_backlog_is_counted_by_endpoint<R: DeliveriesRig>() {
     deliveries.record(&[in_line(1, "a"), delivered("other", 1)], at(0)).await.unwrap();
     deliveries.record(&[in_line(2, "a"), parked("third", 1, 0)], at(5)).await.unwrap();
     let backlog = deliveries.backlog().await.unwrap();
-    let found: Vec<_> =
-        backlog.iter().map(|found| (found.endpoint.as_str(), found.count, found.oldest_at)).collect();
+    let found: Vec<_> = backlog
+        .iter()
+        .map(|found| (found.endpoint.as_str(), found.count.count, found.oldest_at))
+        .collect();
     assert_eq!(found, [("risk", 2, at(0)), ("third", 1, at(5))]);
     rig.close_deliveries(deliveries).await;
 }
@@ -575,7 +680,7 @@ pub(crate) async fn a_thousand_deliveries_are_one_call<R: DeliveriesRig>() {
     let endings: Vec<_> = leased.iter().map(|leased| settled(leased, Ending::Delivered)).collect();
     deliveries.settle(&endings, at(1)).await.unwrap();
     let selection = Selection { state: Some(DeliveryState::Delivered), ..Selection::default() };
-    assert_eq!(deliveries.count(&selection).await.unwrap(), 1_000);
+    assert_eq!(deliveries.count(&selection).await.unwrap().count, 1_000);
     rig.close_deliveries(deliveries).await;
 }
 
@@ -586,6 +691,8 @@ pub(crate) async fn empty_calls_are_done<R: DeliveriesRig>() {
     deliveries.record(&[], at(0)).await.unwrap();
     assert_eq!(deliveries.claim(&[], at(0), at(1)).await.unwrap(), []);
     deliveries.settle(&[], at(0)).await.unwrap();
-    assert_eq!(deliveries.sweep(at(0), at(0), 10).await.unwrap(), Swept::default());
+    assert_eq!(deliveries.remove_ended(at(0), 10).await.unwrap(), 0);
+    assert_eq!(deliveries.give_up(&Selection::default(), &given_up_at(0), 10).await.unwrap(), 0);
+    assert_eq!(deliveries.release_stranded(None, 10, at(0)).await.unwrap(), Released::default());
     rig.close_deliveries(deliveries).await;
 }

@@ -27,6 +27,7 @@ mod rig_memory;
 #[path = "../support/servers/mod.rs"]
 #[allow(dead_code, reason = "others need the rest")]
 mod servers;
+mod sqlite_plans;
 mod store;
 
 mod sqlite_queue {

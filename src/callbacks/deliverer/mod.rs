@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::account::{Offset, Partition};
 use crate::queue::{Assignment, Consumer, PollLimits, Polled, Queue, QueueError, Received};
-use crate::store::{Deliveries, DeliveryKey, EndpointState, StoreError};
+use crate::store::{Deliveries, DeliveryKey, EndpointState, GivingUp, Line, Selection, StoreError};
 use crate::telemetry::{Metrics, with_causes};
 
 use super::ambient::Ambient;
@@ -62,6 +62,8 @@ pub struct Deliverer<Q: Queue, D: Deliveries, S: Sender> {
     /// The last claim found something, so there may be more.
     may_claim_more: bool,
     is_failing: bool,
+    /// Where the next look for stranded lines goes on.
+    stranded_after: Option<Line>,
     timers: Timers,
 }
 
@@ -112,6 +114,7 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
             signals: Vec::new(),
             may_claim_more: false,
             is_failing: false,
+            stranded_after: None,
             timers: Timers::default(),
         }
     }
@@ -308,21 +311,34 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
 
     async fn sweep(&mut self, now: Instant) -> Result<StepOutcome, DelivererError> {
         let time = self.ambient.now();
-        let keep_from = earlier(time, self.options.retention);
-        let sweep = self.store.sweep(time, keep_from, self.options.max_sweep);
-        let swept = match self.sends.alongside(&self.options, sweep).await {
-            Ok(swept) => swept,
-            Err(error) => return self.retry_store(error),
+        let (store, options, after) = (&self.store, &self.options, self.stranded_after.take());
+        let swept = async {
+            let limit = options.max_sweep;
+            let removed = store.remove_ended(earlier(time, options.retention), limit).await?;
+            let too_old =
+                Selection { to: Some(earlier(time, options.max_parked_age)), ..Selection::default() };
+            let leases_end = later(time, options.lease);
+            let reason = "parked for longer than callbacks.max_parked_age".to_owned();
+            let giving_up = GivingUp { reason, now: time, leases_end };
+            let given_up = store.give_up(&too_old, &giving_up, limit).await?;
+            let released = store.release_stranded(after.as_ref(), limit, time).await?;
+            Ok((removed.max(given_up) >= limit as u64, released.after))
         };
-        if swept.removed < self.options.max_sweep as u64 {
-            self.timers.swept = Some(now);
+        match self.sends.alongside(&self.options, swept).await {
+            Ok((is_more, after)) => {
+                self.stranded_after = after;
+                if !is_more {
+                    self.timers.swept = Some(now);
+                }
+            }
+            Err(error) => return self.retry_store(error),
         }
         match self.sends.alongside(&self.options, self.store.backlog()).await {
             Ok(backlog) => {
                 for outbox in &self.sends.outboxes {
                     let name = &outbox.endpoint.name;
                     let found = backlog.iter().find(|found| found.endpoint == *name);
-                    let count = found.map_or(0, |found| found.count);
+                    let count = found.map_or(0, |found| found.count.count);
                     let age_ms =
                         found.map_or(0, |found| time.unix_millis() - found.oldest_at.unix_millis());
                     let age = Duration::from_millis(u64::try_from(age_ms).unwrap_or(0));

@@ -52,6 +52,7 @@ pub(super) fn options() -> DelivererOptions {
         max_claim: 10,
         refresh_interval: second,
         sweep_interval: second,
+        max_parked_age: second,
         retention: second,
         max_sweep: 10,
         commit_interval: second,

@@ -3,12 +3,15 @@
 use clap::Args;
 
 use crate::account::Timestamp;
-use crate::cli::{Exit, unavailable};
-use crate::store::{Applied, Availability, Breaker, Deliveries, EndpointName, EndpointState};
+use crate::cli::Exit;
+use crate::store::{
+    Applied, Availability, Breaker, Deliveries, DeliveryState, EndpointName, EndpointState, Selection,
+};
 
-use super::output::{note, shown};
+use super::output::{counted, deliveries, note, shown};
+use super::redeliver::hasten_all;
 use super::selection::configured;
-use super::{StoreArgs, at_store, now};
+use super::{StoreArgs, at_store, now, unavailable};
 
 /// How often a change is made anew because another process was faster.
 const ATTEMPTS: usize = 10;
@@ -23,6 +26,16 @@ pub(super) struct ChangeArgs {
     reason: Option<String>,
     #[command(flatten)]
     store: StoreArgs,
+}
+
+/// Options of `penstock callbacks resume`.
+#[derive(Args, Debug)]
+pub(super) struct ResumeArgs {
+    #[command(flatten)]
+    change: ChangeArgs,
+    /// Have what is parked until later go out now too, with no failures counted
+    #[arg(long)]
+    now: bool,
 }
 
 /// What becomes of an endpoint.
@@ -82,6 +95,33 @@ pub(super) async fn run(args: ChangeArgs, change: Change) -> anyhow::Result<Exit
             note(&format!("reason: {}", shown(reason)))?;
         }
         Ok(Exit::Ok)
+    })
+    .await
+}
+
+/// Resumes an endpoint, and tells what that does to what waits for it.
+pub(super) async fn resume(args: ResumeArgs) -> anyhow::Result<Exit> {
+    let ResumeArgs { change, now: goes_out_now } = args;
+    let (endpoint, store) = (change.endpoint.clone(), change.store.clone());
+    let exit = run(change, Change::Resume).await?;
+    at_store(store, async |settings, store| {
+        let endpoint = Some(configured(settings, &endpoint)?);
+        let parked = Some(DeliveryState::Parked);
+        let selection = Selection { endpoint, state: parked, ..Selection::default() };
+        if goes_out_now {
+            let done = hasten_all(settings, store, &selection).await.map_err(unavailable)?;
+            note(&format!("{} until later before, due now", deliveries(done)))?;
+            return Ok(exit);
+        }
+        let parked = store.count(&selection).await.map_err(unavailable)?;
+        if parked.count > 0 {
+            note(&format!(
+                "{} parked: each goes out when it is due, as `penstock callbacks list` shows; --now has them \
+                 all go out now",
+                counted(parked)
+            ))?;
+        }
+        Ok(exit)
     })
     .await
 }

@@ -7,11 +7,11 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::account::Timestamp;
-use crate::cli::{Exit, unavailable};
+use crate::cli::Exit;
 use crate::store::{Breaker, Deliveries, DeliveryState, EndpointName, EndpointState, StateCount};
 
 use super::output;
-use super::{StoreArgs, at_store};
+use super::{StoreArgs, at_store, unavailable};
 
 /// Options of `penstock callbacks endpoints`.
 #[derive(Args, Debug)]
@@ -33,7 +33,11 @@ struct EndpointJson {
     reason: String,
     changed_at: Option<String>,
     deliveries: BTreeMap<&'static str, u64>,
+    /// States in which there are more than were counted.
+    more: Vec<&'static str>,
     due_at: Option<String>,
+    /// Since when the oldest of what is parked or waits has been.
+    parked_since: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -90,8 +94,11 @@ fn overview(
 fn endpoint(state: EndpointState, is_configured: bool, counts: &[&StateCount]) -> EndpointJson {
     let count_of = |state: DeliveryState| {
         let found = counts.iter().find(|count| count.state == state);
-        (state.as_str(), found.map_or(0, |found| found.count))
+        (state.as_str(), found.map_or(0, |found| found.count.count))
     };
+    let live = counts.iter().filter(|count| DeliveryState::LIVE.contains(&count.state));
+    let parked_since = live.map(|count| count.oldest_at).min();
+    let more = counts.iter().filter(|count| count.count.may_be_more);
     let due_at: Option<Timestamp> = counts.iter().filter_map(|count| count.due_at).min();
     EndpointJson {
         endpoint: state.name.to_string(),
@@ -108,21 +115,35 @@ fn endpoint(state: EndpointState, is_configured: bool, counts: &[&StateCount]) -
         reason: state.reason,
         changed_at: (state.version > 0).then(|| output::time(state.changed_at)),
         deliveries: DeliveryState::ALL.into_iter().map(count_of).collect(),
+        more: more.map(|count| count.state.as_str()).collect(),
         due_at: due_at.map(output::time),
+        parked_since: parked_since.map(output::time),
     }
 }
 
 fn table(endpoints: &[EndpointJson]) -> comfy_table::Table {
     let [parked, waiting, delivered, exhausted] = DeliveryState::ALL.map(DeliveryState::as_str);
-    let mut table =
-        output::table(["endpoint", "state", parked, waiting, delivered, exhausted, "first due", "why"]);
+    let mut table = output::table([
+        "endpoint",
+        "state",
+        parked,
+        waiting,
+        delivered,
+        exhausted,
+        "parked since",
+        "first due",
+        "why",
+    ]);
     for endpoint in endpoints {
         let state = match (&endpoint.breaker, endpoint.is_configured) {
             (_, false) => format!("{}, not configured", endpoint.availability),
             (BreakerJson::Open { .. }, true) => format!("{}, breaker open", endpoint.availability),
             (BreakerJson::Closed, true) => endpoint.availability.to_owned(),
         };
-        let count = |state: &str| endpoint.deliveries.get(state).copied().unwrap_or(0).to_string();
+        let count = |state: &str| {
+            let more = if endpoint.more.contains(&state) { "+" } else { "" };
+            format!("{}{more}", endpoint.deliveries.get(state).copied().unwrap_or(0))
+        };
         table.add_row([
             endpoint.endpoint.clone(),
             state,
@@ -130,6 +151,7 @@ fn table(endpoints: &[EndpointJson]) -> comfy_table::Table {
             count(waiting),
             count(delivered),
             count(exhausted),
+            endpoint.parked_since.clone().unwrap_or_default(),
             endpoint.due_at.clone().unwrap_or_default(),
             output::shown(&endpoint.reason),
         ]);
@@ -140,7 +162,7 @@ fn table(endpoints: &[EndpointJson]) -> comfy_table::Table {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::Availability;
+    use crate::store::{Availability, Counted};
 
     #[test]
     fn endpoints_are_listed_that_are_configured_or_known() {
@@ -156,7 +178,8 @@ mod tests {
         let count = StateCount {
             endpoint: name("risk"),
             state: DeliveryState::Parked,
-            count: 2,
+            count: Counted { count: 2, may_be_more: true },
+            oldest_at: at,
             due_at: Some(at),
         };
         let found = overview(&["risk"].into(), &[paused], &[count]);
@@ -176,5 +199,7 @@ mod tests {
         let due = Some("2023-11-14T22:13:20Z");
         assert_eq!(lines, [("old", "paused", false, 0, None), ("risk", "active", true, 2, due)]);
         assert_eq!(found[1].changed_at, None, "nobody has changed it");
+        assert_eq!((&found[1].more[..], found[1].parked_since.as_deref()), (&["parked"][..], due));
+        assert!(table(&found).to_string().contains("2+"), "{}", table(&found));
     }
 }

@@ -5,12 +5,12 @@ use std::io;
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
-use crate::cli::{Exit, unavailable};
+use crate::cli::Exit;
 use crate::store::{Deliveries, DeliveryRecord, DeliveryState};
 
 use super::output::{self, DeliveryJson};
 use super::selection::{self, SelectionArgs};
-use super::{StoreArgs, at_store, now};
+use super::{StoreArgs, at_store, now, unavailable};
 
 /// Options of `penstock callbacks list`.
 #[derive(Args, Debug)]
@@ -23,6 +23,9 @@ pub(super) struct ListArgs {
     /// At most so many
     #[arg(long, value_name = "COUNT", default_value_t = 50)]
     limit: u32,
+    /// Tell how many there are, when there are more
+    #[arg(long)]
+    count: bool,
     /// One JSON object a line, for programs
     #[arg(long)]
     json: bool,
@@ -36,7 +39,7 @@ fn states() -> impl TypedValueParser<Value = DeliveryState> {
 }
 
 pub(super) async fn run(args: ListArgs) -> anyhow::Result<Exit> {
-    let ListArgs { selection, state, limit, json, store } = args;
+    let ListArgs { selection, state, limit, count, json, store } = args;
     let (selection, limit) = (selection.selection(state, now()), limit as usize);
     at_store(store, async |settings, store| {
         let listed = store.list(&selection, limit).await.map_err(unavailable)?;
@@ -58,10 +61,14 @@ pub(super) async fn run(args: ListArgs) -> anyhow::Result<Exit> {
             output::note(&output::deliveries(listed.len() as u64))?;
             return Ok(Exit::Ok);
         }
-        let count = store.count(&selection).await.map_err(unavailable)?;
-        let more = if count > limit as u64 { "; --limit shows more" } else { "" };
-        let count = output::deliveries(count);
-        output::note(&format!("{} of {count}, the newest first{more}", listed.len()))?;
+        let listed = listed.len();
+        if !count {
+            output::note(&format!("the last {listed}; --limit shows more, --count how many there are"))?;
+            return Ok(Exit::Ok);
+        }
+        let all = store.count(&selection).await.map_err(unavailable)?;
+        let more = if all.count > limit as u64 { "; --limit shows more" } else { "" };
+        output::note(&format!("the last {listed} of {}{more}", output::counted(all)))?;
         Ok(Exit::Ok)
     })
     .await
@@ -71,7 +78,7 @@ pub(super) async fn run(args: ListArgs) -> anyhow::Result<Exit> {
 pub(super) fn write_table(records: &[DeliveryRecord]) -> io::Result<()> {
     use io::Write;
     let mut table = output::table([
-        "recorded",
+        "since",
         "endpoint",
         "event",
         "number",
@@ -82,7 +89,7 @@ pub(super) fn write_table(records: &[DeliveryRecord]) -> io::Result<()> {
     ]);
     for record in records {
         table.add_row([
-            output::time(record.recorded_at),
+            output::time(record.since),
             record.key.endpoint.to_string(),
             record.key.event.to_string(),
             output::cell(&record.number),

@@ -5,6 +5,7 @@
 //! Only `test-send` sends anything itself.
 
 mod change;
+mod discard;
 mod endpoints;
 mod list;
 mod output;
@@ -20,11 +21,13 @@ use clap::{Args, Subcommand};
 
 use crate::account::Timestamp;
 use crate::settings::{Loaded, Settings, SettingsError};
+use crate::store::StoreError;
+use crate::store::postgres::ServerError;
 
 use super::config::ConfigFile;
 use super::process::AnyStore;
 use super::role::{self, RoleArgs};
-use super::{Exit, runtime, unavailable};
+use super::{Exit, runtime};
 use change::{Change, ChangeArgs};
 
 /// Options of `penstock callbacks`.
@@ -40,8 +43,8 @@ pub(super) struct CallbacksArgs {
 
 #[derive(Debug, Subcommand)]
 enum CallbacksCommand {
-    /// List deliveries, the newest first
-    #[command(before_help = "Example: penstock callbacks list --state exhausted --since 2h")]
+    /// List deliveries, those first that were parked or ended last
+    #[command(before_help = "Example: penstock callbacks list --state exhausted --since 1day")]
     List(list::ListArgs),
     /// List the endpoints: whether they are in use, what is delivered, and what is due
     #[command(before_help = "Example: penstock callbacks endpoints --config penstock.toml")]
@@ -57,12 +60,18 @@ enum CallbacksCommand {
         before_help = "Example: penstock callbacks redeliver --endpoint risk --since 1day --apply"
     )]
     Redeliver(redeliver::RedeliverArgs),
+    /// Give up what is parked or waits for an endpoint; shows what it would do without --apply. `redeliver` takes
+    /// it up again while it is kept
+    #[command(
+        before_help = "Example: penstock callbacks discard --endpoint old-risk --reason replaced --apply"
+    )]
+    Discard(discard::DiscardArgs),
     /// Send nothing to an endpoint for now: its events are parked
     #[command(before_help = "Example: penstock callbacks pause risk --reason maintenance")]
     Pause(ChangeArgs),
-    /// Send to an endpoint again, also when its breaker is open: what is parked goes out as it is due
+    /// Send to an endpoint again, also when its breaker is open: what failed before goes out as it is due
     #[command(before_help = "Example: penstock callbacks resume risk")]
-    Resume(ChangeArgs),
+    Resume(change::ResumeArgs),
     /// Send nothing to an endpoint any more, until it is resumed: its events are parked
     #[command(before_help = "Example: penstock callbacks disable risk --reason replaced")]
     Disable(ChangeArgs),
@@ -72,7 +81,7 @@ enum CallbacksCommand {
 }
 
 /// Options of every command that works on the store.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 struct StoreArgs {
     #[command(flatten)]
     config: ConfigFile,
@@ -102,8 +111,9 @@ async fn carry_out(command: CallbacksCommand) -> anyhow::Result<Exit> {
         CallbacksCommand::Endpoints(args) => endpoints::run(args).await,
         CallbacksCommand::Show(args) => show::run(args).await,
         CallbacksCommand::Redeliver(args) => redeliver::run(args).await,
+        CallbacksCommand::Discard(args) => discard::run(args).await,
         CallbacksCommand::Pause(args) => change::run(args, Change::Pause).await,
-        CallbacksCommand::Resume(args) => change::run(args, Change::Resume).await,
+        CallbacksCommand::Resume(args) => change::resume(args).await,
         CallbacksCommand::Disable(args) => change::run(args, Change::Disable).await,
         CallbacksCommand::TestSend(args) => test_send::run(args).await,
     }
@@ -115,12 +125,44 @@ async fn at_store(
     work: impl AsyncFnOnce(&Settings, &AnyStore) -> anyhow::Result<Exit>,
 ) -> anyhow::Result<Exit> {
     let settings = args.settings()?;
-    let store = AnyStore::open_beside(&settings).await.map_err(unavailable)?;
+    let store = AnyStore::open_beside(&settings).await.map_err(super::unavailable)?;
     let done = work(&settings, &store).await;
     store.close().await;
     done
 }
 
+/// What the store did not do. A question that takes the server too long has an answer when it is narrower.
+fn unavailable(error: StoreError) -> anyhow::Error {
+    if took_too_long(&error) {
+        let told = "the store did not find that in time; narrow it with --since, --until or --endpoint";
+        return super::Unavailable(told.to_owned()).into();
+    }
+    super::unavailable(error)
+}
+
+/// Whether the server has ended a statement by its own limit of time.
+fn took_too_long(error: &StoreError) -> bool {
+    let (StoreError::Unavailable { cause, .. }
+    | StoreError::Poison { cause, .. }
+    | StoreError::Broken { cause, .. }) = error;
+    cause.downcast_ref::<ServerError>().is_some_and(|server| server.sqlstate == "57014")
+}
+
 fn now() -> Timestamp {
     Timestamp::from(SystemTime::now())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_question_that_takes_too_long_is_answered_with_what_narrows_it() {
+        let unavailable_with = |sqlstate: &str| {
+            let cause = ServerError { sqlstate: sqlstate.to_owned(), message: None, place: None };
+            unavailable(StoreError::Unavailable { action: "a test", cause: Box::new(cause) }).to_string()
+        };
+        assert!(unavailable_with("57014").contains("--since"), "{}", unavailable_with("57014"));
+        assert!(unavailable_with("57P01").contains("57P01"));
+    }
 }

@@ -8,7 +8,7 @@ use comfy_table::presets::UTF8_BORDERS_ONLY;
 use serde::Serialize;
 
 use crate::account::Timestamp;
-use crate::store::{Attempt, DeliveryRecord};
+use crate::store::{Attempt, Counted, DeliveryRecord};
 
 /// Characters of a foreign text that a table has room for.
 const CELL_CHARS: usize = 48;
@@ -88,6 +88,8 @@ pub(super) struct DeliveryJson {
     communication_number: String,
     state: &'static str,
     recorded_at: String,
+    since: String,
+    reason: Option<String>,
     due_at: Option<String>,
     attempts: u32,
     last_attempt: Option<AttemptJson>,
@@ -101,6 +103,8 @@ impl DeliveryJson {
             communication_number: record.number.clone(),
             state: record.state.as_str(),
             recorded_at: time(record.recorded_at),
+            since: time(record.since),
+            reason: record.reason.clone(),
             due_at: record.due_at.map(time),
             attempts: record.attempts,
             last_attempt: record.last_attempt.as_ref().map(AttemptJson::of),
@@ -136,6 +140,12 @@ pub(super) fn millis(duration: std::time::Duration) -> u64 {
 /// So many deliveries, in words.
 pub(super) fn deliveries(count: u64) -> String {
     format!("{count} {}", if count == 1 { "delivery" } else { "deliveries" })
+}
+
+/// So many deliveries, or more, in words.
+pub(super) fn counted(counted: Counted) -> String {
+    let more = if counted.may_be_more { "at least " } else { "" };
+    format!("{more}{}", deliveries(counted.count))
 }
 
 /// Says something to whoever looks, beside the data.

@@ -1,17 +1,20 @@
 //! `penstock callbacks redeliver`: selected deliveries are due anew.
 
+use std::time::Duration;
+
 use clap::{Args, ValueEnum};
 
-use crate::account::Timestamp;
 use crate::callbacks::schedule::later;
-use crate::cli::{Exit, unavailable};
+use crate::cli::Exit;
 use crate::settings::Settings;
-use crate::store::{Availability, Deliveries, DeliveryState, Mark, Redelivered, Selection, StoreError};
+use crate::store::{
+    Availability, Counted, Deliveries, DeliveryState, Mark, Redelivered, Selection, StoreError,
+};
 
 use super::change::try_anew;
-use super::output::{deliveries, note};
+use super::output::{counted, deliveries, note};
 use super::selection::{SelectionArgs, configured};
-use super::{StoreArgs, at_store, list, now};
+use super::{StoreArgs, at_store, list, now, unavailable};
 
 /// Deliveries changed at a time, so that the processes that deliver are not held up for long.
 const STEP: usize = 10_000;
@@ -63,21 +66,23 @@ pub(super) async fn run(args: RedeliverArgs) -> anyhow::Result<Exit> {
             configured(settings, name.as_str())?;
         }
         let selected = store.count(&selection).await.map_err(unavailable)?;
-        let count = limit.map_or(selected, |limit| limit.min(selected));
+        let planned = at_most(selected, limit);
         let name = selection.state.map(DeliveryState::as_str).unwrap_or_default();
-        if count == 0 {
+        if planned.count == 0 {
             note(&format!("no {name} delivery is selected"))?;
             return tell_others(store, &selection).await;
         }
-        if count > 1 && !apply {
+        if planned.count > 1 && !apply {
             list::write_table(&store.list(&selection, SHOWN).await.map_err(unavailable)?)?;
+            let more = if planned.may_be_more { "at least " } else { "" };
             note(&format!(
-                "{count} {name} deliveries would be due now; nothing is changed, --apply does it"
+                "{more}{} {name} deliveries would be due now; nothing is changed, --apply does it",
+                planned.count
             ))?;
             return Ok(Exit::Differences);
         }
-        let lease_end = later(began, settings.callbacks.lease.duration());
-        let done = carry_out(store, &selection, state, lease_end, count).await.map_err(unavailable)?;
+        let lease = settings.callbacks.lease.duration();
+        let done = carry_out(store, &selection, state, lease, limit).await.map_err(unavailable)?;
         let endpoints = settings.callbacks.endpoints.iter().map(|endpoint| endpoint.name.as_str());
         let is_meant =
             |name: &str| selection.endpoint.as_ref().is_none_or(|selected| selected.as_str() == name);
@@ -85,33 +90,44 @@ pub(super) async fn run(args: RedeliverArgs) -> anyhow::Result<Exit> {
             try_anew(store, name).await?;
         }
         note(&format!("{} due now", be(done)))?;
-        if state == Redeliverable::Parked && done < count {
+        if state == Redeliverable::Parked && done < planned.count {
             let lease = humantime::format_duration(settings.callbacks.lease.duration());
-            note(&format!("{} under way, or due within {lease} anyway", be(count - done)))?;
+            note(&format!("{} under way, or due within {lease} anyway", be(planned.count - done)))?;
         }
         tell_shut(settings, store, &selection).await
     })
     .await
 }
 
-/// Makes at most `count` selected deliveries due; tells how many.
+/// What is done of what is selected.
+fn at_most(selected: Counted, limit: Option<u64>) -> Counted {
+    match limit {
+        Some(limit) if limit <= selected.count => Counted { count: limit, may_be_more: false },
+        _ => selected,
+    }
+}
+
+/// Makes at most so many selected deliveries due, or all; tells how many.
 async fn carry_out(
     store: &impl Deliveries,
     selection: &Selection,
     state: Redeliverable,
-    lease_end: Timestamp,
-    count: u64,
+    lease: Duration,
+    limit: Option<u64>,
 ) -> Result<u64, StoreError> {
     let (mut mark, mut done) = (Mark::START, 0);
-    while done < count {
-        let limit = usize::try_from(count - done).map_or(STEP, |left| left.min(STEP));
+    let limit = limit.unwrap_or(u64::MAX);
+    while done < limit {
+        let limit = usize::try_from(limit - done).map_or(STEP, |left| left.min(STEP));
         let step = match state {
             Redeliverable::Parked => {
-                let count = store.hasten(selection, lease_end, limit, now()).await?;
-                Redelivered { count, mark }
+                // A lease that is taken now ends before this.
+                let leases_end = later(now(), lease);
+                let count = store.hasten(selection, leases_end, limit, now()).await?;
+                Redelivered { count, mark: mark.clone() }
             }
             Redeliverable::Exhausted | Redeliverable::Delivered => {
-                store.redeliver(selection, mark, limit, now()).await?
+                store.redeliver(selection, mark.clone(), limit, now()).await?
             }
         };
         if step.count == 0 {
@@ -122,14 +138,24 @@ async fn carry_out(
     Ok(done)
 }
 
+/// Makes everything selected that is parked due; tells how much.
+pub(super) async fn hasten_all(
+    settings: &Settings,
+    store: &impl Deliveries,
+    selection: &Selection,
+) -> Result<u64, StoreError> {
+    let lease = settings.callbacks.lease.duration();
+    carry_out(store, selection, Redeliverable::Parked, lease, None).await
+}
+
 /// Tells in which other states there are such deliveries: they may be meant.
 async fn tell_others(store: &impl Deliveries, selection: &Selection) -> anyhow::Result<Exit> {
     for other in Redeliverable::value_variants().iter().map(|other| other.state()) {
         let selection = Selection { state: Some(other), ..selection.clone() };
         let count = store.count(&selection).await.map_err(unavailable)?;
-        if count > 0 {
+        if count.count > 0 {
             let state = other.as_str();
-            note(&format!("--state {state} takes {}", deliveries(count)))?;
+            note(&format!("--state {state} takes {}", counted(count)))?;
         }
     }
     Ok(Exit::Ok)
@@ -150,8 +176,10 @@ async fn tell_shut(
     if selection.endpoint.is_none() {
         for backlog in store.backlog().await.map_err(unavailable)? {
             if !is_configured(backlog.endpoint.as_str()) {
-                let (name, parked) = (backlog.endpoint, deliveries(backlog.count));
-                note(&format!("{name} is not configured: nobody sends the {parked} parked for it"))?;
+                let (name, parked) = (backlog.endpoint, counted(backlog.count));
+                note(&format!(
+                    "{name} is not configured: nobody sends the {parked} parked for it; `penstock callbacks discard` ends that"
+                ))?;
             }
         }
     }

@@ -17,14 +17,15 @@ pub(super) struct SelectionArgs {
     /// Those to this endpoint
     #[arg(long, value_name = "NAME", value_parser = EndpointName::parse)]
     pub(super) endpoint: Option<EndpointName>,
-    /// Those recorded then or later: a time such as 2026-11-24T08:00:00Z, or how long ago, such as 2h
+    /// Those that ended then or later, or were parked then or later and have not ended: a time such as
+    /// 2026-11-24T08:00:00Z, or how long ago, such as 2h
     #[arg(long, value_name = "TIME", value_parser = Moment::parse)]
     since: Option<Moment>,
-    /// Those recorded before: a time, or how long ago
+    /// Those that ended, or were parked, before: a time, or how long ago
     #[arg(long, value_name = "TIME", value_parser = Moment::parse)]
     until: Option<Moment>,
     /// Those of this communicationNumber, which is the events' source. There is no index of numbers: with
-    /// --since only what was recorded since is read, without it all that is kept
+    /// --since only what ended or was parked since is read, without it all that is kept
     #[arg(long, value_name = "NUMBER")]
     number: Option<String>,
     /// Those of this event

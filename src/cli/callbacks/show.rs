@@ -8,11 +8,11 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use crate::account::EventId;
-use crate::cli::{Exit, unavailable};
+use crate::cli::Exit;
 use crate::store::{Attempt, Deliveries, DeliveryKey, DeliveryRecord, EndpointName, Selection};
 
 use super::output::{self, AttemptJson, DeliveryJson, shown};
-use super::{StoreArgs, at_store};
+use super::{StoreArgs, at_store, unavailable};
 
 /// Options of `penstock callbacks show`.
 #[derive(Args, Debug)]
@@ -82,6 +82,10 @@ fn write_text(out: &mut impl Write, record: &DeliveryRecord, attempts: &[Attempt
     writeln!(out, "event         {}", record.key.event)?;
     writeln!(out, "number        {}", shown(&record.number))?;
     writeln!(out, "state         {}", record.state.as_str())?;
+    writeln!(out, "since         {}", output::time(record.since))?;
+    if let Some(reason) = &record.reason {
+        writeln!(out, "reason        {}", shown(reason))?;
+    }
     writeln!(out, "recorded      {}", output::time(record.recorded_at))?;
     if let Some(due_at) = record.due_at {
         writeln!(out, "next attempt  {}", output::time(due_at))?;

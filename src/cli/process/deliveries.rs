@@ -2,9 +2,9 @@
 
 use crate::account::Timestamp;
 use crate::store::{
-    Applied, Attempt, Backlog, Claim, Deliveries, DeliveryKey, DeliveryRecord, EndpointState,
-    KnownDeliveries, Leased, Mark, NewDelivery, Redelivered, Selection, Settled, StateCount, StoreError,
-    Swept, WantedDeliveries,
+    Applied, Attempt, Backlog, Claim, Counted, Deliveries, DeliveryKey, DeliveryRecord, EndpointState,
+    GivingUp, KnownDeliveries, Leased, Line, Mark, NewDelivery, Redelivered, Released, Selection,
+    Settled, StateCount, StoreError, WantedDeliveries,
 };
 
 use super::store::{AnyStore, forwarded};
@@ -20,12 +20,19 @@ impl Deliveries for AnyStore {
             until: Timestamp,
         ) -> Result<Vec<Leased>, StoreError>;
         async fn settle(&self, settled: &[Settled], now: Timestamp) -> Result<(), StoreError>;
-        async fn sweep(
+        async fn remove_ended(&self, before: Timestamp, limit: usize) -> Result<u64, StoreError>;
+        async fn give_up(
             &self,
-            now: Timestamp,
-            keep_from: Timestamp,
+            selection: &Selection,
+            giving_up: &GivingUp,
             limit: usize,
-        ) -> Result<Swept, StoreError>;
+        ) -> Result<u64, StoreError>;
+        async fn release_stranded(
+            &self,
+            after: Option<&Line>,
+            limit: usize,
+            now: Timestamp,
+        ) -> Result<Released, StoreError>;
         async fn endpoint_states(&self) -> Result<Vec<EndpointState>, StoreError>;
         async fn change_endpoint(&self, state: &EndpointState) -> Result<Applied, StoreError>;
         async fn list(
@@ -33,7 +40,7 @@ impl Deliveries for AnyStore {
             selection: &Selection,
             limit: usize,
         ) -> Result<Vec<DeliveryRecord>, StoreError>;
-        async fn count(&self, selection: &Selection) -> Result<u64, StoreError>;
+        async fn count(&self, selection: &Selection) -> Result<Counted, StoreError>;
         async fn failed_attempts(&self, key: &DeliveryKey) -> Result<Vec<Attempt>, StoreError>;
         async fn redeliver(
             &self,

@@ -1,15 +1,21 @@
 //! The store that the settings name, behind one type.
 
+use std::time::Duration;
+
 use crate::account::{CommunicationNumber, Plan, View};
 use crate::settings::{Settings, StoreKind, StoreSettings};
 use crate::sqlite::store_file;
-use crate::store::postgres::{PostgresOpenError, PostgresStore};
+use crate::store::postgres::{PostgresOpenError, PostgresStore, PostgresStoreOptions};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{Applied, PersistedOutcome, Store, StoreError, Wanted};
 use crate::telemetry::with_causes;
 
 use super::directory::Directory;
 use crate::cli::options;
+
+/// How long the server may work on one statement of a command, at least: an operator waits for an answer, a
+/// lane for the next batch.
+const COMMANDS_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// One of the implementations.
 #[derive(Clone)]
@@ -57,6 +63,8 @@ impl AnyStore {
             }
             StoreKind::Postgres => {
                 let options = options::postgres_store(&settings.store.postgres);
+                let statement_timeout = options.statement_timeout.max(COMMANDS_TIMEOUT);
+                let options = PostgresStoreOptions { statement_timeout, ..options };
                 Self::Postgres(PostgresStore::open(options).await?)
             }
         })

@@ -8,6 +8,7 @@
 //! not at all.
 
 mod operating;
+mod tally;
 
 use std::collections::HashSet;
 use std::future::Future;
@@ -19,7 +20,11 @@ use crate::events::CloudEvent;
 
 use super::{Applied, EndpointName, EndpointState, StoreError};
 
-pub use operating::{Backlog, DeliveryRecord, Mark, Redelivered, Selection, StateCount};
+pub(super) use tally::{Listed, Tally, backlogs, newest, state_counts};
+
+pub use operating::{
+    Backlog, Counted, DeliveryRecord, GivingUp, Mark, Redelivered, Released, Selection, StateCount,
+};
 
 /// One event to one endpoint.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -48,11 +53,27 @@ pub enum DeliveryState {
     Waiting,
     /// The receiver has acknowledged it.
     Delivered,
-    /// It failed as often as the schedule allows; [`Deliveries::redeliver`] tries it again.
+    /// It was given up: it failed as often as the schedule allows, was parked for too long, or was
+    /// discarded. [`Deliveries::redeliver`] tries it again.
     Exhausted,
 }
 
 impl DeliveryState {
+    /// States of deliveries that are still to be brought.
+    pub const LIVE: [Self; 2] = [Self::Waiting, Self::Parked];
+
+    /// States of deliveries that have ended.
+    pub const ENDED: [Self; 2] = [Self::Delivered, Self::Exhausted];
+
+    /// Most that are counted of it, so that counting takes well under a second. What is delivered grows for
+    /// as long as it is kept, and how much of it there is tells least.
+    pub(super) fn most_counted(self) -> u64 {
+        match self {
+            Self::Delivered => 100_000,
+            Self::Parked | Self::Waiting | Self::Exhausted => 250_000,
+        }
+    }
+
     /// Every state there is.
     pub const ALL: [Self; 4] = [Self::Parked, Self::Waiting, Self::Delivered, Self::Exhausted];
 
@@ -202,15 +223,6 @@ pub struct KnownDeliveries {
     pub held: HashSet<Line>,
 }
 
-/// What a sweep did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Swept {
-    /// Deliveries past their retention that are gone now.
-    pub removed: u64,
-    /// Deliveries that waited behind nothing and are due now.
-    pub released: u64,
-}
-
 /// A handle to what is known of deliveries; cheap to clone.
 pub trait Deliveries: Clone + Send + Sync + 'static {
     /// What is known, at one moment.
@@ -244,14 +256,30 @@ pub trait Deliveries: Clone + Send + Sync + 'static {
         now: Timestamp,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Removes at most `limit` ended deliveries that were recorded before `keep_from`, and releases at
-    /// most as many that wait behind nothing.
-    fn sweep(
+    /// Removes at most `limit` deliveries that ended before `ended_before`; tells how many.
+    fn remove_ended(
         &self,
-        now: Timestamp,
-        keep_from: Timestamp,
+        ended_before: Timestamp,
         limit: usize,
-    ) -> impl Future<Output = Result<Swept, StoreError>> + Send;
+    ) -> impl Future<Output = Result<u64, StoreError>> + Send;
+
+    /// Gives up at most `limit` selected deliveries that are parked or wait; tells how many. What may be
+    /// under way is left alone. What waits behind one that ends so is due.
+    fn give_up(
+        &self,
+        selection: &Selection,
+        giving_up: &GivingUp,
+        limit: usize,
+    ) -> impl Future<Output = Result<u64, StoreError>> + Send;
+
+    /// Looks at the next lines after `after`, at most `limit`, and makes due in each what waits behind
+    /// nothing, as something may after two processes met.
+    fn release_stranded(
+        &self,
+        after: Option<&Line>,
+        limit: usize,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Released, StoreError>> + Send;
 
     /// The states of all endpoints that anything is known of.
     fn endpoint_states(&self) -> impl Future<Output = Result<Vec<EndpointState>, StoreError>> + Send;
@@ -262,15 +290,15 @@ pub trait Deliveries: Clone + Send + Sync + 'static {
         state: &EndpointState,
     ) -> impl Future<Output = Result<Applied, StoreError>> + Send;
 
-    /// Selected deliveries, the newest first, at most `limit`.
+    /// Selected deliveries, those first that were parked or ended last, at most `limit`.
     fn list(
         &self,
         selection: &Selection,
         limit: usize,
     ) -> impl Future<Output = Result<Vec<DeliveryRecord>, StoreError>> + Send;
 
-    /// How many deliveries are selected.
-    fn count(&self, selection: &Selection) -> impl Future<Output = Result<u64, StoreError>> + Send;
+    /// How many deliveries are selected, counted up to a bound for each endpoint and state.
+    fn count(&self, selection: &Selection) -> impl Future<Output = Result<Counted, StoreError>> + Send;
 
     /// The attempts of a delivery that failed, in their order.
     fn failed_attempts(
@@ -278,8 +306,8 @@ pub trait Deliveries: Clone + Send + Sync + 'static {
         key: &DeliveryKey,
     ) -> impl Future<Output = Result<Vec<Attempt>, StoreError>> + Send;
 
-    /// Makes at most `limit` selected deliveries that have ended and were recorded after `mark` due anew,
-    /// the first recorded first, with no failures counted.
+    /// Makes at most `limit` selected deliveries that have ended and come after `mark` due anew, endpoint by
+    /// endpoint, in each the first recorded first, with no failures counted.
     fn redeliver(
         &self,
         selection: &Selection,
@@ -299,10 +327,11 @@ pub trait Deliveries: Clone + Send + Sync + 'static {
         now: Timestamp,
     ) -> impl Future<Output = Result<u64, StoreError>> + Send;
 
-    /// How many deliveries there are, by endpoint and state; none where there are none.
+    /// How many deliveries there are, by endpoint and state, each counted up to a bound; none where there
+    /// are none.
     fn state_counts(&self) -> impl Future<Output = Result<Vec<StateCount>, StoreError>> + Send;
 
-    /// What is parked, by endpoint.
+    /// What is parked or waits, by endpoint, counted up to a bound.
     fn backlog(&self) -> impl Future<Output = Result<Vec<Backlog>, StoreError>> + Send;
 }
 

@@ -1,5 +1,7 @@
 //! Deliveries as operators select and see them.
 
+use std::fmt;
+
 use crate::account::{EventId, Timestamp};
 
 use super::{Attempt, DeliveryKey, DeliveryState};
@@ -16,10 +18,18 @@ pub struct Selection {
     pub number: Option<String>,
     /// The event.
     pub event: Option<EventId>,
-    /// Recorded at or after.
+    /// Parked, or ended, at or after; see [`DeliveryRecord::since`].
     pub from: Option<Timestamp>,
-    /// Recorded before.
+    /// Parked, or ended, before.
     pub to: Option<Timestamp>,
+}
+
+impl Selection {
+    /// The states it takes: each is a range of its own in an endpoint's index.
+    pub(in crate::store) fn states(&self, among: &[DeliveryState]) -> Vec<DeliveryState> {
+        let is_selected = |state: &DeliveryState| self.state.is_none_or(|selected| selected == *state);
+        among.iter().copied().filter(is_selected).collect()
+    }
 }
 
 /// A delivery as operators see it.
@@ -33,6 +43,10 @@ pub struct DeliveryRecord {
     pub state: DeliveryState,
     /// When it was recorded first.
     pub recorded_at: Timestamp,
+    /// Since when it has been tried (parked or waiting; anew, if it was redelivered), or when it ended.
+    pub since: Timestamp,
+    /// Why it was given up without a further attempt.
+    pub reason: Option<String>,
     /// When it is due, if it is parked; when a lease is on it, the lease's end.
     pub due_at: Option<Timestamp>,
     /// Attempts so far.
@@ -41,14 +55,45 @@ pub struct DeliveryRecord {
     pub last_attempt: Option<Attempt>,
 }
 
+/// A number that was counted up to a bound.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counted {
+    /// How many were counted.
+    pub count: u64,
+    /// Whether there may be more.
+    pub may_be_more: bool,
+}
+
+impl Counted {
+    /// What was found when at most so many were looked for.
+    pub(in crate::store) fn up_to(bound: u64, found: u64) -> Self {
+        Self { count: found, may_be_more: found >= bound }
+    }
+
+    /// Both together.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            count: self.count.saturating_add(other.count),
+            may_be_more: self.may_be_more || other.may_be_more,
+        }
+    }
+}
+
+impl fmt::Display for Counted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.count, if self.may_be_more { "+" } else { "" })
+    }
+}
+
 /// What is parked for an endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Backlog {
     /// The endpoint.
     pub endpoint: EndpointName,
-    /// Deliveries that are parked or wait.
-    pub count: u64,
-    /// When the oldest of them was recorded.
+    /// Deliveries that are parked or wait, counted up to 250,000 in each of both states.
+    pub count: Counted,
+    /// Since when the oldest of them has been tried.
     pub oldest_at: Timestamp,
 }
 
@@ -60,30 +105,65 @@ pub struct StateCount {
     /// The state.
     pub state: DeliveryState,
     /// How many there are.
-    pub count: u64,
+    pub count: Counted,
+    /// Since when the oldest of them has been in it; see [`DeliveryRecord::since`].
+    pub oldest_at: Timestamp,
     /// When the first of them is due, if they are parked; when a lease is on it, the lease's end.
     pub due_at: Option<Timestamp>,
 }
 
-/// How far a redelivery has come: everything recorded up to there is done with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Mark(pub(in crate::store) i64);
+/// How far a redelivery has come: everything up to there, in the order of the endpoints' names and then of
+/// the log, is done with.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Mark {
+    pub(in crate::store) endpoint: Option<EndpointName>,
+    pub(in crate::store) id: i64,
+}
 
 impl Mark {
     /// Before everything.
-    pub const START: Self = Self(0);
+    pub const START: Self = Self { endpoint: None, id: 0 };
 
-    /// The mark of the delivery that was recorded as this number, counted up from 1.
-    pub fn of(number: i64) -> Self {
-        Self(number)
+    /// The mark of the delivery to an endpoint that was recorded as this number, counted up from 1.
+    pub fn of(endpoint: EndpointName, number: i64) -> Self {
+        Self { endpoint: Some(endpoint), id: number }
+    }
+
+    /// Where it stands in an endpoint: the number after which it goes on; none when that is done with.
+    pub(in crate::store) fn within(&self, endpoint: &EndpointName) -> Option<i64> {
+        match &self.endpoint {
+            Some(reached) if endpoint < reached => None,
+            Some(reached) if endpoint == reached => Some(self.id),
+            _ => Some(0),
+        }
     }
 }
 
 /// What one call made due anew.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Redelivered {
     /// How many deliveries.
     pub count: u64,
     /// Where to go on: nothing up to there is selected again.
     pub mark: Mark,
+}
+
+/// Why and when deliveries are given up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GivingUp {
+    /// Why, for whoever looks at them; no personal data.
+    pub reason: String,
+    /// Now.
+    pub now: Timestamp,
+    /// A bound that no lease reaches: what is parked until then may be under way, and is left alone.
+    pub leases_end: Timestamp,
+}
+
+/// What a slice of a look for stranded lines did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Released {
+    /// Deliveries that waited behind nothing and are due now.
+    pub count: u64,
+    /// Where the next slice goes on; none when every line has been looked at.
+    pub after: Option<super::Line>,
 }

@@ -24,11 +24,19 @@ pub const BEGIN: &str = by_keys!("BEGIN");
 /// Begins a transaction that reads rows by their keys, all of one moment.
 pub const BEGIN_SNAPSHOT: &str = by_keys!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
 
+/// Has rows found in the order of an index, as many as are wanted and no more: a plan that reads a range whole
+/// to sort it, or the whole table, reads millions of rows for the first fifty.
+macro_rules! in_ranges {
+    ($begin:literal) => {
+        concat!($begin, "; SET LOCAL enable_seqscan = off", "; SET LOCAL enable_bitmapscan = off")
+    };
+}
+
 /// Begins a transaction that writes rows an operator has selected, by whatever.
-pub const BEGIN_SELECTION: &str = "BEGIN";
+pub const BEGIN_SELECTION: &str = in_ranges!("BEGIN");
 
 /// Begins a transaction that reads rows an operator has selected, all of one moment.
-pub const BEGIN_SELECTION_SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+pub const BEGIN_SELECTION_SNAPSHOT: &str = in_ranges!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
 
 /// Ledger rows of the numbers `$1`.
 pub const LOAD_LEDGER: &str = "

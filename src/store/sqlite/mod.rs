@@ -19,6 +19,7 @@ use crate::account::{CommunicationNumber, Plan, View};
 use crate::sqlite::{Database, FailureClass, FileKind, OpenError, classify};
 
 use super::{Applied, PersistedOutcome, Store, StoreError, Wanted};
+pub use deliveries::statements as delivery_statements;
 use rows::PlanRows;
 use writer::{Request, Writer};
 

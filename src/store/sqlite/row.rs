@@ -12,6 +12,14 @@ impl StoredRow for SqliteRow {
         self.try_get(column)
     }
 
+    fn optional_text(&self, column: &'static str) -> Result<Option<&str>, sqlx::Error> {
+        self.try_get(column)
+    }
+
+    fn flag(&self, column: &'static str) -> Result<bool, sqlx::Error> {
+        self.try_get(column)
+    }
+
     fn bytes(&self, column: &'static str) -> Result<&[u8], sqlx::Error> {
         self.try_get(column)
     }

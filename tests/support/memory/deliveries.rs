@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use penstock::account::Timestamp;
 use penstock::events::CloudEvent;
 use penstock::store::{
-    Applied, Attempt, Backlog, Claim, Deliveries, DeliveryKey, DeliveryRecord, DeliveryState, Ending,
-    EndpointName, EndpointState, KnownDeliveries, Leased, Line, Mark, NewDelivery, Redelivered,
-    Selection, Settled, StateCount, StoreError, Swept, WantedDeliveries,
+    Applied, Attempt, Backlog, Claim, Counted, Deliveries, DeliveryKey, DeliveryRecord, DeliveryState,
+    Ending, EndpointName, EndpointState, GivingUp, KnownDeliveries, Leased, Line, Mark, NewDelivery,
+    Redelivered, Released, Selection, Settled, StateCount, StoreError, WantedDeliveries,
 };
 
 use super::point;
@@ -22,6 +22,8 @@ pub struct Row {
     pub state: DeliveryState,
     is_ordered: bool,
     recorded_at: Timestamp,
+    since: Timestamp,
+    reason: Option<String>,
     due_at: Timestamp,
     lease: u32,
     failures: u32,
@@ -40,7 +42,10 @@ impl Row {
         matches!(self.state, DeliveryState::Parked | DeliveryState::Waiting)
     }
 
-    fn end(&mut self, ending: Ending, attempt: Option<&Attempt>) {
+    fn end(&mut self, ending: Ending, attempt: Option<&Attempt>, now: Timestamp) {
+        if !matches!(ending, Ending::Parked { .. }) {
+            self.since = now;
+        }
         match ending {
             Ending::Delivered => self.state = DeliveryState::Delivered,
             Ending::Exhausted => self.state = DeliveryState::Exhausted,
@@ -62,8 +67,8 @@ impl Row {
             && state.is_none_or(|state| state == self.state)
             && number.as_ref().is_none_or(|number| *number == self.event.source)
             && event.is_none_or(|event| event == self.key.event)
-            && from.is_none_or(|from| self.recorded_at >= from)
-            && to.is_none_or(|to| self.recorded_at < to)
+            && from.is_none_or(|from| self.since >= from)
+            && to.is_none_or(|to| self.since < to)
     }
 }
 
@@ -163,8 +168,9 @@ impl State {
         if let Some(row) = self.rows.iter_mut().find(|row| row.key == *key) {
             row.note(new.ending, attempt);
             if new.ending == Ending::Delivered && row.state != DeliveryState::Delivered {
-                row.end(new.ending, attempt);
+                row.end(new.ending, attempt, now);
                 row.lease += 1;
+                row.reason = None;
             }
             return;
         }
@@ -180,15 +186,17 @@ impl State {
             state: DeliveryState::Parked,
             is_ordered: new.is_ordered,
             recorded_at: now,
+            since: now,
+            reason: None,
             due_at: now,
             lease: 0,
             failures: new.failures,
             attempts: 0,
             last_attempt: None,
             failed_attempts: Vec::new(),
-            mark: Mark::of(self.recorded),
+            mark: Mark::of(key.endpoint.clone(), self.recorded),
         };
-        row.end(new.ending, attempt);
+        row.end(new.ending, attempt, now);
         row.note(new.ending, attempt);
         if waits {
             row.state = DeliveryState::Waiting;
@@ -201,7 +209,7 @@ impl State {
         let Some(row) = self.rows.iter_mut().find(|row| row.key == settled.key) else { return };
         row.note(ending, attempt);
         if row.state == DeliveryState::Parked && row.lease == settled.lease {
-            row.end(ending, attempt);
+            row.end(ending, attempt, now);
             row.failures = settled.failures;
             if row.is_ordered && row.state != DeliveryState::Parked {
                 let line = row.line();
@@ -286,25 +294,73 @@ impl Deliveries for MemoryDeliveries {
         self.between(|state| settled.iter().for_each(|settled| state.settle(settled, now))).await
     }
 
-    async fn sweep(
-        &self,
-        now: Timestamp,
-        keep_from: Timestamp,
-        limit: usize,
-    ) -> Result<Swept, StoreError> {
+    async fn remove_ended(&self, before: Timestamp, limit: usize) -> Result<u64, StoreError> {
         self.between(|state| {
-            let mut swept = Swept::default();
-            let limit = limit as u64;
+            let mut removed = 0;
             state.rows.retain(|row| {
-                let is_old = !row.holds() && row.recorded_at < keep_from && swept.removed < limit;
-                swept.removed += u64::from(is_old);
+                let is_old = !row.holds() && row.since < before && removed < limit as u64;
+                removed += u64::from(is_old);
                 !is_old
             });
-            let lines: Vec<Line> = state.rows.iter().map(Row::line).collect();
-            for line in lines {
-                swept.released += u64::from(swept.released < limit && state.release(&line, now));
+            removed
+        })
+        .await
+    }
+
+    async fn give_up(
+        &self,
+        selection: &Selection,
+        giving_up: &GivingUp,
+        limit: usize,
+    ) -> Result<u64, StoreError> {
+        self.between(|state| {
+            let mut lines = Vec::new();
+            for live in DeliveryState::LIVE {
+                let mut chosen: Vec<&mut Row> = state
+                    .rows
+                    .iter_mut()
+                    .filter(|row| row.state == live && row.is_selected(selection))
+                    .filter(|row| {
+                        let due = row.due_at;
+                        live == DeliveryState::Waiting
+                            || due <= giving_up.now
+                            || due > giving_up.leases_end
+                    })
+                    .collect();
+                chosen.sort_by_key(|row| row.since);
+                for row in chosen.into_iter().take(limit - lines.len()) {
+                    row.state = DeliveryState::Exhausted;
+                    row.since = giving_up.now;
+                    row.reason = Some(giving_up.reason.clone());
+                    row.lease += 1;
+                    lines.push(row.line());
+                }
             }
-            swept
+            for line in &lines {
+                state.release(line, giving_up.now);
+            }
+            lines.len() as u64
+        })
+        .await
+    }
+
+    async fn release_stranded(
+        &self,
+        after: Option<&Line>,
+        limit: usize,
+        now: Timestamp,
+    ) -> Result<Released, StoreError> {
+        self.between(|state| {
+            let lines: std::collections::BTreeSet<Line> =
+                state.rows.iter().filter(|row| row.holds()).map(Row::line).collect();
+            let slice: Vec<Line> = lines
+                .into_iter()
+                .filter(|line| after.is_none_or(|after| line > after))
+                .take(limit)
+                .collect();
+            let count = slice.iter().filter(|line| state.release(line, now)).count() as u64;
+            let is_whole = slice.len() < limit;
+            Released { count, after: slice.last().filter(|_| !is_whole).cloned() }
         })
         .await
     }
@@ -334,12 +390,14 @@ impl Deliveries for MemoryDeliveries {
         self.between(|state| {
             let mut selected: Vec<&Row> =
                 state.rows.iter().filter(|row| row.is_selected(selection)).rev().collect();
-            selected.sort_by_key(|row| std::cmp::Reverse(row.recorded_at));
+            selected.sort_by_key(|row| std::cmp::Reverse(row.since));
             let record = |row: &Row| DeliveryRecord {
                 key: row.key.clone(),
                 number: row.event.source.clone(),
                 state: row.state,
                 recorded_at: row.recorded_at,
+                since: row.since,
+                reason: row.reason.clone(),
                 due_at: (row.state == DeliveryState::Parked).then_some(row.due_at),
                 attempts: row.attempts,
                 last_attempt: row.last_attempt.clone(),
@@ -349,9 +407,12 @@ impl Deliveries for MemoryDeliveries {
         .await
     }
 
-    async fn count(&self, selection: &Selection) -> Result<u64, StoreError> {
-        self.between(|state| state.rows.iter().filter(|row| row.is_selected(selection)).count() as u64)
-            .await
+    async fn count(&self, selection: &Selection) -> Result<Counted, StoreError> {
+        self.between(|state| Counted {
+            count: state.rows.iter().filter(|row| row.is_selected(selection)).count() as u64,
+            may_be_more: false,
+        })
+        .await
     }
 
     async fn failed_attempts(&self, key: &DeliveryKey) -> Result<Vec<Attempt>, StoreError> {
@@ -371,16 +432,19 @@ impl Deliveries for MemoryDeliveries {
     ) -> Result<Redelivered, StoreError> {
         self.between(|state| {
             let mut lines = Vec::new();
-            let mut redelivered = Redelivered { count: 0, mark };
-            let chosen = state
+            let mut redelivered = Redelivered { count: 0, mark: mark.clone() };
+            let mut chosen: Vec<&mut Row> = state
                 .rows
                 .iter_mut()
-                .filter(|row| row.mark > mark && !row.holds() && row.is_selected(selection));
-            for row in chosen.take(limit) {
+                .filter(|row| row.mark > mark && !row.holds() && row.is_selected(selection))
+                .collect();
+            chosen.sort_by(|a, b| a.mark.cmp(&b.mark));
+            for row in chosen.into_iter().take(limit) {
                 row.state = if row.is_ordered { DeliveryState::Waiting } else { DeliveryState::Parked };
                 (row.due_at, row.failures, row.lease) = (now, 0, row.lease + 1);
+                (row.since, row.reason) = (now, None);
                 lines.push(row.line());
-                redelivered = Redelivered { count: redelivered.count + 1, mark: row.mark };
+                redelivered = Redelivered { count: redelivered.count + 1, mark: row.mark.clone() };
             }
             for line in &lines {
                 state.release(line, now);
@@ -419,9 +483,11 @@ impl Deliveries for MemoryDeliveries {
             for row in &state.rows {
                 let (endpoint, state) = (row.key.endpoint.clone(), row.state);
                 let due_at = (state == DeliveryState::Parked).then_some(row.due_at);
+                let (count, oldest_at) = (Counted::default(), row.since);
                 let entry = counts.entry((endpoint.clone(), state));
-                let found = entry.or_insert(StateCount { endpoint, state, count: 0, due_at });
-                found.count += 1;
+                let found = entry.or_insert(StateCount { endpoint, state, count, oldest_at, due_at });
+                found.count.count += 1;
+                found.oldest_at = found.oldest_at.min(oldest_at);
                 found.due_at = found.due_at.min(due_at);
             }
             counts.into_values().collect()
@@ -433,10 +499,11 @@ impl Deliveries for MemoryDeliveries {
         self.between(|state| {
             let mut backlog: BTreeMap<EndpointName, Backlog> = BTreeMap::new();
             for row in state.rows.iter().filter(|row| row.holds()) {
-                let (endpoint, oldest_at) = (row.key.endpoint.clone(), row.recorded_at);
+                let (endpoint, oldest_at) = (row.key.endpoint.clone(), row.since);
+                let count = Counted::default();
                 let entry = backlog.entry(endpoint.clone());
-                let found = entry.or_insert(Backlog { endpoint, count: 0, oldest_at });
-                found.count += 1;
+                let found = entry.or_insert(Backlog { endpoint, count, oldest_at });
+                found.count.count += 1;
                 found.oldest_at = found.oldest_at.min(oldest_at);
             }
             backlog.into_values().collect()

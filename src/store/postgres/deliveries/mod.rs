@@ -1,20 +1,24 @@
 //! The deliveries port on PostgreSQL.
 
+mod housekeeping;
+mod operating;
 mod rows;
 pub mod statements;
 mod work;
 
 use crate::account::Timestamp;
 use crate::store::decode_delivery as decode;
+use crate::store::deliveries::{backlogs, newest, state_counts};
 use crate::store::{
-    Applied, Attempt, Backlog, Claim, Deliveries, DeliveryKey, DeliveryRecord, EndpointState,
-    KnownDeliveries, Leased, Mark, NewDelivery, Redelivered, Selection, Settled, StateCount, StoreError,
-    Swept, WantedDeliveries,
+    Applied, Attempt, Backlog, Claim, Counted, Deliveries, DeliveryKey, DeliveryRecord, DeliveryState,
+    EndpointState, GivingUp, KnownDeliveries, Leased, Line, Mark, NewDelivery, Redelivered, Released,
+    Selection, Settled, StateCount, StoreError, WantedDeliveries,
 };
 
-use super::connections::Work;
 use super::{PostgresStore, encoding_error};
-use work::{Change, ClaimDue, Hasten, Look, Read, Record, Redeliver, Settle, Sweep};
+use housekeeping::{ReleaseStranded, RemoveEnded};
+use operating::{Count, GiveUp, Hasten, List, Read, Redeliver, Tallies};
+use work::{Change, ClaimDue, Look, Record, Settle};
 
 impl Deliveries for PostgresStore {
     async fn look(&self, wanted: &WantedDeliveries) -> Result<KnownDeliveries, StoreError> {
@@ -52,15 +56,27 @@ impl Deliveries for PostgresStore {
         }
     }
 
-    async fn sweep(
+    async fn remove_ended(&self, before: Timestamp, limit: usize) -> Result<u64, StoreError> {
+        self.0.run(RemoveEnded { before, limit }).await
+    }
+
+    async fn give_up(
         &self,
-        now: Timestamp,
-        keep_from: Timestamp,
+        selection: &Selection,
+        giving_up: &GivingUp,
         limit: usize,
-    ) -> Result<Swept, StoreError> {
-        let remove = rows::bounded(keep_from, limit).map_err(encoding_error::<Sweep>)?;
-        let release = rows::bounded(now, limit).map_err(encoding_error::<Sweep>)?;
-        self.0.run(Sweep { remove, release }).await
+    ) -> Result<u64, StoreError> {
+        let (selection, giving_up) = (selection.clone(), giving_up.clone());
+        self.0.run(GiveUp { selection, giving_up, limit }).await
+    }
+
+    async fn release_stranded(
+        &self,
+        after: Option<&Line>,
+        limit: usize,
+        now: Timestamp,
+    ) -> Result<Released, StoreError> {
+        self.0.run(ReleaseStranded { after: after.cloned(), limit, now }).await
     }
 
     async fn endpoint_states(&self) -> Result<Vec<EndpointState>, StoreError> {
@@ -78,18 +94,16 @@ impl Deliveries for PostgresStore {
         selection: &Selection,
         limit: usize,
     ) -> Result<Vec<DeliveryRecord>, StoreError> {
-        let arguments = rows::selection_of(selection, limit).map_err(read_error)?;
-        self.0.run(Read::some(statements::LIST, arguments, decode::record)).await
+        let listed = self.0.run(List { selection: selection.clone(), limit }).await?;
+        Ok(newest(listed, limit))
     }
 
-    async fn count(&self, selection: &Selection) -> Result<u64, StoreError> {
-        let arguments = rows::selection(selection).map_err(read_error)?;
-        let counts = self.0.run(Read::some(statements::COUNT, arguments, decode::count)).await?;
-        Ok(counts.into_iter().sum())
+    async fn count(&self, selection: &Selection) -> Result<Counted, StoreError> {
+        self.0.run(Count(selection.clone())).await
     }
 
     async fn failed_attempts(&self, key: &DeliveryKey) -> Result<Vec<Attempt>, StoreError> {
-        let arguments = rows::key(key).map_err(read_error)?;
+        let arguments = rows::key(key).map_err(encoding_error::<Read<Attempt>>)?;
         self.0.run(Read::some(statements::FAILED_ATTEMPTS, arguments, decode::failed_attempt)).await
     }
 
@@ -100,9 +114,8 @@ impl Deliveries for PostgresStore {
         limit: usize,
         now: Timestamp,
     ) -> Result<Redelivered, StoreError> {
-        let arguments =
-            rows::redeliver(selection, mark, limit, now).map_err(encoding_error::<Redeliver>)?;
-        self.0.run(Redeliver { arguments, mark, now }).await
+        let selection = selection.clone();
+        self.0.run(Redeliver { selection, mark, limit, now }).await
     }
 
     async fn hasten(
@@ -112,20 +125,15 @@ impl Deliveries for PostgresStore {
         limit: usize,
         now: Timestamp,
     ) -> Result<u64, StoreError> {
-        let arguments =
-            rows::hasten(selection, due_after, limit, now).map_err(encoding_error::<Hasten>)?;
-        self.0.run(Hasten(arguments)).await
+        let selection = selection.clone();
+        self.0.run(Hasten { selection, due_after, limit, now }).await
     }
 
     async fn state_counts(&self) -> Result<Vec<StateCount>, StoreError> {
-        self.0.run(Read::all(statements::STATE_COUNTS, decode::state_count)).await
+        self.0.run(Tallies(&DeliveryState::ALL)).await.map(state_counts)
     }
 
     async fn backlog(&self) -> Result<Vec<Backlog>, StoreError> {
-        self.0.run(Read::all(statements::BACKLOG, decode::backlog)).await
+        self.0.run(Tallies(&DeliveryState::LIVE)).await.map(backlogs)
     }
-}
-
-fn read_error(cause: crate::store::Cause) -> StoreError {
-    StoreError::Poison { action: <Read<()> as Work>::ACTION, cause }
 }

@@ -8,8 +8,8 @@ use sqlx::postgres::PgArguments;
 use crate::account::Timestamp;
 use crate::store::stored::{attributes_of, duration_ms, failed_attempt, new_states, state_of, storable};
 use crate::store::{
-    Attempt, Breaker, Cause, Claim, DeliveryKey, DeliveryState, Ending, EndpointState, Line, Mark,
-    NewDelivery, Selection, Settled,
+    Attempt, Breaker, Cause, Claim, DeliveryKey, DeliveryState, Ending, EndpointName, EndpointState,
+    GivingUp, Line, NewDelivery, Selection, Settled,
 };
 
 use super::super::rows::{Columns, columns, time};
@@ -64,15 +64,16 @@ pub(super) fn record(new: &[NewDelivery], now: Timestamp) -> Result<Option<PgArg
     arguments.map(|arguments| with_times(arguments, [now])).transpose()
 }
 
-pub(super) fn settle(settled: &[Settled]) -> Result<Option<PgArguments>, Cause> {
+pub(super) fn settle(settled: &[Settled], now: Timestamp) -> Result<Option<PgArguments>, Cause> {
     let states: Vec<_> = settled.iter().map(|settled| state_of(settled.ending)).collect();
-    columns(settled, |settled, columns| {
+    let arguments = columns(settled, |settled, columns| {
         key_columns(settled.iter().map(|settled| &settled.key), columns)?;
         columns.add(settled.iter().map(|settled| integer(settled.lease)))?;
         state_columns(&states, columns)?;
         columns.add(settled.iter().map(|settled| integer(settled.failures)))?;
         attempt_columns(settled.iter().map(|settled| settled.attempt.as_ref()), columns)
-    })
+    })?;
+    arguments.map(|arguments| with_times(arguments, [now])).transpose()
 }
 
 /// The attempts among them that failed.
@@ -93,9 +94,35 @@ pub(super) fn release(lines: &[Line], now: Timestamp) -> Result<Option<PgArgumen
     self::lines(lines)?.map(|arguments| with_times(arguments, [now])).transpose()
 }
 
-pub(super) fn bounded(at: Timestamp, limit: usize) -> Result<PgArguments, Cause> {
-    let mut arguments = with_times(PgArguments::default(), [at])?;
+/// Where a look at lines goes on, and how many it looks at.
+pub(super) fn lines_after(after: Option<&Line>, limit: usize) -> Result<PgArguments, Cause> {
+    let mut arguments = PgArguments::default();
+    arguments.add(after.map_or("", |line| line.endpoint.as_str()))?;
+    arguments.add(after.map_or("", |line| &*line.account))?;
     arguments.add(storable(limit as u64))?;
+    Ok(arguments)
+}
+
+/// An endpoint's deliveries in a state that ended before a time.
+pub(super) fn ended(
+    (endpoint, state): (&EndpointName, DeliveryState),
+    before: Timestamp,
+    limit: u64,
+) -> Result<PgArguments, Cause> {
+    let mut arguments = PgArguments::default();
+    arguments.add(endpoint.as_str())?;
+    arguments.add(state.as_str())?;
+    let mut arguments = with_times(arguments, [before])?;
+    arguments.add(storable(limit))?;
+    Ok(arguments)
+}
+
+/// An endpoint's deliveries in a state, counted up to what its state says.
+pub(super) fn tally(endpoint: &EndpointName, state: DeliveryState) -> Result<PgArguments, Cause> {
+    let mut arguments = PgArguments::default();
+    arguments.add(endpoint.as_str())?;
+    arguments.add(state.as_str())?;
+    arguments.add(storable(state.most_counted()))?;
     Ok(arguments)
 }
 
@@ -116,41 +143,58 @@ pub(super) fn endpoint(state: &EndpointState) -> Result<PgArguments, Cause> {
     Ok(arguments)
 }
 
-pub(super) fn selection(selection: &Selection) -> Result<PgArguments, Cause> {
+/// A selection's values, of one endpoint and of one state or all, and at most how many.
+pub(super) fn selection(
+    selection: &Selection,
+    endpoint: &EndpointName,
+    state: Option<DeliveryState>,
+    limit: u64,
+) -> Result<PgArguments, Cause> {
     let mut arguments = PgArguments::default();
-    arguments.add(selection.endpoint.as_ref().map(|name| name.as_str()))?;
-    arguments.add(selection.state.map(|state| state.as_str()))?;
+    arguments.add(endpoint.as_str())?;
+    arguments.add(state.map(DeliveryState::as_str))?;
     arguments.add(selection.number.as_deref())?;
     arguments.add(selection.event.map(|event| event.0))?;
     arguments.add(selection.from.and_then(time))?;
     arguments.add(selection.to.and_then(time))?;
-    Ok(arguments)
-}
-
-pub(super) fn selection_of(selection: &Selection, limit: usize) -> Result<PgArguments, Cause> {
-    let mut arguments = self::selection(selection)?;
-    arguments.add(storable(limit as u64))?;
+    arguments.add(storable(limit))?;
     Ok(arguments)
 }
 
 pub(super) fn redeliver(
     selection: &Selection,
-    mark: Mark,
-    limit: usize,
+    endpoint: &EndpointName,
+    after: i64,
+    limit: u64,
     now: Timestamp,
 ) -> Result<PgArguments, Cause> {
-    let mut arguments = with_times(selection_of(selection, limit)?, [now])?;
-    arguments.add(mark.0)?;
+    let selected = self::selection(selection, endpoint, selection.state, limit)?;
+    let mut arguments = with_times(selected, [now])?;
+    arguments.add(after)?;
     Ok(arguments)
 }
 
 pub(super) fn hasten(
     selection: &Selection,
+    endpoint: &EndpointName,
     due_after: Timestamp,
-    limit: usize,
+    limit: u64,
     now: Timestamp,
 ) -> Result<PgArguments, Cause> {
-    with_times(selection_of(selection, limit)?, [now, due_after])
+    let parked = self::selection(selection, endpoint, Some(DeliveryState::Parked), limit)?;
+    with_times(parked, [now, due_after])
+}
+
+pub(super) fn give_up(
+    selection: &Selection,
+    (endpoint, state): (&EndpointName, DeliveryState),
+    giving_up: &GivingUp,
+    limit: u64,
+) -> Result<PgArguments, Cause> {
+    let selected = self::selection(selection, endpoint, Some(state), limit)?;
+    let mut arguments = with_times(selected, [giving_up.now, giving_up.leases_end])?;
+    arguments.add(giving_up.reason.as_str())?;
+    Ok(arguments)
 }
 
 fn with_times<const N: usize>(

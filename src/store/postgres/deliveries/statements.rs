@@ -5,6 +5,8 @@
 //! changed by its key therefore has its state compared through `coalesce`, so that no such index fits and
 //! the key is what is left.
 
+pub use crate::store::stored::ENDPOINT_NAMES;
+
 /// Which of the endpoints `$1` and events `$2` are recorded.
 pub const LOOK_KEYS: &str = "
 SELECT d.endpoint, d.event_id
@@ -61,7 +63,8 @@ ORDER BY new.place
 ON CONFLICT (endpoint, event_id) DO UPDATE SET
     state = 'delivered', due_at = NULL, lease = deliveries.lease + 1,
     attempts = deliveries.attempts + 1, attempted_at = excluded.attempted_at,
-    duration_ms = excluded.duration_ms, status = excluded.status, answer = excluded.answer
+    duration_ms = excluded.duration_ms, status = excluded.status, answer = excluded.answer,
+    state_since = excluded.recorded_at, reason = NULL
 WHERE excluded.state = 'delivered' AND deliveries.state <> 'delivered'";
 
 /// Attempts that failed.
@@ -90,12 +93,13 @@ WHERE d.endpoint = due.endpoint AND d.event_id = due.event_id
 RETURNING due.due_at AS was_due_at, d.id, d.endpoint, d.event_id, d.account, d.lease, d.failures,
           d.recorded_at, d.attributes, d.data";
 
-/// Ends of leases: endpoints, events, leases, states, due times, failures, attempts. Finds the lines of
-/// ordered endpoints in which something has ended with that.
+/// Ends of leases at `$11`: endpoints, events, leases, states, due times, failures, attempts. Finds the lines
+/// of ordered endpoints in which something has ended with that.
 pub const SETTLE: &str = "
 WITH settled AS (
     UPDATE deliveries AS d SET
         state = s.state, due_at = s.due_at, failures = s.failures,
+        state_since = CASE WHEN s.state = 'parked' THEN d.state_since ELSE $11 END,
         attempts = d.attempts + (s.attempted_at IS NOT NULL)::int,
         attempted_at = coalesce(s.attempted_at, d.attempted_at),
         duration_ms = CASE WHEN s.attempted_at IS NULL THEN d.duration_ms ELSE s.duration_ms END,
@@ -131,28 +135,38 @@ UPDATE deliveries AS d SET state = 'parked', due_at = $3
 FROM next
 WHERE d.endpoint = next.endpoint AND d.event_id = next.event_id";
 
-/// Makes at most `$2` deliveries due at `$1` that are the first of their line although they wait.
-pub const RELEASE_STRANDED: &str = "
-WITH stranded AS MATERIALIZED (
-    SELECT DISTINCT ON (w.endpoint, w.account) w.endpoint, w.event_id
-    FROM deliveries AS w
-    WHERE w.state = 'waiting' AND NOT EXISTS (
-        SELECT FROM deliveries AS p
-        WHERE p.endpoint = w.endpoint AND p.account = w.account AND p.state = 'parked')
-    ORDER BY w.endpoint, w.account, w.id
-    LIMIT $2
+/// The next lines after the endpoint `$1` and account `$2`, at most `$3`, by leaps from one to the next; those
+/// in which something waits behind nothing, and the last one. What is parked in a line comes first.
+pub const LOOK_AT_LINES: &str = "
+WITH RECURSIVE lines (endpoint, account, state, place) AS (
+    SELECT first.endpoint, first.account, first.state, 1::bigint
+    FROM (
+        SELECT endpoint, account, state FROM deliveries
+        WHERE state IN ('parked', 'waiting') AND (endpoint, account) > ($1, $2)
+        ORDER BY endpoint, account, state, id LIMIT 1
+    ) AS first
+    UNION ALL
+    SELECT next.endpoint, next.account, next.state, lines.place + 1
+    FROM lines
+    CROSS JOIN LATERAL (
+        SELECT d.endpoint, d.account, d.state FROM deliveries AS d
+        WHERE d.state IN ('parked', 'waiting')
+          AND (d.endpoint, d.account) > (lines.endpoint, lines.account)
+        ORDER BY d.endpoint, d.account, d.state, d.id LIMIT 1
+    ) AS next
+    WHERE lines.place < $3
 )
-UPDATE deliveries AS d SET state = 'parked', due_at = $1
-FROM stranded
-WHERE d.endpoint = stranded.endpoint AND d.event_id = stranded.event_id
-  AND coalesce(d.state = 'waiting', false)";
+SELECT endpoint, account, state = 'waiting' AS is_stranded, place AS count
+FROM lines
+WHERE state = 'waiting' OR place = (SELECT max(place) FROM lines)
+ORDER BY place";
 
-/// Removes at most `$2` deliveries that have ended and were recorded before `$1`.
+/// Removes at most `$4` deliveries to the endpoint `$1` in the state `$2` that ended before `$3`.
 pub const REMOVE: &str = "
 WITH old AS MATERIALIZED (
     SELECT endpoint, event_id FROM deliveries
-    WHERE state IN ('delivered', 'exhausted') AND recorded_at < $1
-    ORDER BY recorded_at LIMIT $2
+    WHERE endpoint = $1 AND state = $2 AND coalesce(state_since, recorded_at) < $3
+    ORDER BY coalesce(state_since, recorded_at), id LIMIT $4
     FOR UPDATE SKIP LOCKED
 ), attempts AS (
     DELETE FROM delivery_attempts AS a USING old
@@ -160,6 +174,38 @@ WITH old AS MATERIALIZED (
 )
 DELETE FROM deliveries AS d USING old
 WHERE d.endpoint = old.endpoint AND d.event_id = old.event_id";
+
+/// The conditions of a selection: of the endpoint `$1` and the state `$2`, with the number `$3`, the event `$4`,
+/// from `$5` to before `$6`, where these are set.
+macro_rules! selected {
+    ($begin:literal, $end:literal) => {
+        concat!(
+            $begin,
+            " WHERE endpoint = $1 AND state = $2
+      AND ($3::text IS NULL OR number = $3) AND ($4::uuid IS NULL OR event_id = $4)
+      AND ($5::timestamptz IS NULL OR coalesce(state_since, recorded_at) >= $5)
+      AND ($6::timestamptz IS NULL OR coalesce(state_since, recorded_at) < $6) ",
+            $end
+        )
+    };
+}
+
+/// Gives at most `$7` selected deliveries up at `$8` for the reason `$10`, those parked longest first, unless
+/// they may be leased: due between `$8` and `$9`.
+pub const GIVE_UP: &str = selected!(
+    "
+WITH chosen AS MATERIALIZED (
+    SELECT endpoint, event_id FROM deliveries",
+    "AND (state = 'waiting' OR due_at <= $8 OR due_at > $9)
+    ORDER BY coalesce(state_since, recorded_at), id LIMIT $7
+    FOR UPDATE SKIP LOCKED
+)
+UPDATE deliveries AS d SET
+    state = 'exhausted', state_since = $8, due_at = NULL, lease = d.lease + 1, reason = $10
+FROM chosen
+WHERE d.endpoint = chosen.endpoint AND d.event_id = chosen.event_id
+RETURNING d.endpoint, d.account"
+);
 
 /// States of all endpoints.
 pub const ENDPOINTS: &str = "
@@ -177,35 +223,34 @@ ON CONFLICT (name) DO UPDATE SET
     changed_at = excluded.changed_at, version = excluded.version
 WHERE e.version = $8";
 
-/// Selected deliveries, the newest first, at most `$7`. No index has numbers or events alone: one would make
-/// every delivery dearer. The times are asked of what has ended and of the rest each, so that each has an
-/// index that bounds what is read.
-pub const LIST: &str = "
-SELECT endpoint, event_id, number, state, recorded_at, due_at, attempts,
-       attempted_at, duration_ms, status, answer
-FROM deliveries
-WHERE ($1::text IS NULL OR endpoint = $1) AND ($2::text IS NULL OR state = $2)
-  AND ($3::text IS NULL OR number = $3) AND ($4::uuid IS NULL OR event_id = $4)
-  AND (state IN ('delivered', 'exhausted')
-       AND ($5::timestamptz IS NULL OR recorded_at >= $5)
-       AND ($6::timestamptz IS NULL OR recorded_at < $6)
-    OR state IN ('parked', 'waiting')
-       AND ($5::timestamptz IS NULL OR recorded_at >= $5)
-       AND ($6::timestamptz IS NULL OR recorded_at < $6))
-ORDER BY recorded_at DESC, id DESC LIMIT $7";
+/// Selected deliveries, those first that came into their state last, at most `$7`. No index has numbers: one
+/// would make every delivery dearer.
+pub const LIST: &str = selected!(
+    "
+SELECT id, endpoint, event_id, number, state, recorded_at, coalesce(state_since, recorded_at) AS since,
+       reason, due_at, attempts, attempted_at, duration_ms, status, answer
+FROM deliveries",
+    "
+ORDER BY coalesce(state_since, recorded_at) DESC, id DESC LIMIT $7"
+);
 
-/// How many are selected.
-pub const COUNT: &str = "
-SELECT count(*) AS count
-FROM deliveries
-WHERE ($1::text IS NULL OR endpoint = $1) AND ($2::text IS NULL OR state = $2)
-  AND ($3::text IS NULL OR number = $3) AND ($4::uuid IS NULL OR event_id = $4)
-  AND (state IN ('delivered', 'exhausted')
-       AND ($5::timestamptz IS NULL OR recorded_at >= $5)
-       AND ($6::timestamptz IS NULL OR recorded_at < $6)
-    OR state IN ('parked', 'waiting')
-       AND ($5::timestamptz IS NULL OR recorded_at >= $5)
-       AND ($6::timestamptz IS NULL OR recorded_at < $6))";
+/// How many are selected, counted up to `$7`.
+pub const COUNT: &str = selected!(
+    "
+SELECT count(*) AS count FROM (
+    SELECT FROM deliveries",
+    "LIMIT $7) AS counted"
+);
+
+/// What the deliveries to the endpoint `$1` in the state `$2` come to, counted up to `$3`.
+pub const TALLY: &str = "
+SELECT (
+    SELECT count(*) FROM (
+        SELECT FROM deliveries WHERE endpoint = $1 AND state = $2 LIMIT $3) AS counted) AS count, (
+    SELECT coalesce(state_since, recorded_at) FROM deliveries WHERE endpoint = $1 AND state = $2
+    ORDER BY coalesce(state_since, recorded_at), id LIMIT 1) AS oldest_at, (
+    SELECT min(due_at) FROM deliveries
+    WHERE $2 = 'parked' AND endpoint = $1 AND state = 'parked' AND due_at IS NOT NULL) AS due_at";
 
 /// Attempts of the delivery `$1`, `$2` that failed.
 pub const FAILED_ATTEMPTS: &str = "
@@ -218,45 +263,32 @@ ORDER BY attempted_at";
 pub const REDELIVER: &str = "
 WITH chosen AS MATERIALIZED (
     SELECT endpoint, event_id FROM deliveries
-    WHERE state IN ('delivered', 'exhausted') AND id > $9
-      AND ($1::text IS NULL OR endpoint = $1) AND ($2::text IS NULL OR state = $2)
+    WHERE endpoint = $1 AND state IN ('delivered', 'exhausted') AND ($2::text IS NULL OR state = $2)
       AND ($3::text IS NULL OR number = $3) AND ($4::uuid IS NULL OR event_id = $4)
-      AND ($5::timestamptz IS NULL OR recorded_at >= $5)
-      AND ($6::timestamptz IS NULL OR recorded_at < $6)
+      AND ($5::timestamptz IS NULL OR coalesce(state_since, recorded_at) >= $5)
+      AND ($6::timestamptz IS NULL OR coalesce(state_since, recorded_at) < $6)
+      AND id > $9
     ORDER BY id LIMIT $7
     FOR UPDATE
 )
 UPDATE deliveries AS d SET
     state = CASE WHEN d.is_ordered THEN 'waiting' ELSE 'parked' END,
-    due_at = $8, failures = 0, lease = d.lease + 1
+    state_since = $8, reason = NULL, due_at = $8, failures = 0, lease = d.lease + 1
 FROM chosen
 WHERE d.endpoint = chosen.endpoint AND d.event_id = chosen.event_id
 RETURNING d.id, d.endpoint, d.account";
 
 /// Makes at most `$7` selected deliveries that are parked until after `$9` due at `$8`. What somebody
 /// else is about to take is left to them.
-pub const HASTEN: &str = "
+pub const HASTEN: &str = selected!(
+    "
 WITH chosen AS MATERIALIZED (
-    SELECT endpoint, event_id FROM deliveries
-    WHERE state = 'parked' AND due_at > $9
-      AND ($1::text IS NULL OR endpoint = $1) AND ($2::text IS NULL OR state = $2)
-      AND ($3::text IS NULL OR number = $3) AND ($4::uuid IS NULL OR event_id = $4)
-      AND ($5::timestamptz IS NULL OR recorded_at >= $5)
-      AND ($6::timestamptz IS NULL OR recorded_at < $6)
+    SELECT endpoint, event_id FROM deliveries",
+    "AND state = 'parked' AND due_at > $9
     LIMIT $7
     FOR UPDATE SKIP LOCKED
 )
 UPDATE deliveries AS d SET due_at = $8, failures = 0, lease = d.lease + 1
 FROM chosen
-WHERE d.endpoint = chosen.endpoint AND d.event_id = chosen.event_id";
-
-/// How many there are and when the first is due, by endpoint and state.
-pub const STATE_COUNTS: &str = "
-SELECT endpoint, state, count(*) AS count, min(due_at) AS due_at
-FROM deliveries GROUP BY endpoint, state ORDER BY endpoint, state";
-
-/// What is parked or waits, by endpoint.
-pub const BACKLOG: &str = "
-SELECT endpoint, count(*) AS count, min(recorded_at) AS oldest_at
-FROM deliveries WHERE state IN ('parked', 'waiting')
-GROUP BY endpoint ORDER BY endpoint";
+WHERE d.endpoint = chosen.endpoint AND d.event_id = chosen.event_id"
+);

@@ -5,14 +5,11 @@ use sqlx::postgres::{PgArguments, PgRow};
 
 use crate::account::Timestamp;
 use crate::store::decode_delivery as decode;
-use crate::store::{
-    Applied, Cause, Ending, KnownDeliveries, Leased, Line, Mark, NewDelivery, Redelivered, Settled,
-    Swept,
-};
+use crate::store::{Applied, Cause, Ending, KnownDeliveries, Leased, Line, NewDelivery, Settled};
 
 use super::super::connections::{End, Work};
 use super::super::session::Session;
-use super::super::statements::{BEGIN, BEGIN_SELECTION, BEGIN_SELECTION_SNAPSHOT, BEGIN_SNAPSHOT};
+use super::super::statements::{BEGIN, BEGIN_SNAPSHOT};
 use super::{rows, statements};
 
 /// How often the heads of lines are held anew while they end.
@@ -125,7 +122,7 @@ pub(super) struct Settle {
 impl Settle {
     /// None when there is nothing to settle.
     pub(super) fn of(settled: &[Settled], now: Timestamp) -> Result<Option<Self>, Cause> {
-        let Some(arguments) = rows::settle(settled)? else { return Ok(None) };
+        let Some(arguments) = rows::settle(settled, now)? else { return Ok(None) };
         let attempted =
             settled.iter().map(|settled| (&settled.key, settled.ending, settled.attempt.as_ref()));
         Ok(Some(Self { settled: arguments, attempts: rows::failed_attempts(attempted)?, now }))
@@ -142,35 +139,21 @@ impl Work for Settle {
         if let Some(attempts) = self.attempts {
             transaction.write(statements::INSERT_ATTEMPTS, attempts).await?;
         }
+        let freed: Vec<Line> = freed.iter().map(decode::line).collect::<Result<_, _>>()?;
         release(transaction, &freed, self.now).await?;
         Ok(End::Commit(()))
     }
 }
 
-/// Makes what is next in these lines due, unless something in them is parked.
-async fn release(transaction: &mut Session, lines: &[PgRow], now: Timestamp) -> Result<(), sqlx::Error> {
-    let lines: Vec<Line> = lines.iter().map(decode::line).collect::<Result<_, _>>()?;
-    match rows::release(&lines, now).map_err(sqlx::Error::Encode)? {
-        Some(lines) => transaction.write(statements::RELEASE, lines).await.map(drop),
-        None => Ok(()),
-    }
-}
-
-/// Removes what is old and releases what waits for nothing.
-pub(super) struct Sweep {
-    pub(super) remove: PgArguments,
-    pub(super) release: PgArguments,
-}
-
-impl Work for Sweep {
-    type Output = Swept;
-    const ACTION: &'static str = "sweeping deliveries";
-    const BEGIN: &'static str = BEGIN;
-
-    async fn run(self, transaction: &mut Session) -> Result<End<Swept>, sqlx::Error> {
-        let removed = transaction.write(statements::REMOVE, self.remove).await?;
-        let released = transaction.write(statements::RELEASE_STRANDED, self.release).await?;
-        Ok(End::Commit(Swept { removed, released }))
+/// Makes what is next in these lines due, unless something in them is parked; tells in how many it did.
+pub(super) async fn release(
+    transaction: &mut Session,
+    lines: &[Line],
+    now: Timestamp,
+) -> Result<u64, sqlx::Error> {
+    match rows::release(lines, now).map_err(sqlx::Error::Encode)? {
+        Some(lines) => transaction.write(statements::RELEASE, lines).await,
+        None => Ok(0),
     }
 }
 
@@ -185,71 +168,5 @@ impl Work for Change {
     async fn run(self, transaction: &mut Session) -> Result<End<Applied>, sqlx::Error> {
         let rows = transaction.write(statements::CHANGE_ENDPOINT, self.0).await?;
         Ok(if rows == 0 { End::Rollback(Applied::Stale) } else { End::Commit(Applied::Done) })
-    }
-}
-
-/// Makes ended deliveries due.
-pub(super) struct Redeliver {
-    pub(super) arguments: PgArguments,
-    pub(super) mark: Mark,
-    pub(super) now: Timestamp,
-}
-
-impl Work for Redeliver {
-    type Output = Redelivered;
-    const ACTION: &'static str = "making deliveries due again";
-    const BEGIN: &'static str = BEGIN_SELECTION;
-
-    async fn run(self, transaction: &mut Session) -> Result<End<Redelivered>, sqlx::Error> {
-        let rows = transaction.read(statements::REDELIVER, self.arguments).await?;
-        release(transaction, &rows, self.now).await?;
-        decode::redelivered(self.mark, &rows).map(End::Commit)
-    }
-}
-
-/// Makes parked deliveries due earlier.
-pub(super) struct Hasten(pub(super) PgArguments);
-
-impl Work for Hasten {
-    type Output = u64;
-    const ACTION: &'static str = "making deliveries due earlier";
-    const BEGIN: &'static str = BEGIN_SELECTION;
-
-    async fn run(self, transaction: &mut Session) -> Result<End<u64>, sqlx::Error> {
-        transaction.write(statements::HASTEN, self.0).await.map(End::Commit)
-    }
-}
-
-/// Reads rows by one statement.
-pub(super) struct Read<T> {
-    statement: &'static str,
-    arguments: PgArguments,
-    decode: fn(&PgRow) -> Result<T, sqlx::Error>,
-}
-
-impl<T> Read<T> {
-    /// Rows of a statement without parameters.
-    pub(super) fn all(statement: &'static str, decode: fn(&PgRow) -> Result<T, sqlx::Error>) -> Self {
-        Self { statement, arguments: PgArguments::default(), decode }
-    }
-
-    /// Rows of a statement with parameters.
-    pub(super) fn some(
-        statement: &'static str,
-        arguments: PgArguments,
-        decode: fn(&PgRow) -> Result<T, sqlx::Error>,
-    ) -> Self {
-        Self { statement, arguments, decode }
-    }
-}
-
-impl<T: Send + 'static> Work for Read<T> {
-    type Output = Vec<T>;
-    const ACTION: &'static str = "reading deliveries";
-    const BEGIN: &'static str = BEGIN_SELECTION_SNAPSHOT;
-
-    async fn run(self, snapshot: &mut Session) -> Result<End<Vec<T>>, sqlx::Error> {
-        let rows = snapshot.read(self.statement, self.arguments).await?;
-        rows.iter().map(self.decode).collect::<Result<_, _>>().map(End::Commit)
     }
 }

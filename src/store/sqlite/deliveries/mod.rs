@@ -1,26 +1,29 @@
 //! The deliveries port on `SQLite`.
 
+mod housekeeping;
+mod operating;
 mod rows;
 pub mod statements;
 mod writes;
 
 use sqlx::query::Query;
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
-use sqlx::{AssertSqlSafe, Sqlite, SqlitePool};
+use sqlx::{Sqlite, SqlitePool};
 
 use crate::account::Timestamp;
 use crate::store::decode_delivery as decode;
-use crate::store::stored::storable;
+use crate::store::deliveries::{backlogs, newest, state_counts};
 use crate::store::{
-    Applied, Attempt, Backlog, Cause, Claim, Deliveries, DeliveryKey, DeliveryRecord, EndpointState,
-    KnownDeliveries, Leased, Mark, NewDelivery, Redelivered, Selection, Settled, StateCount, StoreError,
-    Swept, WantedDeliveries,
+    Applied, Attempt, Backlog, Cause, Claim, Counted, Deliveries, DeliveryKey, DeliveryRecord,
+    DeliveryState, EndpointState, GivingUp, KnownDeliveries, Leased, Line, Mark, NewDelivery,
+    Redelivered, Released, Selection, Settled, StateCount, StoreError, WantedDeliveries,
 };
 
 use super::writer::{Done, Job, Request, Write};
 use super::{SqliteStore, uncancelled};
-use statements::About;
-use writes::{Change, ClaimDue, Hasten, Record, Redeliver, Settle, Sweep};
+use housekeeping::{ReleaseStranded, RemoveEnded};
+use operating::{GiveUp, Hasten, Redeliver};
+use writes::{Change, ClaimDue, Record, Settle};
 
 type Statement<'q> = Query<'q, Sqlite, SqliteArguments>;
 
@@ -81,13 +84,27 @@ impl Deliveries for SqliteStore {
         }
     }
 
-    async fn sweep(
+    async fn remove_ended(&self, before: Timestamp, limit: usize) -> Result<u64, StoreError> {
+        self.run("removing deliveries", RemoveEnded { before, limit }).await
+    }
+
+    async fn give_up(
         &self,
-        now: Timestamp,
-        keep_from: Timestamp,
+        selection: &Selection,
+        giving_up: &GivingUp,
         limit: usize,
-    ) -> Result<Swept, StoreError> {
-        self.run("sweeping deliveries", Sweep { now, keep_from, limit }).await
+    ) -> Result<u64, StoreError> {
+        let (selection, giving_up) = (selection.clone(), giving_up.clone());
+        self.run("giving deliveries up", GiveUp { selection, giving_up, limit }).await
+    }
+
+    async fn release_stranded(
+        &self,
+        after: Option<&Line>,
+        limit: usize,
+        now: Timestamp,
+    ) -> Result<Released, StoreError> {
+        self.run("releasing deliveries", ReleaseStranded { after: after.cloned(), limit, now }).await
     }
 
     async fn endpoint_states(&self) -> Result<Vec<EndpointState>, StoreError> {
@@ -103,13 +120,13 @@ impl Deliveries for SqliteStore {
         selection: &Selection,
         limit: usize,
     ) -> Result<Vec<DeliveryRecord>, StoreError> {
-        let statement = selected(&statements::LIST, selection).bind(storable(limit as u64));
-        self.rows(statement, decode::record).await
+        let list = operating::list(self.readers.clone(), selection.clone(), limit);
+        uncancelled("listing deliveries", list).await.map(|listed| newest(listed, limit))
     }
 
-    async fn count(&self, selection: &Selection) -> Result<u64, StoreError> {
-        let counts = self.rows(selected(&statements::COUNT, selection), decode::count).await?;
-        Ok(counts.into_iter().sum())
+    async fn count(&self, selection: &Selection) -> Result<Counted, StoreError> {
+        let count = operating::count(self.readers.clone(), selection.clone());
+        uncancelled("counting deliveries", count).await
     }
 
     async fn failed_attempts(&self, key: &DeliveryKey) -> Result<Vec<Attempt>, StoreError> {
@@ -142,11 +159,13 @@ impl Deliveries for SqliteStore {
     }
 
     async fn state_counts(&self) -> Result<Vec<StateCount>, StoreError> {
-        self.rows(sqlx::query(statements::STATE_COUNTS), decode::state_count).await
+        let tallies = operating::tallies(self.readers.clone(), &DeliveryState::ALL);
+        uncancelled("counting deliveries", tallies).await.map(state_counts)
     }
 
     async fn backlog(&self) -> Result<Vec<Backlog>, StoreError> {
-        self.rows(sqlx::query(statements::BACKLOG), decode::backlog).await
+        let tallies = operating::tallies(self.readers.clone(), &DeliveryState::LIVE);
+        uncancelled("counting deliveries", tallies).await.map(backlogs)
     }
 }
 
@@ -173,17 +192,6 @@ async fn look(
     }
     snapshot.commit().await?;
     Ok(known)
-}
-
-/// A statement about selected deliveries; what it takes beyond the selection is bound next, as `?7`.
-fn selected(about: &About, selection: &Selection) -> Statement<'static> {
-    sqlx::query(AssertSqlSafe(statements::selecting(about, selection)))
-        .bind(selection.endpoint.as_ref().map(|name| name.as_str().to_owned()))
-        .bind(selection.state.map(|state| state.as_str()))
-        .bind(selection.number.clone())
-        .bind(selection.event.map(|event| event.0.as_bytes().to_vec()))
-        .bind(selection.from.map(Timestamp::unix_millis))
-        .bind(selection.to.map(Timestamp::unix_millis))
 }
 
 fn unfit(action: &'static str, cause: Cause) -> StoreError {

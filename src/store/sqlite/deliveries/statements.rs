@@ -1,6 +1,10 @@
 //! Every statement about deliveries. Like those of plans they are set-based.
+//!
+//! `SQLite` knows nothing of how many rows a state has, so what looks a line up says by which index.
 
-use crate::store::Selection;
+use crate::store::{DeliveryState, Selection};
+
+pub use crate::store::stored::ENDPOINT_NAMES;
 
 /// Which of an array of `[endpoint, event]` are recorded.
 pub const LOOK_KEYS: &str = "
@@ -14,11 +18,11 @@ pub const LOOK_LINES: &str = "
 SELECT wanted.value ->> 0 AS endpoint, wanted.value ->> 1 AS account
 FROM json_each(?1) AS wanted
 WHERE EXISTS (
-        SELECT 1 FROM deliveries AS p
+        SELECT 1 FROM deliveries AS p INDEXED BY deliveries_parked
         WHERE p.endpoint = wanted.value ->> 0 AND p.account = wanted.value ->> 1
           AND p.state = 'parked')
    OR EXISTS (
-        SELECT 1 FROM deliveries AS w
+        SELECT 1 FROM deliveries AS w INDEXED BY deliveries_waiting
         WHERE w.endpoint = wanted.value ->> 0 AND w.account = wanted.value ->> 1
           AND w.state = 'waiting')";
 
@@ -40,11 +44,11 @@ INSERT INTO deliveries (
 SELECT new.endpoint, new.event_id, new.account, new.number, new.is_ordered,
        CASE WHEN new.state = 'parked' AND new.is_ordered AND (
                 EXISTS (
-                    SELECT 1 FROM deliveries AS p
+                    SELECT 1 FROM deliveries AS p INDEXED BY deliveries_parked
                     WHERE p.endpoint = new.endpoint AND p.account = new.account
                       AND p.state = 'parked')
                 OR EXISTS (
-                    SELECT 1 FROM deliveries AS w
+                    SELECT 1 FROM deliveries AS w INDEXED BY deliveries_waiting
                     WHERE w.endpoint = new.endpoint AND w.account = new.account
                       AND w.state = 'waiting'))
             THEN 'waiting' ELSE new.state END,
@@ -55,7 +59,8 @@ ORDER BY new.place
 ON CONFLICT (endpoint, event_id) DO UPDATE SET
     state = 'delivered', due_at = NULL, lease = deliveries.lease + 1,
     attempts = deliveries.attempts + 1, attempted_at = excluded.attempted_at,
-    duration_ms = excluded.duration_ms, status = excluded.status, answer = excluded.answer
+    duration_ms = excluded.duration_ms, status = excluded.status, answer = excluded.answer,
+    state_since = excluded.recorded_at, reason = NULL
 WHERE excluded.state = 'delivered' AND deliveries.state <> 'delivered'";
 
 /// Attempts that failed: an array of `[endpoint, event, time, duration, status, answer]`.
@@ -67,7 +72,7 @@ FROM json_each(?1)";
 /// What is due at `?3` for the endpoint `?1`, the ones due longest first, at most `?2`.
 pub const DUE: &str = "
 SELECT id, endpoint, event_id, account, lease + 1 AS lease, failures, recorded_at, attributes, data
-FROM deliveries
+FROM deliveries INDEXED BY deliveries_due
 WHERE endpoint = ?1 AND state = 'parked' AND due_at <= ?3
 ORDER BY due_at, id LIMIT ?2";
 
@@ -77,12 +82,13 @@ UPDATE deliveries SET due_at = ?2, lease = deliveries.lease + 1
 FROM json_each(?1) AS due
 WHERE deliveries.id = due.value";
 
-/// Ends of leases: an array of `[endpoint, event, lease, state, due time, failures, time, duration,
+/// Ends of leases at `?2`: an array of `[endpoint, event, lease, state, due time, failures, time, duration,
 /// status, answer]`. Finds the line of each, and whether one of an ordered
 /// endpoint has ended in it with that.
 pub const SETTLE: &str = "
 UPDATE deliveries SET
     state = s.value ->> 3, due_at = s.value ->> 4, failures = s.value ->> 5,
+    state_since = CASE WHEN s.value ->> 3 = 'parked' THEN state_since ELSE ?2 END,
     attempts = attempts + (s.value ->> 6 IS NOT NULL),
     attempted_at = coalesce(s.value ->> 6, attempted_at),
     duration_ms = CASE WHEN s.value ->> 6 IS NULL THEN duration_ms ELSE s.value ->> 7 END,
@@ -98,26 +104,41 @@ pub const RELEASE: &str = "
 UPDATE deliveries SET state = 'parked', due_at = ?2
 WHERE id IN (
     SELECT (
-        SELECT w.id FROM deliveries AS w
+        SELECT w.id FROM deliveries AS w INDEXED BY deliveries_waiting
         WHERE w.endpoint = freed.value ->> 0 AND w.account = freed.value ->> 1
           AND w.state = 'waiting'
         ORDER BY w.id LIMIT 1)
     FROM json_each(?1) AS freed
     WHERE NOT EXISTS (
-        SELECT 1 FROM deliveries AS p
+        SELECT 1 FROM deliveries AS p INDEXED BY deliveries_parked
         WHERE p.endpoint = freed.value ->> 0 AND p.account = freed.value ->> 1
           AND p.state = 'parked'))";
 
-/// Makes at most `?2` deliveries due at `?1` that are the first of their line although they wait.
-pub const RELEASE_STRANDED: &str = "
-UPDATE deliveries SET state = 'parked', due_at = ?1
-WHERE id IN (
-    SELECT min(w.id) FROM deliveries AS w
-    WHERE w.state = 'waiting' AND NOT EXISTS (
-        SELECT 1 FROM deliveries AS p
-        WHERE p.endpoint = w.endpoint AND p.account = w.account AND p.state = 'parked')
-    GROUP BY w.endpoint, w.account
-    LIMIT ?2)";
+/// The next lines after the endpoint `?1` and account `?2` in which something waits, at most `?3`, by leaps from
+/// one to the next, and whether it waits behind nothing.
+pub const LOOK_AT_LINES: &str = "
+WITH RECURSIVE lines (id, endpoint, account, place) AS (
+    SELECT * FROM (
+        SELECT id, endpoint, account, 1 FROM deliveries INDEXED BY deliveries_waiting
+        WHERE state = 'waiting' AND (endpoint, account) > (?1, ?2)
+        ORDER BY endpoint, account, id LIMIT 1)
+    UNION ALL
+    SELECT d.id, d.endpoint, d.account, lines.place + 1
+    FROM lines
+    CROSS JOIN deliveries AS d ON d.id = coalesce((
+        SELECT n.id FROM deliveries AS n INDEXED BY deliveries_waiting
+        WHERE n.state = 'waiting' AND n.endpoint = lines.endpoint AND n.account > lines.account
+        ORDER BY n.account, n.id LIMIT 1), (
+        SELECT n.id FROM deliveries AS n INDEXED BY deliveries_waiting
+        WHERE n.state = 'waiting' AND n.endpoint > lines.endpoint
+        ORDER BY n.endpoint, n.account, n.id LIMIT 1))
+    WHERE lines.place < ?3
+)
+SELECT endpoint, account, place AS count, NOT EXISTS (
+        SELECT 1 FROM deliveries AS p INDEXED BY deliveries_parked
+        WHERE p.endpoint = lines.endpoint AND p.account = lines.account AND p.state = 'parked')
+    AS is_stranded
+FROM lines ORDER BY place";
 
 /// Attempts of the deliveries that [`REMOVE`] removes.
 pub const REMOVE_ATTEMPTS: &str = "
@@ -126,18 +147,18 @@ WHERE id IN (
     SELECT a.id
     FROM (
         SELECT endpoint, event_id FROM deliveries
-        WHERE state IN ('delivered', 'exhausted') AND recorded_at < ?1
-        ORDER BY recorded_at, id LIMIT ?2
+        WHERE endpoint = ?1 AND state = ?2 AND coalesce(state_since, recorded_at) < ?3
+        ORDER BY coalesce(state_since, recorded_at), id LIMIT ?4
     ) AS old
     CROSS JOIN delivery_attempts AS a ON a.endpoint = old.endpoint AND a.event_id = old.event_id)";
 
-/// Removes at most `?2` deliveries that have ended and were recorded before `?1`.
+/// Removes at most `?4` deliveries to the endpoint `?1` in the state `?2` that ended before `?3`.
 pub const REMOVE: &str = "
 DELETE FROM deliveries
 WHERE id IN (
     SELECT id FROM deliveries
-    WHERE state IN ('delivered', 'exhausted') AND recorded_at < ?1
-    ORDER BY recorded_at, id LIMIT ?2)";
+    WHERE endpoint = ?1 AND state = ?2 AND coalesce(state_since, recorded_at) < ?3
+    ORDER BY coalesce(state_since, recorded_at), id LIMIT ?4)";
 
 /// States of all endpoints.
 pub const ENDPOINTS: &str = "
@@ -161,35 +182,34 @@ SELECT attempted_at, duration_ms, status, answer
 FROM delivery_attempts WHERE endpoint = ?1 AND event_id = ?2
 ORDER BY attempted_at, id";
 
-/// How many there are and when the first is due, by endpoint and state.
-pub const STATE_COUNTS: &str = "
-SELECT endpoint, state, count(*) AS count, min(due_at) AS due_at
-FROM deliveries GROUP BY endpoint, state ORDER BY endpoint, state";
+/// What the deliveries to the endpoint `?1` in the state `?2` come to, counted up to `?3`.
+pub const TALLY: &str = "
+SELECT (
+    SELECT count(*) FROM (
+        SELECT 1 FROM deliveries WHERE endpoint = ?1 AND state = ?2 LIMIT ?3)) AS count, (
+    SELECT coalesce(state_since, recorded_at) FROM deliveries WHERE endpoint = ?1 AND state = ?2
+    ORDER BY coalesce(state_since, recorded_at), id LIMIT 1) AS oldest_at, (
+    SELECT min(due_at) FROM deliveries
+    WHERE ?2 = 'parked' AND endpoint = ?1 AND state = 'parked') AS due_at";
 
-/// What is parked or waits, by endpoint.
-pub const BACKLOG: &str = "
-SELECT endpoint, count(*) AS count, min(recorded_at) AS oldest_at
-FROM (
-    SELECT endpoint, recorded_at FROM deliveries WHERE state = 'parked'
-    UNION ALL
-    SELECT endpoint, recorded_at FROM deliveries WHERE state = 'waiting'
-)
-GROUP BY endpoint ORDER BY endpoint";
-
-/// A statement about selected deliveries: with the conditions that are set and no others, so that the
-/// indexes fit those that are. `?1` to `?6` are the selection's values in its order, set or not.
-pub fn selecting(about: &About, selection: &Selection) -> String {
+/// A statement about selected deliveries to an endpoint, in one state or in both that have ended: with the
+/// conditions that are set and no others, so that the indexes fit those that are. `?1` is the endpoint, `?3` to
+/// `?6` are the selection's values in its order, set or not.
+pub fn selecting(about: &About, selection: &Selection, state: Option<DeliveryState>) -> String {
+    // Word for word, as an index of one state has it.
+    let states = state.map_or_else(
+        || "state IN ('delivered', 'exhausted')".to_owned(),
+        |state| format!("state = '{}'", state.as_str()),
+    );
     let conditions = [
-        (selection.endpoint.is_some(), " AND endpoint = ?1"),
-        (selection.state.is_some(), " AND state = ?2"),
         (selection.number.is_some(), " AND number = ?3"),
         (selection.event.is_some(), " AND event_id = ?4"),
-        (selection.from.is_some(), " AND recorded_at >= ?5"),
-        (selection.to.is_some(), " AND recorded_at < ?6"),
+        (selection.from.is_some(), " AND coalesce(state_since, recorded_at) >= ?5"),
+        (selection.to.is_some(), " AND coalesce(state_since, recorded_at) < ?6"),
     ];
     let set = conditions.into_iter().filter(|(is_set, _)| *is_set);
     let conditions: String = set.map(|(_, condition)| condition).collect();
-    format!("{}{conditions}{}", about.before, about.after)
+    format!("{} WHERE endpoint = ?1 AND {states}{conditions}{}", about.before, about.after)
 }
 
 /// What stands before and after the conditions of a selection.
@@ -198,35 +218,44 @@ pub struct About {
     after: &'static str,
 }
 
-/// The selected ones, the newest first, at most `?7`.
+/// The selected ones, those first that came into their state last, at most `?7`.
 pub const LIST: About = About {
     before: "
-SELECT endpoint, event_id, number, state, recorded_at, due_at, attempts,
-       attempted_at, duration_ms, status, answer
-FROM deliveries WHERE true",
-    after: " ORDER BY recorded_at DESC, id DESC LIMIT ?7",
+SELECT id, endpoint, event_id, number, state, recorded_at, coalesce(state_since, recorded_at) AS since,
+       reason, due_at, attempts, attempted_at, duration_ms, status, answer
+FROM deliveries",
+    after: " ORDER BY coalesce(state_since, recorded_at) DESC, id DESC LIMIT ?7",
 };
 
-/// How many are selected.
+/// How many are selected, counted up to `?7`.
 pub const COUNT: About =
-    About { before: "SELECT count(*) AS count FROM deliveries WHERE true", after: "" };
+    About { before: "SELECT count(*) AS count FROM (SELECT 1 FROM deliveries", after: " LIMIT ?7)" };
 
 /// Makes at most `?7` that have ended due at `?8`, the first recorded after `?9` first.
 pub const REDELIVER: About = About {
     before: "
 UPDATE deliveries SET
     state = CASE WHEN is_ordered THEN 'waiting' ELSE 'parked' END,
-    due_at = ?8, failures = 0, lease = lease + 1
-WHERE id IN (
-    SELECT id FROM deliveries
-    WHERE id > ?9 AND state IN ('delivered', 'exhausted')",
-    after: " ORDER BY id LIMIT ?7) RETURNING id, endpoint, account",
+    state_since = ?8, reason = NULL, due_at = ?8, failures = 0, lease = lease + 1
+WHERE id IN (SELECT id FROM deliveries",
+    after: " AND id > ?9 ORDER BY id LIMIT ?7) RETURNING id, endpoint, account",
 };
 
 /// Makes at most `?7` that are parked until after `?9` due at `?8`.
 pub const HASTEN: About = About {
     before: "
 UPDATE deliveries SET due_at = ?8, failures = 0, lease = lease + 1
-WHERE id IN (SELECT id FROM deliveries WHERE state = 'parked' AND due_at > ?9",
-    after: " LIMIT ?7)",
+WHERE id IN (SELECT id FROM deliveries",
+    after: " AND due_at > ?9 LIMIT ?7)",
+};
+
+/// Gives at most `?7` up at `?8` for the reason `?10`, those parked longest first, unless they may be leased:
+/// due between `?8` and `?9`.
+pub const GIVE_UP: About = About {
+    before: "
+UPDATE deliveries SET
+    state = 'exhausted', state_since = ?8, due_at = NULL, lease = lease + 1, reason = ?10
+WHERE id IN (SELECT id FROM deliveries",
+    after: " AND (state = 'waiting' OR due_at <= ?8 OR due_at > ?9)
+    ORDER BY coalesce(state_since, recorded_at), id LIMIT ?7) RETURNING endpoint, account",
 };

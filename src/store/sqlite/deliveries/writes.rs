@@ -6,14 +6,11 @@ use sqlx::sqlite::SqliteConnection;
 use crate::account::Timestamp;
 use crate::store::decode_delivery as decode;
 use crate::store::stored::storable;
-use crate::store::{
-    Applied, Breaker, Cause, Claim, EndpointState, Leased, Line, Mark, NewDelivery, Redelivered,
-    Selection, Settled, Swept,
-};
+use crate::store::{Applied, Breaker, Cause, Claim, EndpointState, Leased, Line, NewDelivery, Settled};
 
 use super::super::rows::Rows;
 use super::super::writer::Write;
-use super::{rows, selected, statements};
+use super::{rows, statements};
 
 /// Records what came from the topic.
 pub(super) struct Record {
@@ -110,8 +107,11 @@ impl Write for Settle {
     type Output = ();
 
     async fn run(self, transaction: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-        let settled =
-            sqlx::query(statements::SETTLE).bind(self.settled.json).fetch_all(&mut *transaction).await?;
+        let settled = sqlx::query(statements::SETTLE)
+            .bind(self.settled.json)
+            .bind(self.now.unix_millis())
+            .fetch_all(&mut *transaction)
+            .await?;
         let mut freed = Vec::new();
         for row in &settled {
             if row.try_get("frees_line")? {
@@ -119,35 +119,7 @@ impl Write for Settle {
             }
         }
         insert_attempts(transaction, self.attempts).await?;
-        release(transaction, &freed, self.now).await
-    }
-}
-
-/// Removes what is old and releases what waits for nothing.
-pub(super) struct Sweep {
-    pub(super) now: Timestamp,
-    pub(super) keep_from: Timestamp,
-    pub(super) limit: usize,
-}
-
-impl Write for Sweep {
-    type Output = Swept;
-
-    async fn run(self, transaction: &mut SqliteConnection) -> Result<Swept, sqlx::Error> {
-        let (keep_from, limit) = (self.keep_from.unix_millis(), storable(self.limit as u64));
-        let mut removed = 0;
-        for statement in [statements::REMOVE_ATTEMPTS, statements::REMOVE] {
-            let result =
-                sqlx::query(statement).bind(keep_from).bind(limit).execute(&mut *transaction).await?;
-            removed = result.rows_affected();
-        }
-        let released = sqlx::query(statements::RELEASE_STRANDED)
-            .bind(self.now.unix_millis())
-            .bind(limit)
-            .execute(transaction)
-            .await?
-            .rows_affected();
-        Ok(Swept { removed, released })
+        release(transaction, &freed, self.now).await.map(drop)
     }
 }
 
@@ -180,52 +152,6 @@ impl Write for Change {
     }
 }
 
-/// Makes ended deliveries due.
-pub(super) struct Redeliver {
-    pub(super) selection: Selection,
-    pub(super) mark: Mark,
-    pub(super) limit: usize,
-    pub(super) now: Timestamp,
-}
-
-impl Write for Redeliver {
-    type Output = Redelivered;
-
-    async fn run(self, transaction: &mut SqliteConnection) -> Result<Redelivered, sqlx::Error> {
-        let rows = selected(&statements::REDELIVER, &self.selection)
-            .bind(storable(self.limit as u64))
-            .bind(self.now.unix_millis())
-            .bind(self.mark.0)
-            .fetch_all(&mut *transaction)
-            .await?;
-        let lines: Vec<Line> = rows.iter().map(decode::line).collect::<Result<_, _>>()?;
-        release(transaction, &lines, self.now).await?;
-        decode::redelivered(self.mark, &rows)
-    }
-}
-
-/// Makes parked deliveries due earlier.
-pub(super) struct Hasten {
-    pub(super) selection: Selection,
-    pub(super) due_after: Timestamp,
-    pub(super) limit: usize,
-    pub(super) now: Timestamp,
-}
-
-impl Write for Hasten {
-    type Output = u64;
-
-    async fn run(self, transaction: &mut SqliteConnection) -> Result<u64, sqlx::Error> {
-        let result = selected(&statements::HASTEN, &self.selection)
-            .bind(storable(self.limit as u64))
-            .bind(self.now.unix_millis())
-            .bind(self.due_after.unix_millis())
-            .execute(transaction)
-            .await?;
-        Ok(result.rows_affected())
-    }
-}
-
 async fn insert_attempts(transaction: &mut SqliteConnection, attempts: Rows) -> Result<(), sqlx::Error> {
     if attempts.count > 0 {
         sqlx::query(statements::INSERT_ATTEMPTS).bind(attempts.json).execute(transaction).await?;
@@ -233,18 +159,16 @@ async fn insert_attempts(transaction: &mut SqliteConnection, attempts: Rows) -> 
     Ok(())
 }
 
-async fn release(
+/// Makes what is next in these lines due, unless something in them is parked; tells in how many it did.
+pub(super) async fn release(
     transaction: &mut SqliteConnection,
     lines: &[Line],
     now: Timestamp,
-) -> Result<(), sqlx::Error> {
+) -> Result<u64, sqlx::Error> {
     let freed = rows::lines(lines).map_err(sqlx::Error::Encode)?;
-    if freed.count > 0 {
-        sqlx::query(statements::RELEASE)
-            .bind(freed.json)
-            .bind(now.unix_millis())
-            .execute(transaction)
-            .await?;
+    if freed.count == 0 {
+        return Ok(0);
     }
-    Ok(())
+    let release = sqlx::query(statements::RELEASE).bind(freed.json).bind(now.unix_millis());
+    Ok(release.execute(transaction).await?.rows_affected())
 }

@@ -1,0 +1,3 @@
+-- no-transaction
+-- deliveries_by_state does what it did.
+DROP INDEX CONCURRENTLY deliveries_ended;

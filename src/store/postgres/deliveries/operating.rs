@@ -1,0 +1,234 @@
+//! What operators ask and change, within one transaction each. It goes endpoint by endpoint and state by state:
+//! each is a range of its own in an index.
+
+use sqlx::postgres::{PgArguments, PgRow};
+
+use crate::account::Timestamp;
+use crate::store::decode_delivery as decode;
+use crate::store::deliveries::{Listed, Tally};
+use crate::store::{
+    Cause, Counted, DeliveryState, EndpointName, GivingUp, Line, Mark, Redelivered, Selection,
+};
+
+use super::super::connections::{End, Work};
+use super::super::session::Session;
+use super::super::statements::{BEGIN_SELECTION, BEGIN_SELECTION_SNAPSHOT};
+use super::work::release;
+use super::{rows, statements};
+
+/// The endpoints that a selection may be about.
+pub(super) async fn names(
+    session: &mut Session,
+    selected: Option<&EndpointName>,
+) -> Result<Vec<EndpointName>, sqlx::Error> {
+    if let Some(name) = selected {
+        return Ok(vec![name.clone()]);
+    }
+    let rows = session.read(statements::ENDPOINT_NAMES, PgArguments::default()).await?;
+    rows.iter().map(decode::endpoint).collect()
+}
+
+/// Lists the newest of each endpoint and state.
+pub(super) struct List {
+    pub(super) selection: Selection,
+    pub(super) limit: usize,
+}
+
+impl Work for List {
+    type Output = Vec<Listed>;
+    const ACTION: &'static str = "listing deliveries";
+    const BEGIN: &'static str = BEGIN_SELECTION_SNAPSHOT;
+
+    async fn run(self, snapshot: &mut Session) -> Result<End<Self::Output>, sqlx::Error> {
+        let mut listed = Vec::new();
+        for endpoint in names(snapshot, self.selection.endpoint.as_ref()).await? {
+            for state in self.selection.states(&DeliveryState::ALL) {
+                let arguments =
+                    rows::selection(&self.selection, &endpoint, Some(state), self.limit as u64);
+                let found = snapshot.read(statements::LIST, fit(arguments)?).await?;
+                let found: Result<Vec<_>, _> = found.iter().map(decode::listed).collect();
+                listed.append(&mut found?);
+            }
+        }
+        Ok(End::Commit(listed))
+    }
+}
+
+/// Counts what is selected.
+pub(super) struct Count(pub(super) Selection);
+
+impl Work for Count {
+    type Output = Counted;
+    const ACTION: &'static str = "counting deliveries";
+    const BEGIN: &'static str = BEGIN_SELECTION_SNAPSHOT;
+
+    async fn run(self, snapshot: &mut Session) -> Result<End<Counted>, sqlx::Error> {
+        let mut counted = Counted::default();
+        for endpoint in names(snapshot, self.0.endpoint.as_ref()).await? {
+            for state in self.0.states(&DeliveryState::ALL) {
+                let bound = state.most_counted();
+                let arguments = fit(rows::selection(&self.0, &endpoint, Some(state), bound))?;
+                let found = snapshot.read(statements::COUNT, arguments).await?;
+                let found = found.iter().map(decode::count).sum::<Result<u64, _>>()?;
+                counted = counted.and(Counted::up_to(bound, found));
+            }
+        }
+        Ok(End::Commit(counted))
+    }
+}
+
+/// Tells what the deliveries in some states come to.
+pub(super) struct Tallies(pub(super) &'static [DeliveryState]);
+
+impl Work for Tallies {
+    type Output = Vec<(EndpointName, DeliveryState, Tally)>;
+    const ACTION: &'static str = "counting deliveries";
+    const BEGIN: &'static str = BEGIN_SELECTION_SNAPSHOT;
+
+    async fn run(self, snapshot: &mut Session) -> Result<End<Self::Output>, sqlx::Error> {
+        let mut tallies = Vec::new();
+        for endpoint in names(snapshot, None).await? {
+            for state in self.0 {
+                let arguments = fit(rows::tally(&endpoint, *state))?;
+                for row in snapshot.read(statements::TALLY, arguments).await? {
+                    let tally = decode::tally(&row)?;
+                    tallies.extend(tally.map(|tally| (endpoint.clone(), *state, tally)));
+                }
+            }
+        }
+        Ok(End::Commit(tallies))
+    }
+}
+
+/// Makes ended deliveries due.
+pub(super) struct Redeliver {
+    pub(super) selection: Selection,
+    pub(super) mark: Mark,
+    pub(super) limit: usize,
+    pub(super) now: Timestamp,
+}
+
+impl Work for Redeliver {
+    type Output = Redelivered;
+    const ACTION: &'static str = "making deliveries due again";
+    const BEGIN: &'static str = BEGIN_SELECTION;
+
+    async fn run(self, transaction: &mut Session) -> Result<End<Redelivered>, sqlx::Error> {
+        let Self { selection, mark, limit, now } = self;
+        let mut done = Redelivered { count: 0, mark: mark.clone() };
+        for endpoint in names(transaction, selection.endpoint.as_ref()).await? {
+            let left = (limit as u64).saturating_sub(done.count);
+            let Some(after) = mark.within(&endpoint).filter(|_| left > 0) else { continue };
+            let arguments = fit(rows::redeliver(&selection, &endpoint, after, left, now))?;
+            let chosen = transaction.read(statements::REDELIVER, arguments).await?;
+            let chosen: Vec<(i64, Line)> =
+                chosen.iter().map(decode::redelivered).collect::<Result<_, _>>()?;
+            if let Some(last) = chosen.iter().map(|(id, _)| *id).max() {
+                done.mark = Mark::of(endpoint, last);
+            }
+            done.count += chosen.len() as u64;
+            let lines: Vec<Line> = chosen.into_iter().map(|(_, line)| line).collect();
+            release(transaction, &lines, now).await?;
+        }
+        Ok(End::Commit(done))
+    }
+}
+
+/// Makes parked deliveries due earlier.
+pub(super) struct Hasten {
+    pub(super) selection: Selection,
+    pub(super) due_after: Timestamp,
+    pub(super) limit: usize,
+    pub(super) now: Timestamp,
+}
+
+impl Work for Hasten {
+    type Output = u64;
+    const ACTION: &'static str = "making deliveries due earlier";
+    const BEGIN: &'static str = BEGIN_SELECTION;
+
+    async fn run(self, transaction: &mut Session) -> Result<End<u64>, sqlx::Error> {
+        let Self { selection, due_after, limit, now } = self;
+        let mut done = 0;
+        if selection.states(&[DeliveryState::Parked]).is_empty() {
+            return Ok(End::Commit(0));
+        }
+        for endpoint in names(transaction, selection.endpoint.as_ref()).await? {
+            let left = (limit as u64).saturating_sub(done);
+            let arguments = fit(rows::hasten(&selection, &endpoint, due_after, left, now))?;
+            done += transaction.write(statements::HASTEN, arguments).await?;
+        }
+        Ok(End::Commit(done))
+    }
+}
+
+/// Gives live deliveries up, those that wait before those they wait for.
+pub(super) struct GiveUp {
+    pub(super) selection: Selection,
+    pub(super) giving_up: GivingUp,
+    pub(super) limit: usize,
+}
+
+impl Work for GiveUp {
+    type Output = u64;
+    const ACTION: &'static str = "giving deliveries up";
+    const BEGIN: &'static str = BEGIN_SELECTION;
+
+    async fn run(self, transaction: &mut Session) -> Result<End<u64>, sqlx::Error> {
+        let Self { selection, giving_up, limit } = self;
+        let mut done = 0;
+        for endpoint in names(transaction, selection.endpoint.as_ref()).await? {
+            for state in selection.states(&DeliveryState::LIVE) {
+                let left = (limit as u64).saturating_sub(done);
+                if left == 0 {
+                    return Ok(End::Commit(done));
+                }
+                let arguments = fit(rows::give_up(&selection, (&endpoint, state), &giving_up, left))?;
+                let freed = transaction.read(statements::GIVE_UP, arguments).await?;
+                done += freed.len() as u64;
+                let freed: Vec<Line> = freed.iter().map(decode::line).collect::<Result<_, _>>()?;
+                release(transaction, &freed, giving_up.now).await?;
+            }
+        }
+        Ok(End::Commit(done))
+    }
+}
+
+/// Reads rows by one statement.
+pub(super) struct Read<T> {
+    statement: &'static str,
+    arguments: PgArguments,
+    decode: fn(&PgRow) -> Result<T, sqlx::Error>,
+}
+
+impl<T> Read<T> {
+    /// Rows of a statement without parameters.
+    pub(super) fn all(statement: &'static str, decode: fn(&PgRow) -> Result<T, sqlx::Error>) -> Self {
+        Self { statement, arguments: PgArguments::default(), decode }
+    }
+
+    /// Rows of a statement with parameters.
+    pub(super) fn some(
+        statement: &'static str,
+        arguments: PgArguments,
+        decode: fn(&PgRow) -> Result<T, sqlx::Error>,
+    ) -> Self {
+        Self { statement, arguments, decode }
+    }
+}
+
+impl<T: Send + 'static> Work for Read<T> {
+    type Output = Vec<T>;
+    const ACTION: &'static str = "reading deliveries";
+    const BEGIN: &'static str = BEGIN_SELECTION_SNAPSHOT;
+
+    async fn run(self, snapshot: &mut Session) -> Result<End<Vec<T>>, sqlx::Error> {
+        let rows = snapshot.read(self.statement, self.arguments).await?;
+        rows.iter().map(self.decode).collect::<Result<_, _>>().map(End::Commit)
+    }
+}
+
+/// What cannot be sent to the server is a fault of the row.
+pub(super) fn fit(arguments: Result<PgArguments, Cause>) -> Result<PgArguments, sqlx::Error> {
+    arguments.map_err(sqlx::Error::Encode)
+}
