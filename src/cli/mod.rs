@@ -11,6 +11,7 @@ mod dev;
 mod doctor;
 mod endpoint_findings;
 mod exit;
+mod frontiers;
 mod load;
 mod migrate;
 mod options;
@@ -70,6 +71,9 @@ enum Command {
     /// Look at everything the roles need, from here and as this user, and say what to do
     #[command(before_help = "Example: penstock doctor --config penstock.toml")]
     Doctor(doctor::DoctorArgs),
+    /// List how far each partition is applied and committed, and move one past records its log has lost
+    #[command(before_help = "Example: penstock frontiers --config penstock.toml")]
+    Frontiers(frontiers::FrontiersArgs),
     /// Check, print or describe the configuration
     #[command(subcommand, before_help = "Example: penstock config print")]
     Config(config::ConfigCommand),
@@ -144,6 +148,7 @@ fn dispatch(command: Command) -> anyhow::Result<Exit> {
         Command::Migrate(args) => migrate::run(args),
         Command::Topics(command) => topics::run(command),
         Command::Doctor(args) => doctor::run(args),
+        Command::Frontiers(args) => frontiers::run(args),
         Command::Config(command) => config::run(command),
         Command::Token(command) => token::run(command),
         Command::Secret(command) => secret::run(&command),

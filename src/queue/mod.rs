@@ -268,4 +268,20 @@ pub trait Queue: Clone + Send + Sync + 'static {
 
     /// Tells whether records can be published now.
     fn check(&self) -> impl Future<Output = Result<(), QueueError>> + Send;
+
+    /// How a group stands with every partition of a topic, in their order. Asking joins no group.
+    fn standing(
+        &self,
+        topic: Topic,
+        group: &str,
+    ) -> impl Future<Output = Result<Vec<Assignment>, QueueError>> + Send;
+
+    /// Makes `offset` what a group has committed of a partition. An error while anybody is in the group.
+    fn set_committed(
+        &self,
+        topic: Topic,
+        group: &str,
+        partition: Partition,
+        offset: Offset,
+    ) -> impl Future<Output = Result<(), QueueError>> + Send;
 }

@@ -9,12 +9,14 @@ mod brake;
 mod decode;
 mod emission;
 mod error;
+mod frontiers;
 mod lane;
 mod options;
 mod start;
 mod traces;
 
 pub use error::{InconsistentStore, LaneError, Unpaired};
+pub use frontiers::{FrontierError, Skip, SkipRefused, Standing, standings};
 pub use lane::{Lane, StepOutcome};
 pub use options::{Backoff, BrakeOptions, LaneOptions};
 pub use start::StartRefused;

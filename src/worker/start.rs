@@ -10,7 +10,9 @@ pub enum StartRefused {
     #[error(
         "partition {} must be read from offset {}, but the queue holds it only from offset {} on: \
          records in between were deleted before they were processed. Restore the queue from a backup \
-         that holds them, or restore a store that has them", log.partition.0, needed.0, earliest.0
+         that holds them, or restore a store that has them; if they are lost for good, `penstock frontiers \
+         skip --partition {} --to {}` goes on without them",
+        log.partition.0, needed.0, earliest.0, log.partition.0, earliest.0
     )]
     RecordsDeleted {
         /// The partition.
@@ -24,7 +26,7 @@ pub enum StartRefused {
     #[error(
         "partition {} was processed up to offset {} before, but the store knows nothing of it: this is \
          not the store the queue was used with. Put the matching store back, or start with a new data \
-         directory", log.partition.0, committed.0
+         directory; `penstock frontiers` lists how queue and store stand", log.partition.0, committed.0
     )]
     StoreUnknown {
         /// The partition.
@@ -35,7 +37,8 @@ pub enum StartRefused {
     /// The store is ahead of the log, so the log is another one.
     #[error(
         "the store has applied partition {} up to offset {}, but the queue's log ends at offset {}: the \
-         topic was recreated. Put the matching queue back, or raise queue.generation to begin a new log",
+         topic was recreated. Put the matching queue back, or raise queue.generation to begin a new log; \
+         `penstock frontiers` lists how queue and store stand",
         log.partition.0, applied.0, end.0
     )]
     LogRecreated {

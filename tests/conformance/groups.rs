@@ -193,6 +193,32 @@ pub(crate) async fn a_commit_does_not_hold_its_consumer<R: QueueRig>() {
     }
 }
 
+pub(crate) async fn a_group_is_seen_and_set_from_outside<R: QueueRig>() {
+    let rig = R::default();
+    let queue = rig.open().await;
+    queue.publish(Topic::Submitted, records(0..100)).await.unwrap();
+    let mut member = resume(&queue).await;
+    let received = take(&mut member, 100).await;
+    let (partition, next) = done(&received)[0];
+    member.commit(vec![(partition, next)]).await.unwrap();
+    let standing = queue.standing(Topic::Submitted, GROUP).await.unwrap();
+    assert_eq!(partitions(&standing), (0..PARTITIONS).map(Partition).collect::<Vec<_>>());
+    assert_eq!(standing.iter().map(|one| one.end.0 - one.earliest.0).sum::<u64>(), 100);
+    for Assignment { partition: other, committed, .. } in &standing {
+        assert_eq!(*committed, (*other == partition).then_some(next));
+    }
+    let set = queue.set_committed(Topic::Submitted, GROUP, partition, Offset(1)).await;
+    assert!(matches!(set, Err(QueueError::Broken { .. })), "the group has a member: {set:?}");
+    drop(member);
+    let start = Instant::now();
+    while queue.set_committed(Topic::Submitted, GROUP, partition, Offset(1)).await.is_err() {
+        assert!(start.elapsed() < DEADLINE, "the member has left in time");
+    }
+    let standing = queue.standing(Topic::Submitted, GROUP).await.unwrap();
+    let set = standing.iter().find(|one| one.partition == partition).unwrap();
+    assert_eq!(set.committed, Some(Offset(1)));
+}
+
 /// What members that come and go know of each other.
 #[derive(Default)]
 struct Witness {

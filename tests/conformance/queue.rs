@@ -57,6 +57,7 @@ macro_rules! queue_conformance {
             a_commit_for_a_lost_partition_changes_nothing
             what_was_given_back_can_no_longer_be_sought
             a_commit_does_not_hold_its_consumer
+            a_group_is_seen_and_set_from_outside
             a_partition_has_one_owner_at_a_time_while_members_come_and_go
             what_is_published_during_an_assignment_is_read
         );

@@ -9,9 +9,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
-use penstock::account::{CommunicationNumber, Generation, Offset, Plan, Policy, View};
+use penstock::account::{CommunicationNumber, Generation, Offset, Partition, Plan, Policy, View};
 use penstock::queue::kafka::{KafkaConsumer, KafkaQueue, KafkaQueueOptions};
-use penstock::queue::{ChannelInbox, PollLimits, Queue, QueueError, Record, Reply, ReplyAddress, Topic};
+use penstock::queue::{
+    Assignment, ChannelInbox, PollLimits, Queue, QueueError, Record, Reply, ReplyAddress, Topic,
+};
 use penstock::store::postgres::{PostgresStore, PostgresStoreOptions};
 use penstock::store::{Applied, OffsetRange, PersistedOutcome, Store, StoreError, Wanted};
 use penstock::telemetry::Metrics;
@@ -151,6 +153,20 @@ impl Queue for SabotagedQueue {
 
     async fn check(&self) -> Result<(), QueueError> {
         self.inner.check().await
+    }
+
+    async fn standing(&self, topic: Topic, group: &str) -> Result<Vec<Assignment>, QueueError> {
+        self.inner.standing(topic, group).await
+    }
+
+    async fn set_committed(
+        &self,
+        topic: Topic,
+        group: &str,
+        partition: Partition,
+        offset: Offset,
+    ) -> Result<(), QueueError> {
+        self.inner.set_committed(topic, group, partition, offset).await
     }
 }
 

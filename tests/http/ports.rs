@@ -7,8 +7,8 @@ use penstock::account::{
     CommunicationNumber, EventId, Offset, Outcome, Partition, Plan, RejectionCode, Verdict, View,
 };
 use penstock::queue::{
-    Answer, Consumer, Envelope, PollLimits, Polled, Queue, QueueError, Record, Reply, ReplyAddress,
-    ReplyInbox, Start, Topic,
+    Answer, Assignment, Consumer, Envelope, PollLimits, Polled, Queue, QueueError, Record, Reply,
+    ReplyAddress, ReplyInbox, Start, Topic,
 };
 use penstock::store::{Applied, PersistedOutcome, Store, StoreError, Wanted};
 use tokio::sync::mpsc;
@@ -179,6 +179,14 @@ impl Queue for FakeQueue {
 
     async fn check(&self) -> Result<(), QueueError> {
         self.failure().map_or(Ok(()), Err)
+    }
+
+    async fn standing(&self, _: Topic, _: &str) -> Result<Vec<Assignment>, QueueError> {
+        Ok(Vec::new())
+    }
+
+    async fn set_committed(&self, _: Topic, _: &str, _: Partition, _: Offset) -> Result<(), QueueError> {
+        Ok(())
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod facts;
 mod feed;
+mod pauses;
 mod schedule;
 
 #[path = "../support/checker/mod.rs"]

@@ -17,7 +17,7 @@ use crate::memory::store::{Guard, MemoryStore, Tables};
 use crate::random::Random;
 use crate::scheduler::{self, everything_is_committed, poll_now};
 
-const GROUP: &str = "workers";
+pub const GROUP: &str = "workers";
 const PARTITIONS: u32 = 3;
 const LANES: usize = 2;
 const ACTIONS: u32 = 600;
@@ -345,7 +345,7 @@ impl Run {
     }
 }
 
-fn options(max_records: usize) -> LaneOptions {
+pub fn options(max_records: usize) -> LaneOptions {
     LaneOptions {
         generation: Generation(1),
         event_type_prefix: "penstock".to_owned(),

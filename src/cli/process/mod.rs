@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::account::Policy;
 use crate::settings::{CallbackSettings, EndpointSettings, Settings};
-use crate::telemetry::{Exporter, Readiness, Telemetry};
+use crate::telemetry::{Exporter, Metrics, Readiness, Telemetry};
 
 use super::signals::stop_on_signal;
 use super::{Exit, Unavailable, options};
@@ -35,6 +35,7 @@ use admin::AdminPart;
 use callbacks::CallbacksPart;
 use intake::IntakePart;
 use ports::Ports;
+pub(super) use queue::AnyQueue;
 pub(super) use store::AnyStore;
 use worker::WorkerPart;
 
@@ -123,6 +124,21 @@ fn longest_stop(settings: &Settings) -> Duration {
     let is_exporting = !settings.telemetry.otlp.endpoint.is_empty();
     let export = if is_exporting { settings.telemetry.otlp.timeout.duration() } else { Duration::ZERO };
     settings.shutdown.drain_timeout.duration() + RUNTIME_SHUTDOWN + export + LAST_WORDS
+}
+
+/// Does something at the queue and the store that the settings name. Embedded ones must be in no other
+/// process.
+pub(super) async fn at_ports(
+    settings: &Settings,
+    work: impl AsyncFnOnce(&AnyQueue, &AnyStore) -> anyhow::Result<Exit>,
+) -> anyhow::Result<Exit> {
+    let ports = Ports::open(settings, &[Role::Worker], &Metrics::disabled()).await?;
+    let done = match &ports.store {
+        Some(store) => work(&ports.queue, store).await,
+        None => Err(anyhow!("a worker needs a store")),
+    };
+    ports.close().await;
+    done
 }
 
 /// Everything that runs.

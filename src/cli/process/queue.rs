@@ -7,8 +7,8 @@ use crate::account::{Offset, Partition};
 use crate::queue::kafka::{KafkaConsumer, KafkaQueue};
 use crate::queue::sqlite::{SqliteConsumer, SqliteQueue};
 use crate::queue::{
-    ChannelInbox, Consumer, PollLimits, Polled, Queue, QueueError, Record, Reply, ReplyAddress, Start,
-    Topic,
+    Assignment, ChannelInbox, Consumer, PollLimits, Polled, Queue, QueueError, Record, Reply,
+    ReplyAddress, Start, Topic,
 };
 use crate::settings::{QueueKind, Settings};
 use crate::telemetry::Metrics;
@@ -111,6 +111,20 @@ impl Queue for AnyQueue {
 
     async fn check(&self) -> Result<(), QueueError> {
         ask!(Self, self, queue => queue.check().await)
+    }
+
+    async fn standing(&self, topic: Topic, group: &str) -> Result<Vec<Assignment>, QueueError> {
+        ask!(Self, self, queue => queue.standing(topic, group).await)
+    }
+
+    async fn set_committed(
+        &self,
+        topic: Topic,
+        group: &str,
+        partition: Partition,
+        offset: Offset,
+    ) -> Result<(), QueueError> {
+        ask!(Self, self, queue => queue.set_committed(topic, group, partition, offset).await)
     }
 }
 

@@ -8,6 +8,7 @@ mod client;
 mod consumer;
 mod error;
 mod examine;
+mod group;
 mod letters;
 mod opening;
 mod options;
@@ -33,11 +34,13 @@ use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::BaseConsumer;
 use rdkafka::error::KafkaError;
 
-use super::{ChannelInbox, Queue, QueueError, Record, Reply, ReplyAddress, Topic};
+use super::{Assignment, ChannelInbox, Queue, QueueError, Record, Reply, ReplyAddress, Topic};
+use crate::account::{Offset, Partition};
 use crate::telemetry::Metrics;
 use client::{Asking, Observing};
 use consumer::Joining;
 use error::{broken, queue_error, unavailable};
+use group::Outsider;
 use pinned::Pinned;
 use publisher::Publisher;
 use readiness::Refused;
@@ -143,6 +146,23 @@ impl KafkaQueue {
     fn pinned(&self, topic: Topic) -> Option<&Arc<Pinned>> {
         self.inner.pinned.iter().find(|(known, _)| *known == topic).map(|(_, pinned)| pinned)
     }
+
+    /// Does something about a group without being in it.
+    async fn from_outside<T: Send + 'static>(
+        &self,
+        group: &str,
+        action: &'static str,
+        work: impl FnOnce(&Outsider) -> Result<T, QueueError> + Send + 'static,
+    ) -> Result<T, QueueError> {
+        let config = self.inner.options.outsider(group).map_err(broken_settings(action))?;
+        let observing = self.inner.observing.clone();
+        blocking(action, move || {
+            let outsider =
+                Outsider::new(&config, &observing).map_err(|cause| queue_error(action, cause))?;
+            work(&outsider)
+        })
+        .await
+    }
 }
 
 /// A client that asks, of any kind.
@@ -236,5 +256,23 @@ impl Queue for KafkaQueue {
 
     async fn check(&self) -> Result<(), QueueError> {
         self.look().await
+    }
+
+    async fn standing(&self, topic: Topic, group: &str) -> Result<Vec<Assignment>, QueueError> {
+        let name = self.topic(topic);
+        self.from_outside(group, "asking how a group stands", move |outsider| outsider.standing(&name))
+            .await
+    }
+
+    async fn set_committed(
+        &self,
+        topic: Topic,
+        group: &str,
+        partition: Partition,
+        offset: Offset,
+    ) -> Result<(), QueueError> {
+        let name = self.topic(topic);
+        let commit = move |outsider: &Outsider| outsider.commit(&name, partition, offset);
+        self.from_outside(group, "setting a committed offset", commit).await
     }
 }

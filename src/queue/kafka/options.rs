@@ -207,6 +207,11 @@ impl KafkaQueueOptions {
         Ok(config)
     }
 
+    /// A client that asks and commits for a group without being in it.
+    pub(super) fn outsider(&self, group: &str) -> Result<ClientConfig, KafkaOpenError> {
+        self.reader(group)
+    }
+
     /// What members of a group and readers of partitions they name themselves have in common.
     fn reader(&self, group: &str) -> Result<ClientConfig, KafkaOpenError> {
         let mut config = self.client()?;

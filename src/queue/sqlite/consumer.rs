@@ -97,7 +97,7 @@ impl SqliteConsumer {
         if self.unannounced.is_empty() {
             return Ok(Vec::new());
         }
-        let assignments = self.describe(&self.unannounced).await?;
+        let assignments = self.queue.describe(self.topic, &self.group, &self.unannounced).await?;
         self.unannounced.clear();
         for assignment in &assignments {
             let next = assignment.committed.unwrap_or(assignment.earliest);
@@ -106,33 +106,8 @@ impl SqliteConsumer {
         Ok(assignments)
     }
 
-    async fn describe(&self, partitions: &[Partition]) -> Result<Vec<Assignment>, QueueError> {
-        let failed = |cause| queue_error("reading committed offsets", Arc::new(cause));
-        let readers = &self.queue.inner.readers;
-        // Before the file is read: what is appended meanwhile must not count as passed.
-        let ends: Vec<_> = partitions.iter().map(|partition| self.end(*partition)).collect();
-        let committed: BTreeMap<_, _> = reader::committed(readers, &self.group, self.topic)
-            .await
-            .map_err(failed)?
-            .into_iter()
-            .collect();
-        let slices: Vec<_> = partitions.iter().map(|partition| self.slice(*partition)).collect();
-        let firsts = reader::first_of(readers, &slices).await.map_err(failed)?;
-        let earliest: BTreeMap<_, _> = firsts.iter().map(|mark| place(mark.position)).collect();
-        Ok(partitions
-            .iter()
-            .zip(ends)
-            .map(|(partition, end)| Assignment {
-                partition: *partition,
-                committed: committed.get(partition).copied(),
-                earliest: earliest.get(partition).copied().unwrap_or(end),
-                end,
-            })
-            .collect())
-    }
-
     fn end(&self, partition: Partition) -> Offset {
-        self.queue.inner.log.with(self.topic, |state| state.ends[partition.0 as usize])
+        self.queue.end(self.topic, partition)
     }
 
     /// What can be read now, from memory if all of it is there.

@@ -14,6 +14,7 @@ mod replies;
 pub mod statements;
 mod writer;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -22,17 +23,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use sqlx::{Connection, SqlitePool};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::account::Offset;
+use crate::account::{Offset, Partition};
 use crate::sqlite::{Database, FailureClass, FileKind, OpenError, classify};
 
 use super::partitioner::partition_of;
 use super::pending::Pending;
-use super::{Cause, ChannelInbox, Queue, QueueError, Record, Reply, ReplyAddress, Topic};
+use super::{Assignment, Cause, ChannelInbox, Queue, QueueError, Record, Reply, ReplyAddress, Topic};
 use group::MemberId;
 use log::Log;
+use position::{Slice, place};
 
 use replies::Replies;
-use writer::{Append, Done, Placed, Request, Writer};
+use writer::{Append, Commit, Done, Placed, Request, Writer};
 
 pub use consumer::SqliteConsumer;
 
@@ -137,6 +139,36 @@ impl SqliteQueue {
         }
     }
 
+    /// What is known of partitions, for a group.
+    async fn describe(
+        &self,
+        topic: Topic,
+        group: &str,
+        partitions: &[Partition],
+    ) -> Result<Vec<Assignment>, QueueError> {
+        let failed = |cause| queue_error("reading committed offsets", Arc::new(cause));
+        let readers = &self.inner.readers;
+        // Before the file is read: what is appended meanwhile must not count as passed.
+        let ends: Vec<_> = partitions.iter().map(|partition| self.end(topic, *partition)).collect();
+        let committed = reader::committed(readers, group, topic).await.map_err(failed)?;
+        let committed: BTreeMap<_, _> = committed.into_iter().collect();
+        let slices: Vec<_> =
+            partitions.iter().map(|partition| Slice { topic, partition: *partition }).collect();
+        let firsts = reader::first_of(readers, &slices).await.map_err(failed)?;
+        let earliest: BTreeMap<_, _> = firsts.iter().map(|mark| place(mark.position)).collect();
+        let assignment = |(partition, end): (&Partition, Offset)| Assignment {
+            partition: *partition,
+            committed: committed.get(partition).copied(),
+            earliest: earliest.get(partition).copied().unwrap_or(end),
+            end,
+        };
+        Ok(partitions.iter().zip(ends).map(assignment).collect())
+    }
+
+    fn end(&self, topic: Topic, partition: Partition) -> Offset {
+        self.inner.log.with(topic, |state| state.ends[partition.0 as usize])
+    }
+
     async fn write(
         &self,
         action: &'static str,
@@ -208,6 +240,26 @@ impl Queue for SqliteQueue {
 
     async fn check(&self) -> Result<(), QueueError> {
         self.write("checking the queue", Request::Probe).await
+    }
+
+    async fn standing(&self, topic: Topic, group: &str) -> Result<Vec<Assignment>, QueueError> {
+        let partitions: Vec<_> = (0..self.inner.partitions).map(Partition).collect();
+        self.describe(topic, group, &partitions).await
+    }
+
+    async fn set_committed(
+        &self,
+        topic: Topic,
+        group: &str,
+        partition: Partition,
+        offset: Offset,
+    ) -> Result<(), QueueError> {
+        let action = "setting a committed offset";
+        if self.inner.log.with(topic, |state| state.groups.contains_key(group)) {
+            return Err(broken(action, "the group is in use: stop its consumers"));
+        }
+        let (group, offsets) = (Arc::from(group), vec![(partition, offset)]);
+        self.write(action, |done| Request::Commit(Commit { group, topic, offsets, done })).await
     }
 }
 

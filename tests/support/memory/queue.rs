@@ -361,6 +361,34 @@ impl Queue for MemoryQueue {
     async fn check(&self) -> Result<(), QueueError> {
         Ok(())
     }
+
+    async fn standing(&self, topic: Topic, group: &str) -> Result<Vec<Assignment>, QueueError> {
+        let committed = self.committed(topic, group);
+        let partitions = self.lock().partitions;
+        let standing = |partition| Assignment {
+            partition,
+            committed: committed.get(&partition).copied(),
+            earliest: self.begin(topic, partition),
+            end: self.end(topic, partition),
+        };
+        Ok((0..partitions).map(Partition).map(standing).collect())
+    }
+
+    async fn set_committed(
+        &self,
+        topic: Topic,
+        group: &str,
+        partition: Partition,
+        offset: Offset,
+    ) -> Result<(), QueueError> {
+        let mut state = self.lock();
+        let group = state.groups.entry(group.to_owned()).or_default();
+        if !group.members.is_empty() {
+            return Err(QueueError::Broken { action: "commit", cause: "the group is in use".into() });
+        }
+        group.committed.insert((topic, partition), offset);
+        Ok(())
+    }
 }
 
 pub struct MemoryConsumer {

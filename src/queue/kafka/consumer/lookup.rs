@@ -97,8 +97,8 @@ pub(super) fn find(
 }
 
 /// What is known of partitions that were just given to this member.
-pub(super) fn assignments(
-    consumer: &GroupClient,
+pub(in super::super) fn assignments<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
     topic: &str,
     partitions: &[i32],
 ) -> KafkaResult<Vec<Assignment>> {

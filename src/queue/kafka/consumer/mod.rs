@@ -5,7 +5,7 @@
 
 mod blueprint;
 mod flow;
-mod lookup;
+pub(super) mod lookup;
 mod membership;
 mod poller;
 mod reading;
