@@ -365,3 +365,71 @@ fn check_endpoints(callbacks: &CallbackSettings, drain: Duration, findings: &mut
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::settings::{Loaded, SettingsError, Sources};
+
+    fn load(options: &[(&'static str, &str)]) -> Result<Loaded, SettingsError> {
+        let option = |(key, value): &(&'static str, &str)| (*key, "--test", (*value).to_owned());
+        Loaded::from(Sources { options: options.iter().map(option).collect(), ..Sources::default() })
+    }
+
+    /// Keys of what is wrong with an endpoint that is usable but for `further`.
+    fn wrong_with(further: &str) -> Vec<String> {
+        let endpoint = format!("[{{ name = 'risk', url = 'https://risk.bank.example/', {further} }}]");
+        let refused = load(&[("callbacks.endpoints", &endpoint)]).err();
+        let problems = refused.into_iter().flat_map(|refused| refused.problems);
+        problems.map(|problem| problem.key.replace("callbacks.endpoints[0].", "")).collect()
+    }
+
+    #[test]
+    fn an_endpoint_says_who_signs_or_that_nobody_does() {
+        assert_eq!(wrong_with("batch = 1"), ["secret_files"]);
+        assert_eq!(wrong_with("secrets = ['whsec_x'], unsigned = true"), ["unsigned"]);
+        for usable in ["unsigned = true", "secrets = ['whsec_x']", "secret_files = ['/run/risk']"] {
+            assert!(wrong_with(usable).is_empty(), "{usable}");
+        }
+        let operator = |further: &[(&'static str, &str)]| {
+            let url = ("callbacks.operator.url", "https://ops.bank.example/");
+            load(&[&[url], further].concat()).err().map(|refused| refused.problems[0].key.clone())
+        };
+        assert_eq!(operator(&[]).unwrap(), "callbacks.operator.secret_files");
+        assert_eq!(operator(&[("callbacks.operator.unsigned", "true")]), None);
+    }
+
+    #[test]
+    fn a_stop_has_time_for_the_longest_request() {
+        assert_eq!(wrong_with("unsigned = true, timeout = '19001ms'"), ["timeout"]);
+        assert!(wrong_with("unsigned = true, timeout = '19s'").is_empty());
+    }
+
+    #[test]
+    fn waits_and_probes_make_a_schedule() {
+        let refused = |key: &'static str, value: &str| {
+            load(&[(key, value)]).err().map(|refused| refused.problems[0].key.clone())
+        };
+        assert_eq!(refused("callbacks.retry_schedule", "[]").unwrap(), "callbacks.retry_schedule");
+        let probe = "callbacks.breaker_probe_interval";
+        assert_eq!(refused(probe, "6m").as_deref(), Some(probe));
+        assert_eq!(refused(probe, "5m"), None);
+    }
+
+    #[test]
+    fn what_may_be_a_credential_is_in_no_error_and_no_print() {
+        for number in ["secrets = [123456789]", "headers = { a = 123456789 }", "secrets = [1234.56789]"]
+        {
+            let endpoint = format!("[{{ name = 'risk', url = 'https://a.example/', {number} }}]");
+            let refused = load(&[("callbacks.endpoints", &endpoint)]).unwrap_err().to_string();
+            assert!(refused.contains("must be a text in quotes"), "{refused}");
+            assert!(!refused.contains("1234"), "{refused}");
+        }
+        let endpoint = "[{ name = 'risk', url = 'https://a.example/e?token=hunter2', unsigned = true }]";
+        let operator = ("callbacks.operator.url", "https://b.example/?hunter2");
+        let unsigned = ("callbacks.operator.unsigned", "true");
+        let loaded = load(&[("callbacks.endpoints", endpoint), operator, unsigned]).unwrap();
+        let printed = loaded.to_toml().unwrap();
+        assert!(printed.contains("https://a.example/e?<hidden>"), "{printed}");
+        assert!(!printed.contains("hunter2"), "{printed}");
+    }
+}

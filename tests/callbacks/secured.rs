@@ -51,6 +51,16 @@ impl Authority {
         (file("pem"), file("key"))
     }
 
+    /// What a receiver needs that shows the authority's own certificate.
+    pub fn server_without_another(&self) -> ServerConfig {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder =
+            ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let key = self.issuer.key().serialize_der().try_into().unwrap();
+        let certificate = self.issuer.der().clone();
+        builder.unwrap().with_no_client_auth().with_single_cert(vec![certificate], key).unwrap()
+    }
+
     /// What a receiver needs to be `host`; with `clients` it lets in only whom that authority knows.
     pub fn server(
         &self,

@@ -10,6 +10,8 @@ use penstock::callbacks::http::{HttpSender, TargetOptions, TlsOptions};
 use penstock::callbacks::{Headers, Request, Sender};
 use penstock::store::{DeliveryState, EndpointName};
 use rustls::version::{TLS12, TLS13};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 
 use crate::secured::{Authority, Proxy, Receiver};
 use crate::world::{EVENTS, Setup, World};
@@ -143,6 +145,48 @@ async fn a_receiver_that_demands_a_certificate_is_shown_ours_and_none_is_told_ap
         }
         assert_eq!(receiver.count(), 1);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_certificate_that_signs_itself_is_refused_with_advice() {
+    let authority = Authority::new("127.0.0.1");
+    let receiver = Receiver::start(Some(authority.server_without_another())).await;
+    let reason = sent(trusting(&authority, at(receiver.address))).await.unwrap_err();
+    assert!(reason.contains("as `openssl req -x509` makes them"), "{reason}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_may_have_many_headers() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        let mut request = Vec::new();
+        while !request.ends_with(b"{}") {
+            request.push(socket.read_u8().await.unwrap());
+        }
+        let headers: String = (0..500).map(|number| format!("x-{number}: of a proxy\r\n")).collect();
+        let answer = format!("HTTP/1.1 204 No Content\r\n{headers}\r\n");
+        socket.write_all(answer.as_bytes()).await.unwrap();
+    });
+    assert_eq!(sent(target(&format!("http://{address}/"))).await, Ok(204));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sender_takes_up_how_an_endpoint_is_reached_from_now_on() {
+    let receivers = [Receiver::start(None).await, Receiver::start(None).await];
+    let risk = EndpointName::parse("risk").unwrap();
+    let sender_to = |receiver: &Receiver| {
+        let targets = vec![(risk.clone(), target(&format!("http://{}/", receiver.address)))];
+        HttpSender::new(targets, vec!["127.0.0.0/8".parse().unwrap()]).unwrap()
+    };
+    let [before, after] = [sender_to(&receivers[0]), sender_to(&receivers[1])];
+    let used = before.clone();
+    before.take_over(&after);
+    let headers: Headers = [("ce-id", "1")].into_iter().collect();
+    let request = Request { endpoint: risk.clone(), headers, body: Bytes::from_static(b"{}") };
+    assert_eq!(used.send(request).await.unwrap().status, 204);
+    assert_eq!((receivers[0].count(), receivers[1].count()), (0, 1));
 }
 
 #[test]
