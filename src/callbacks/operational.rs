@@ -45,6 +45,8 @@ pub(super) enum OperationalEvent {
     Failing,
     /// It answered 410.
     Disabled,
+    /// Its receiver does not agree to get events.
+    Disagreeing,
     /// The breaker has closed.
     Recovered,
 }
@@ -55,6 +57,7 @@ impl OperationalEvent {
         match self {
             Self::Failing => "endpoint.failing",
             Self::Disabled => "endpoint.disabled",
+            Self::Disagreeing => "endpoint.disagreeing",
             Self::Recovered => "endpoint.recovered",
         }
     }

@@ -185,6 +185,7 @@ impl<S: Sender> Sends<S> {
             let Some(outbox) = self.outboxes.get_mut(place) else { continue };
             if let Some(outcome) = outbox.answered(answered, now, options) {
                 tell_handshake(&self.metrics, outbox.endpoint.name.as_str(), &outcome);
+                self.signals.push((place, Signal::of(&outcome)));
             }
         }
     }

@@ -154,6 +154,12 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
                 reason,
                 "events for the endpoint are parked until `penstock callbacks resume` lets them go"
             ),
+            OperationalEvent::Disagreeing => tracing::error!(
+                endpoint,
+                event = event_name,
+                reason,
+                "events for the endpoint are parked until its receiver agrees"
+            ),
             OperationalEvent::Recovered => tracing::info!(
                 endpoint,
                 event = event_name,
@@ -197,16 +203,29 @@ fn heeded(
             let reason = format!("it asks to be left alone until {until}");
             Some((EndpointState { reason, ..state.clone() }, None))
         }
-        Signal::Listens if is_active && !is_open => {
+        // It is asked again and again, and told once.
+        Signal::Disagrees(denied) if is_active && !is_open => {
+            let why = denied.map_or_else(|| "it was not answered".to_owned(), |why| why.to_string());
+            let reason = format!("it was asked for its consent, and does not agree: {why}");
+            let disagreeing = EndpointState { reason, ..state.clone() };
+            (disagreeing != *state).then_some((disagreeing, Some(OperationalEvent::Disagreeing)))
+        }
+        Signal::Listens if is_active && !is_open && !state.reason.is_empty() => {
             Some((EndpointState { reason: String::new(), ..state.clone() }, None))
         }
-        Signal::Works | Signal::Fails | Signal::Gone | Signal::Quiet(_) | Signal::Listens => None,
+        Signal::Works
+        | Signal::Fails
+        | Signal::Gone
+        | Signal::Quiet(_)
+        | Signal::Listens
+        | Signal::Disagrees(_) => None,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::callbacks::handshake::Denied;
     use crate::store::EndpointName;
 
     const OPTIONS: BreakerOptions = BreakerOptions {
@@ -247,11 +266,24 @@ mod tests {
         let (quiet, is_told) = heeded_at_9(&active, Signal::Quiet(at(99))).unwrap();
         assert_eq!(quiet.reason, "it asks to be left alone until 2023-11-14T22:14:59Z");
         assert_eq!((quiet.changed_at, is_told), (active.changed_at, false));
-        assert_eq!(heeded_at_9(&quiet, Signal::Listens), Some((active, false)));
+        assert_eq!(heeded_at_9(&quiet, Signal::Listens), Some((active.clone(), false)));
+        assert_eq!(heeded_at_9(&active, Signal::Listens), None, "there is nothing to take back");
         for availability in [Availability::Paused, Availability::Disabled] {
             let stopped = state(availability, Breaker::Closed, "by an operator");
             assert_eq!(heeded_at_9(&stopped, Signal::Quiet(at(99))), None);
             assert_eq!(heeded_at_9(&stopped, Signal::Listens), None);
         }
+    }
+
+    #[test]
+    fn operators_are_told_once_that_a_receiver_does_not_agree() {
+        let active = state(Availability::Active, Breaker::Closed, "");
+        let denied = Signal::Disagrees(Some(Denied::NoOrigin));
+        let (told, is_told) = heeded_at_9(&active, denied).unwrap();
+        assert!(is_told && told.reason.ends_with("its answer has no WebHook-Allowed-Origin"));
+        assert_eq!(heeded_at_9(&told, denied), None);
+        let (silent, is_told) = heeded_at_9(&told, Signal::Disagrees(None)).unwrap();
+        assert!(is_told && silent.reason.ends_with("it was not answered"));
+        assert_eq!(heeded_at_9(&silent, Signal::Listens), Some((active, false)));
     }
 }

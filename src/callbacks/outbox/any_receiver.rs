@@ -126,7 +126,7 @@ impl World {
             Signal::Works => self.breaker = Breaker::Closed,
             Signal::Fails => self.breaker = self.options.breaker.opened(now),
             Signal::Gone => self.is_disabled = true,
-            Signal::Quiet(_) | Signal::Listens => {}
+            Signal::Quiet(_) | Signal::Listens | Signal::Disagrees(_) => {}
         }
         self.gate(now);
     }

@@ -8,7 +8,7 @@ use crate::account::Timestamp;
 use super::super::attempt::{NoAnswer, Verdict};
 use super::super::breaker::Failing;
 use super::super::endpoint::{DelivererOptions, Endpoint};
-use super::super::handshake::{Agreement, Outcome, Permission, Question};
+use super::super::handshake::{Agreement, Denied, Outcome, Permission, Question};
 use super::super::pace::Pace;
 use super::super::schedule::{Schedule, Wait};
 
@@ -30,7 +30,7 @@ pub(in super::super) enum Gate {
     Shut,
 }
 
-/// What an attempt says of the endpoint.
+/// What an attempt, or the answer to a question, says of the endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in super::super) enum Signal {
     /// It works although it was not expected to.
@@ -41,8 +41,21 @@ pub(in super::super) enum Signal {
     Gone,
     /// It works, and asks to be left alone until then.
     Quiet(Timestamp),
-    /// It takes events again after it was told that it wanted to be left alone.
+    /// It takes events again after it was told that it wanted to be left alone or did not agree.
     Listens,
+    /// It does not agree to get events, or did not answer when it was asked.
+    Disagrees(Option<Denied>),
+}
+
+impl Signal {
+    /// What it means for the endpoint how a receiver was asked for its consent.
+    pub(in super::super) fn of(outcome: &Outcome) -> Self {
+        match outcome {
+            Outcome::Granted(_) => Self::Listens,
+            Outcome::Denied(denied) => Self::Disagrees(Some(*denied)),
+            Outcome::Failed(_) => Self::Disagrees(None),
+        }
+    }
 }
 
 /// A stretch of time in which the gate was not changed. What was sent before it says nothing of it.
