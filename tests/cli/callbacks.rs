@@ -178,17 +178,17 @@ async fn what_was_given_up_is_delivered_again_on_demand() {
     let (_, told) = setup.says(&["redeliver", "--endpoint", "risk", "--apply"], 0).await;
     assert_eq!(told.trim(), "2 deliveries are due now");
     setup.until_in_state("delivered", 2).await;
-    assert_eq!(setup.receiver.arrivals().len(), 4);
+    assert_eq!(setup.receiver.arrivals().len(), 6);
 
     let delivered = setup.in_state("delivered").await;
-    assert_eq!(delivered[0]["attempts"], 2);
+    assert_eq!(delivered[0]["attempts"], 3);
     let id = delivered[0]["event_id"].as_str().unwrap();
     let (_, told) = setup.says(&["redeliver", "--event-id", id], 0).await;
     assert!(told.contains("no exhausted delivery is selected"), "{told}");
     assert!(told.contains("--state delivered takes 1 delivery"), "{told}");
     setup.says(&["redeliver", "--event-id", id, "--state", "delivered"], 0).await;
-    until(async || setup.receiver.arrivals().len() == 5).await;
-    assert_eq!(setup.receiver.arrivals()[4].header("ce-id"), id, "one needs no --apply");
+    until(async || setup.receiver.arrivals().len() == 7).await;
+    assert_eq!(setup.receiver.arrivals()[6].header("ce-id"), id, "one needs no --apply");
     setup.until_in_state("delivered", 2).await;
     dev.stop().await;
     let settings = std::fs::read_to_string(setup.config()).unwrap();
