@@ -232,6 +232,13 @@ async fn the_doctor_finds_a_ready_installation_well() {
     for part in ["kafka: brokers", "kafka: write", "postgres: schema: up to date", "postgres: rights"] {
         assert!(said.contains(part), "no {part:?} in {said}");
     }
+    for topic in ["submitted", "results", "dead-letter", "replies"] {
+        assert_eq!(
+            installation.topics.records(&format!("accounts.{topic}")),
+            0,
+            "{topic} is left alone"
+        );
+    }
     let json = installation.run(&["doctor", "--output", "ndjson"]).await;
     let lines = text(&json.stdout);
     assert!(lines.lines().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()));

@@ -11,6 +11,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicRe
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 
 use super::consuming::{
     DEADLINE, GROUP, done, join_group, limits, next_assigned, next_revoked, record, records, resume,
@@ -381,4 +382,45 @@ async fn letters_fit_whatever_the_dead_letter_topic_takes() {
     let (kept, told) = &found[&2_000_000];
     assert!(*kept > 50_000 && *kept < 200_000, "{kept}");
     assert_eq!(told.as_deref(), Some("2000000"));
+}
+
+/// What transactions leave behind their records: marks, and records that were aborted.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_holds_no_record_is_passed() {
+    let rig = KafkaQueueRig::default();
+    let queue = rig.open().await;
+    let topic = format!("{}{}", rig.topics.as_str(), Topic::Submitted.name());
+    let producer: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", brokers())
+        .set("transactional.id", &topic)
+        .create()
+        .unwrap();
+    producer.init_transactions(DEADLINE).unwrap();
+    let send = |value: &str| {
+        producer.begin_transaction().unwrap();
+        producer.send(BaseRecord::to(&topic).partition(0).key("key").payload(value)).unwrap();
+        producer.flush(DEADLINE).unwrap();
+    };
+    send("committed");
+    producer.commit_transaction(DEADLINE).unwrap();
+    send("aborted");
+    producer.abort_transaction(DEADLINE).unwrap();
+
+    let mut consumer = resume(&queue).await;
+    let taken = take(&mut consumer, 1).await;
+    assert_eq!(taken[0].record.value, "committed");
+    let partition = Partition(0);
+    let end = consumer.end_offset(partition).await.unwrap();
+    assert_eq!(end, Offset(4), "two records and two marks");
+    let passing = async {
+        while consumer.position(partition) != Some(end) {
+            assert!(matches!(consumer.poll(limits()).await, Ok(Polled::Idle)));
+        }
+    };
+    tokio::time::timeout(DEADLINE, passing).await.expect("what holds no record is passed");
+    assert_eq!(consumer.backlog_records(), 0);
+    send("after");
+    producer.commit_transaction(DEADLINE).unwrap();
+    let taken = take(&mut consumer, 1).await;
+    assert_eq!((taken[0].offset, &taken[0].record.value[..]), (end, &b"after"[..]));
 }

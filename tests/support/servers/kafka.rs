@@ -4,6 +4,7 @@ use penstock::queue::Topic;
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 
 use super::{clean_up, named_by};
 
@@ -34,6 +35,20 @@ impl TopicPrefix {
 }
 
 impl TopicPrefix {
+    /// How many places of a topic are taken, on all its partitions.
+    pub fn records(&self, topic: &str) -> i64 {
+        const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
+        let name = format!("{}{topic}", self.prefix);
+        let asking: BaseConsumer =
+            ClientConfig::new().set("bootstrap.servers", brokers()).create().unwrap();
+        let metadata = asking.fetch_metadata(Some(&name), PATIENCE).unwrap();
+        let ends = metadata.topics()[0].partitions().iter().map(|partition| {
+            let (earliest, end) = asking.fetch_watermarks(&name, partition.id(), PATIENCE).unwrap();
+            end - earliest
+        });
+        ends.sum()
+    }
+
     /// A setting of a topic that is in force.
     pub async fn setting(&self, topic: &str, setting: &str) -> Option<String> {
         let name = format!("{}{topic}", self.prefix);

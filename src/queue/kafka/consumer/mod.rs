@@ -32,7 +32,7 @@ use super::record::raw;
 use super::seats::Seat;
 use blueprint::{Blueprint, Current};
 use flow::Flow;
-use poller::{Change, Command, Poller, Progress, SeekError, Tagged};
+use poller::{Change, Command, Poller, Progress, SeekError, Told};
 use reading::Reading;
 use signal::{RaiseOnDrop, Signal};
 
@@ -64,7 +64,7 @@ pub struct KafkaConsumer {
     _seat: Seat,
     asked: Asked,
     changes: mpsc::UnboundedReceiver<Change>,
-    records: mpsc::UnboundedReceiver<Tagged>,
+    records: mpsc::UnboundedReceiver<Told>,
     flow: Arc<Flow>,
     reading: Reading,
     /// The epochs of the last seeks, until their partitions are released.
@@ -139,8 +139,15 @@ impl KafkaConsumer {
     }
 
     fn take_in(&mut self) {
-        while let Ok(tagged) = self.records.try_recv() {
-            self.reading.admit(tagged, &self.flow);
+        while let Ok(told) = self.records.try_recv() {
+            self.admit(told);
+        }
+    }
+
+    fn admit(&mut self, told: Told) {
+        match told {
+            Told::Record(tagged) => self.reading.admit(tagged, &self.flow),
+            Told::Passed { partition, epoch, next } => self.reading.pass(partition, epoch, next),
         }
     }
 
@@ -178,9 +185,9 @@ impl Consumer for KafkaConsumer {
                     Some(change) => self.change = Some(change),
                     None => return Err(broken("polling", "the consumer has ended")),
                 },
-                tagged = self.records.recv(), if limits.max_records > 0 => {
-                    if let Some(tagged) = tagged {
-                        self.reading.admit(tagged, &self.flow);
+                told = self.records.recv(), if limits.max_records > 0 => {
+                    if let Some(told) = told {
+                        self.admit(told);
                     }
                 }
                 () = tokio::time::sleep_until(wake_at) => {

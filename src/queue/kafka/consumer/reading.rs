@@ -30,6 +30,17 @@ struct Sought {
     next: Offset,
     end: Offset,
     waiting: VecDeque<Tagged>,
+    /// Behind what waits there is no record before this offset.
+    passed: Offset,
+}
+
+impl Sought {
+    /// Goes on past what holds no record, once every record before it is served.
+    fn pass(&mut self) {
+        if self.waiting.is_empty() {
+            self.next = self.next.max(self.passed);
+        }
+    }
 }
 
 impl Reading {
@@ -44,7 +55,8 @@ impl Reading {
     ) {
         self.forget(partition, flow);
         let awaited_until = (from < end).then(|| Instant::now() + START_PATIENCE);
-        let sought = Sought { awaited_until, epoch, next: from, end, waiting: VecDeque::new() };
+        let (waiting, passed) = (VecDeque::new(), from);
+        let sought = Sought { awaited_until, epoch, next: from, end, waiting, passed };
         self.partitions.insert(partition, sought);
     }
 
@@ -64,6 +76,17 @@ impl Reading {
                 sought.waiting.push_back(tagged);
             }
             _ => flow.remove(tagged.bytes),
+        }
+    }
+
+    /// Behind what was taken in of a partition there is no record before `next`.
+    pub(super) fn pass(&mut self, partition: Partition, epoch: u64, next: Offset) {
+        if let Some(sought) = self.partitions.get_mut(&partition)
+            && sought.epoch == epoch
+        {
+            sought.awaited_until = None;
+            sought.passed = sought.passed.max(next);
+            sought.pass();
         }
     }
 
@@ -88,6 +111,7 @@ impl Reading {
                 let Some(tagged) = sought.waiting.pop_front() else { break };
                 flow.remove(tagged.bytes);
                 sought.next = tagged.received.offset.next();
+                sought.pass();
                 self.last_served = Some(partition);
                 served.push(tagged.received);
             }
@@ -172,6 +196,19 @@ mod tests {
         assert_eq!(reading.serve(limits(9, 35), &flow).len(), 3);
         assert_eq!(reading.serve(limits(2, 99), &flow).len(), 2);
         assert_eq!(reading.serve(limits(9, 1), &flow).len(), 1);
+    }
+
+    #[test]
+    fn what_holds_no_record_is_passed_once_every_record_before_it_is_served() {
+        let (mut reading, flow) = (Reading::default(), Flow::default());
+        reading.begin(Partition(0), 2, Offset(4), Offset(9), &flow);
+        admit(&mut reading, &flow, 0, 4, 2);
+        reading.pass(Partition(0), 1, Offset(99));
+        reading.pass(Partition(0), 2, Offset(9));
+        assert_eq!(reading.position(Partition(0)), Some(Offset(4)));
+        assert_eq!(reading.serve(limits(9, 99), &flow).len(), 1);
+        assert_eq!(reading.position(Partition(0)), Some(Offset(9)));
+        assert_eq!(reading.backlog(|_| 0), 0);
     }
 
     #[test]

@@ -61,6 +61,17 @@ impl Liveness {
         self.replaced_at = None;
     }
 
+    /// Where each partition stands: the offset after its last record.
+    pub(super) fn places(&self) -> impl Iterator<Item = (i32, Offset)> {
+        self.watched.iter().map(|(partition, watched)| (*partition, Offset(watched.next)))
+    }
+
+    /// There is no record from `from` up to `until`. Whether the partition still stands there.
+    pub(super) fn pass(&mut self, partition: i32, from: Offset, until: Offset) -> bool {
+        let watched = self.watched.get_mut(&partition).filter(|watched| watched.next == from.0);
+        watched.map(|watched| watched.next = until.0).is_some()
+    }
+
     /// The lane takes no records.
     pub(super) fn blocked(&mut self) {
         for watched in self.watched.values_mut() {

@@ -9,6 +9,7 @@ mod acting;
 mod arrival;
 mod liveness;
 mod partitions;
+mod passing;
 mod replacement;
 
 use std::sync::Arc;
@@ -35,6 +36,7 @@ use crate::telemetry::RebalancePhase;
 use arrival::Arrival;
 use liveness::{End, Liveness};
 use partitions::Partitions;
+use passing::Passing;
 use replacement::ACTION;
 
 pub(super) use acting::{Committed, SeekError, Sought};
@@ -53,7 +55,15 @@ pub(super) struct Tagged {
     pub(super) received: Received,
 }
 
-/// What the owner is told beside records.
+/// What the owner is told of what is read.
+pub(super) enum Told {
+    /// A record.
+    Record(Tagged),
+    /// Between the last record and this offset there is none.
+    Passed { partition: Partition, epoch: u64, next: Offset },
+}
+
+/// What the owner is told beside that.
 pub(super) enum Change {
     Assigned(Vec<Assignment>),
     Revoked(Vec<Partition>),
@@ -72,6 +82,8 @@ pub(super) enum Command {
     Release { partitions: Vec<i32> },
     /// Brokers have told what they know of new partitions.
     Found { partitions: Vec<i32>, epoch: u64, result: KafkaResult<Vec<Assignment>> },
+    /// A partition was looked into: up to where it has no record, if that is known.
+    Passed { partition: i32, epoch: u64, from: Offset, until: Option<Offset> },
     /// Brokers were asked for the ends of partitions that bring nothing.
     Ends(Vec<End>),
 }
@@ -87,7 +99,7 @@ pub(super) struct Poller {
     pub(super) commands: Receiver<Command>,
     pub(super) own_commands: std::sync::mpsc::Sender<Command>,
     pub(super) changes: mpsc::UnboundedSender<Change>,
-    pub(super) records: mpsc::UnboundedSender<Tagged>,
+    pub(super) records: mpsc::UnboundedSender<Told>,
     pub(super) signal: Arc<Signal>,
     pub(super) flow: Arc<Flow>,
     pub(super) progress: Progress,
@@ -99,6 +111,7 @@ pub(super) struct Progress {
     partitions: Partitions,
     liveness: Liveness,
     arrival: Arrival,
+    passing: Passing,
     /// The owner was told that this member is at its end.
     has_failed: bool,
     /// It was said in the log that records are on other partitions than their keys'.
@@ -112,6 +125,7 @@ impl Progress {
             partitions: Partitions::new(release_timeout),
             liveness: Liveness::new(stall_timeout),
             arrival: Arrival::default(),
+            passing: Passing::default(),
             has_failed: false,
             has_told_misplaced: false,
         }
@@ -169,6 +183,9 @@ impl Poller {
                 self.act(effects);
             }
             Command::Found { partitions, epoch, result } => self.found(&partitions, epoch, result),
+            Command::Passed { partition, epoch, from, until } => {
+                self.passed(partition, epoch, from, until);
+            }
             Command::Ends(ends) => self.compare(&ends),
         }
     }
@@ -225,7 +242,7 @@ impl Poller {
         let bytes = received.record.key.len() + received.record.value.len();
         self.flow.add(bytes);
         // An error means that the owner is gone, which ends this thread.
-        let _ = self.records.send(Tagged { epoch, bytes, received });
+        let _ = self.records.send(Told::Record(Tagged { epoch, bytes, received }));
     }
 
     /// Whoever places keys otherwise puts the records of an account on two partitions, out of order.

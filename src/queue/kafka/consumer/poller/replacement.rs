@@ -61,6 +61,7 @@ impl Poller {
             self.progress.liveness.blocked();
             return;
         }
+        self.look_past();
         let due = self.progress.liveness.due(Instant::now());
         if !due.is_empty() {
             self.ask_for_ends(due);
