@@ -139,3 +139,30 @@ pub(super) async fn checkpoint(connection: &mut SqliteConnection) -> Result<Move
     let is_busy: bool = row.try_get(0)?;
     Ok(if is_busy { Moved::HeldUp } else { Moved::All })
 }
+
+#[cfg(test)]
+mod tests {
+    use sqlx::ConnectOptions;
+    use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_checkpoint_tells_whether_a_reader_holds_it_up() {
+        let directory = tempfile::tempdir().unwrap();
+        let options = SqliteConnectOptions::new()
+            .filename(directory.path().join("a.db"))
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .busy_timeout(Duration::ZERO);
+        let mut writer = options.connect().await.unwrap();
+        let mut reader = options.connect().await.unwrap();
+        sqlx::query("CREATE TABLE t (a)").execute(&mut writer).await.unwrap();
+        let mut reading = reader.begin().await.unwrap();
+        sqlx::query("SELECT * FROM t").fetch_all(&mut *reading).await.unwrap();
+        sqlx::query("INSERT INTO t VALUES (1)").execute(&mut writer).await.unwrap();
+        assert_eq!(checkpoint(&mut writer).await.unwrap(), Moved::HeldUp);
+        reading.rollback().await.unwrap();
+        assert_eq!(checkpoint(&mut writer).await.unwrap(), Moved::All);
+    }
+}

@@ -48,6 +48,28 @@ async fn what_was_accepted_has_exactly_one_outcome_after_kills() {
     assert_eq!(audit(&data).await, accepted, "ledger rows after all was sent again");
 }
 
+#[tokio::test]
+async fn write_ahead_logs_that_are_gone_after_a_kill_are_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let dev = Dev::start(&directory, &[]).await;
+    assert_eq!(dev.send(crate::process::example_batch()).await.0, 200);
+    dev.kill().await;
+    // A kill alone is nothing to tell of.
+    let dev = Dev::start(&directory, &[]).await;
+    assert!(!dev.log().contains("-wal file is gone"), "{}", dev.log());
+    assert_eq!(dev.send(crate::process::example_batch()).await.0, 200);
+    dev.kill().await;
+    for name in ["queue.db-wal", "store.db-wal"] {
+        std::fs::remove_file(directory.path().join("data").join(name)).unwrap();
+    }
+    let dev = Dev::start(&directory, &[]).await;
+    assert_eq!(dev.log().matches("-wal file is gone").count(), 2, "{}", dev.log());
+    dev.stop().await;
+    let dev = Dev::start(&directory, &[]).await;
+    assert!(!dev.log().contains("-wal file is gone"), "{}", dev.log());
+    dev.stop().await;
+}
+
 /// The seed of a run: given, or another one each time.
 fn seed() -> u64 {
     match std::env::var("PENSTOCK_TEST_SEED") {

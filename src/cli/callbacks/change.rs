@@ -85,6 +85,12 @@ pub(super) async fn run(args: ChangeArgs, change: Change) -> anyhow::Result<Exit
         match changed(store, &name, change, reason.as_deref()).await? {
             Some(Applied::Done) => {
                 note(&format!("{name} is {availability}; running processes follow within 3 seconds"))?;
+                if change == Change::Disable {
+                    note(&format!(
+                        "what comes until it is resumed is not kept for it; what is parked stays, and \
+                         `penstock callbacks discard --endpoint {name}` gives it up"
+                    ))?;
+                }
             }
             Some(Applied::Stale) => {
                 anyhow::bail!("other processes change the state of {name} all the time; try again");

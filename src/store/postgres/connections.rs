@@ -54,19 +54,26 @@ struct Inner {
     options: PostgresStoreOptions,
     permits: Arc<Semaphore>,
     idle: Mutex<Vec<Session>>,
-    /// Since when the server refuses the password.
-    refused_since: Mutex<Option<Instant>>,
+    /// Whether the server refuses the password.
+    refusal: Mutex<Refusal>,
+}
+
+/// Since when the server has refused the password of a file.
+#[derive(Default)]
+struct Refusal(Option<Instant>);
+
+impl Refusal {
+    /// Takes a refusal down; whether the file may have another password soon.
+    fn may_pass(&mut self, now: Instant) -> bool {
+        let since = *self.0.get_or_insert(now);
+        now.saturating_duration_since(since) < PASSWORD_CHANGES_WITHIN
+    }
 }
 
 impl Connections {
     pub(super) fn new(options: PostgresStoreOptions) -> Self {
         let permits = Arc::new(Semaphore::new(options.max_connections));
-        Self(Arc::new(Inner {
-            options,
-            permits,
-            idle: Mutex::default(),
-            refused_since: Mutex::default(),
-        }))
+        Self(Arc::new(Inner { options, permits, idle: Mutex::default(), refusal: Mutex::default() }))
     }
 
     /// Takes over a session that nobody uses.
@@ -151,7 +158,7 @@ impl Inner {
             }
         }
         let mut session = Session::open(&self.options).await?;
-        *self.refused_since() = None;
+        *self.refusal() = Refusal::default();
         session.begin(W::BEGIN, &self.options).await?;
         Ok(session)
     }
@@ -185,16 +192,15 @@ impl Inner {
         if self.options.password_file.is_none() || !password_is_refused(&cause) {
             return store_error(action, cause);
         }
-        let since = *self.refused_since().get_or_insert_with(Instant::now);
-        if since.elapsed() < PASSWORD_CHANGES_WITHIN {
+        if self.refusal().may_pass(Instant::now()) {
             unavailable(action, cause)
         } else {
             store_error(action, cause)
         }
     }
 
-    fn refused_since(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.refused_since.lock().unwrap_or_else(PoisonError::into_inner)
+    fn refusal(&self) -> MutexGuard<'_, Refusal> {
+        self.refusal.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn idle(&self) -> MutexGuard<'_, Vec<Session>> {
@@ -205,4 +211,19 @@ impl Inner {
 /// Nothing answered within a bound.
 pub(super) fn timed_out(what: &'static str) -> sqlx::Error {
     sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, what))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_password_is_waited_for_within_a_bound_that_begins_anew() {
+        let begin = Instant::now();
+        let mut refusal = Refusal::default();
+        let at = |seconds| begin + Duration::from_secs(seconds);
+        assert!(refusal.may_pass(at(0)) && refusal.may_pass(at(179)));
+        assert!(!refusal.may_pass(at(180)), "nobody changes it any more");
+        assert!(Refusal::default().may_pass(at(500)), "it was right in between");
+    }
 }

@@ -39,7 +39,7 @@ impl Session {
 
     /// Whether it is worth another try: neither old nor long unused.
     pub(super) fn is_fresh(&self) -> bool {
-        self.opened.elapsed() < MAX_AGE && self.used.elapsed() < MAX_IDLE
+        is_fresh(self.opened.elapsed(), self.used.elapsed())
     }
 
     /// Begins a transaction under the server's own limits, which are its alone, so that a pooler which
@@ -112,5 +112,22 @@ impl Session {
     /// Says good-bye. The server notices either way.
     pub(super) async fn close(self) {
         let _ = self.connection.close().await;
+    }
+}
+
+fn is_fresh(age: Duration, idle: Duration) -> bool {
+    age < MAX_AGE && idle < MAX_IDLE
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_that_is_old_or_was_idle_for_a_minute_is_not_used_again() {
+        let (second, minute) = (Duration::from_secs(1), Duration::from_mins(1));
+        assert!(is_fresh(29 * minute, 59 * second));
+        assert!(!is_fresh(2 * minute, minute));
+        assert!(!is_fresh(30 * minute, second));
     }
 }
