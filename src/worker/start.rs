@@ -11,7 +11,7 @@ pub enum StartRefused {
         "partition {} must be read from offset {}, but the queue holds it only from offset {} on: \
          records in between were deleted before they were processed. Restore the queue from a backup \
          that holds them, or restore a store that has them; if they are lost for good, `penstock frontiers \
-         skip --partition {} --to {}` goes on without them",
+         skip --partition {} --to {} --reason TEXT --apply` goes on without them",
         log.partition.0, needed.0, earliest.0, log.partition.0, earliest.0
     )]
     RecordsDeleted {
