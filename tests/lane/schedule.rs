@@ -103,10 +103,33 @@ impl Run {
         while self.fed < RECORDS {
             self.feed();
         }
+        self.trouble()?;
+        if self.schedule.trims {
+            (0..PARTITIONS).for_each(|partition| {
+                self.queue.append_mark(Topic::Submitted, Partition(partition));
+            });
+        }
         self.drain()?;
         self.queue.settle();
         facts::check(&self.queue, &self.store, self.schedule.feed)?;
         self.everything_is_committed()
+    }
+
+    /// Things fail while nobody crashes: a new process would hide that the one before stood still.
+    fn trouble(&mut self) -> Result<(), String> {
+        for _ in 0..ACTIONS {
+            let index = usize::try_from(self.random.below(LANES as u64)).unwrap();
+            let below = u32::try_from(self.random.below(12)).unwrap();
+            match self.random.below(40) {
+                0 => self.queue.slow_polls(below),
+                1 => self.queue.slow_publishing(below),
+                2 => self.queue.fail_publishing(below * below),
+                3 => self.store.fail_next(below / 4),
+                4 => self.clock += Duration::from_millis(400),
+                _ => self.poll(index)?,
+            }
+        }
+        Ok(())
     }
 
     /// What there is after the feed was processed in peace.
