@@ -10,13 +10,19 @@ use serde_json::value::RawValue;
 use super::request::{Account, ItemError, problem_of};
 use super::schema::{Place, Problem, SchemaErrors};
 
-/// One account of a batch: its bytes as received and what they say.
-#[derive(Clone, Debug)]
+/// One account of a batch: its bytes as received and what they say. Its `Debug` shows their number alone.
+#[derive(Clone)]
 pub struct BatchItem {
     /// The account's JSON text, a slice of the body.
     pub bytes: Bytes,
     /// What it says.
     pub account: Account,
+}
+
+impl std::fmt::Debug for BatchItem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "an account of {} bytes", self.bytes.len())
+    }
 }
 
 /// Bounds of one request.
@@ -271,6 +277,16 @@ impl<'de> Visitor<'de> for Items {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn debug_shows_nothing_of_an_account() {
+        let account = r#"{"communicationNumber":"CANARY","requester":"CANARY","businessEntityExtId":"CANARY",
+            "accountExtId":"CANARY","accountNumber":"CANARY","accountStatus":"ACTIVE","currencyCode":"EUR",
+            "openingDate":"2023-09-05T08:07:34Z"}"#;
+        let item =
+            parse_single(&Bytes::from(account), BatchLimits { max_items: 1, max_item_bytes: 1_000 });
+        assert_eq!(format!("{:?}", item.unwrap()), format!("an account of {} bytes", account.len()));
+    }
 
     fn total(accounts: &str, max_items: usize) -> Result<usize, String> {
         let body = Bytes::from(format!("{{\"accounts\":{accounts}}}"));
