@@ -74,6 +74,9 @@ pub enum NotReady {
     /// It is shutting down: send requests elsewhere.
     #[error("the intake is shutting down")]
     Draining,
+    /// Replies are read no more, by a bug: restart it.
+    #[error("the intake reads no replies any more; the log says where it failed")]
+    Deaf,
     /// The queue does not take records: look at the queue.
     #[error("the queue does not take records")]
     Queue(#[source] QueueError),
@@ -108,6 +111,8 @@ struct Shared<Q, S> {
     tasks: TaskTracker,
     draining: CancellationToken,
     drained: CancellationToken,
+    /// Nobody reads replies any more.
+    deaf: CancellationToken,
 }
 
 impl<Q: Queue, S: Store> Intake<Q, S> {
@@ -132,7 +137,14 @@ impl<Q: Queue, S: Store> Intake<Q, S> {
         let waiting = Arc::new(Waiting::new(options.outcome_wait, options.max_wait, opened_at));
         let drained = CancellationToken::new();
         let reply_to = inbox.address();
-        tokio::spawn(read_replies(inbox, Arc::clone(&waiting), drained.clone()));
+        let deaf = CancellationToken::new();
+        let reading = read_replies(inbox, Arc::clone(&waiting), drained.clone());
+        // Cancelled however the reading ends, also by a panic.
+        let ended = deaf.clone().drop_guard();
+        tokio::spawn(async move {
+            let _ended = ended;
+            reading.await;
+        });
         let shared = Shared {
             queue,
             store,
@@ -146,6 +158,7 @@ impl<Q: Queue, S: Store> Intake<Q, S> {
             tasks: TaskTracker::new(),
             draining: CancellationToken::new(),
             drained,
+            deaf,
         };
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -160,10 +173,19 @@ impl<Q: Queue, S: Store> Intake<Q, S> {
         if self.shared.draining.is_cancelled() {
             return Err(NotReady::Draining);
         }
+        if self.shared.deaf.is_cancelled() {
+            return Err(NotReady::Deaf);
+        }
         match tokio::time::timeout(CHECK_TIMEOUT, self.shared.queue.check()).await {
             Ok(checked) => checked.map_err(NotReady::Queue),
             Err(_) => Err(NotReady::QueueSilent),
         }
+    }
+
+    /// Waits until replies are read no more. Before [`Intake::drain`] that is a defect: batches go on being
+    /// accepted, and none gets its outcomes.
+    pub async fn deaf(&self) {
+        self.shared.deaf.cancelled().await;
     }
 
     /// Makes [`Intake::ready`] say no, so that requests are sent elsewhere. What arrives nevertheless

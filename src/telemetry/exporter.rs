@@ -292,6 +292,24 @@ mod tests {
     }
 
     #[test]
+    fn a_lane_that_is_brought_nothing_while_there_is_work_is_missed() {
+        let metrics = Exporter::start("1.2.3", "abc").unwrap().metrics();
+        let lag = metrics.lane_lag(0);
+        let other = metrics.pulse("other");
+        // Of the two the one that was silent for longer.
+        let missed = || metrics.missed(Duration::ZERO).unwrap().0;
+        lag.waits(3);
+        assert_eq!(missed(), "lane 0");
+        lag.works(3, an_hour_ago());
+        assert_eq!(missed(), "other");
+        other.beat();
+        assert_eq!(missed(), "lane 0");
+        lag.waits(0);
+        assert_eq!(missed(), "other", "having nothing to do is no standstill");
+        assert_eq!(metrics.missed(Duration::from_hours(1)), None);
+    }
+
+    #[test]
     fn a_series_ends_with_what_it_tells_of() {
         let exporter = Exporter::start("1.2.3", "abc").unwrap();
         let client = exporter.metrics().kafka().client("workers-0");

@@ -9,6 +9,7 @@ use opentelemetry::metrics::Meter;
 
 use crate::account::Timestamp;
 
+use super::pulse::{Pulse, Pulses};
 use super::series::{Series, SeriesGauge};
 
 /// What a caught-up lane's oldest submission is set to.
@@ -19,6 +20,7 @@ const NONE: f64 = f64::INFINITY;
 pub(super) struct LagGauges {
     records: SeriesGauge,
     age: SeriesGauge,
+    pulses: Pulses,
 }
 
 /// How far one lane is behind; told for as long as this is held.
@@ -26,11 +28,14 @@ pub(super) struct LagGauges {
 pub struct LaneLag {
     records: Arc<Series>,
     oldest_millis: Arc<Series>,
+    pulse: Arc<Pulse>,
 }
 
 impl LagGauges {
-    pub(super) fn create(meter: &Meter) -> Self {
+    /// The instruments on a meter; lanes that stand still are missed among `pulses`.
+    pub(super) fn create(meter: &Meter, pulses: Pulses) -> Self {
         Self {
+            pulses,
             records: SeriesGauge::create(
                 meter,
                 "penstock.worker.lag.records",
@@ -53,6 +58,7 @@ impl LagGauges {
         let lag = LaneLag {
             records: self.records.begin(labels.clone()),
             oldest_millis: self.age.begin(labels),
+            pulse: self.pulses.begin(format!("lane {lane}")),
         };
         lag.caught_up();
         lag
@@ -64,6 +70,7 @@ impl LaneLag {
     /// at `oldest`.
     #[allow(clippy::cast_precision_loss, reason = "milliseconds of this epoch are exact")]
     pub fn works(&self, records: u64, oldest: Timestamp) {
+        self.pulse.beat();
         self.records.set(records as f64);
         self.oldest_millis.set(oldest.unix_millis() as f64);
     }
@@ -83,6 +90,7 @@ impl LaneLag {
 
     /// Nothing is left to do.
     pub fn caught_up(&self) {
+        self.pulse.beat();
         self.records.set(0.0);
         self.oldest_millis.set(NONE);
     }

@@ -1,6 +1,7 @@
 //! Every metric of penstock: its name, unit and labels, in one place. Labels have few values; numbers,
 //! keys and other data of a communication are never among them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use opentelemetry::KeyValue;
@@ -12,6 +13,7 @@ use super::callbacks::CallbackMetrics;
 use super::calls::CallMetrics;
 use super::kafka::KafkaMetrics;
 use super::lag::{LagGauges, LaneLag};
+use super::pulse::{Pulse, Pulses};
 
 /// Bucket bounds, in seconds, for what a client waits for.
 const LATENCY_BUCKETS: [f64; 12] =
@@ -28,6 +30,7 @@ pub struct Metrics {
     repeated: Counter<u64>,
     dead_letters: Counter<u64>,
     lag: LagGauges,
+    pulses: Pulses,
     store_duration: Histogram<f64>,
     retries: Counter<u64>,
     pub(super) calls: CallMetrics,
@@ -49,6 +52,7 @@ impl Metrics {
         let counter = |name: &'static str, description: &'static str| {
             meter.u64_counter(name).with_description(description).build()
         };
+        let pulses = Pulses::default();
         Self {
             items_accepted: counter("penstock.intake.accepted.items", "Items durably queued."),
             batches: counter("penstock.intake.batches", "Batches answered, by HTTP status."),
@@ -64,7 +68,8 @@ impl Metrics {
                 "Submissions that got their first outcome again.",
             ),
             dead_letters: counter("penstock.worker.dead_letters", "Records put aside, by reason."),
-            lag: LagGauges::create(meter),
+            lag: LagGauges::create(meter, pulses.clone()),
+            pulses,
             store_duration: seconds("penstock.store.operation.duration", "Time of a store operation."),
             retries: counter("penstock.worker.retries", "Batches tried again, by reason."),
             calls: CallMetrics::new(meter),
@@ -117,6 +122,17 @@ impl Metrics {
     /// Tells from now on how far a lane is behind.
     pub fn lane_lag(&self, lane: usize) -> LaneLag {
         self.lag.begin(lane)
+    }
+
+    /// Begins the life of a loop that is missed when it stands still; a lane's begins with its lag.
+    pub fn pulse(&self, of: &str) -> Arc<Pulse> {
+        self.pulses.begin(of.to_owned())
+    }
+
+    /// The loop that has stood still for longest although there was something to do, and for how long,
+    /// when that is longer than `limit`.
+    pub fn missed(&self, limit: Duration) -> Option<(String, Duration)> {
+        self.pulses.missed(limit)
     }
 
     /// The instruments of Kafka clients.

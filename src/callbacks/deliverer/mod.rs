@@ -127,10 +127,13 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
 
     /// Steps until `stop` is cancelled, then records what is under way and commits. An error is final.
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), DelivererError> {
+        let pulse = self.metrics.pulse("the deliverer of callbacks");
         while !stop.is_cancelled() {
             if let StepOutcome::Pause(wait) = self.step(Instant::now()).await? {
                 let pause = tokio::time::timeout(wait, stop.cancelled());
                 let _ = self.sends.alongside(&self.options, pause).await;
+            } else {
+                pulse.beat();
             }
         }
         self.finish().await

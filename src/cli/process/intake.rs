@@ -62,7 +62,10 @@ impl IntakePart {
 
     /// Waits until it ends, which it does not by itself.
     pub(super) async fn failed(&mut self) -> anyhow::Error {
-        failed_task("the intake", (&mut self.server).await.is_err())
+        tokio::select! {
+            ended = &mut self.server => failed_task("the intake", ended.is_err()),
+            () = self.intake.deaf() => failed_task("the intake's reader of replies", true),
+        }
     }
 
     /// Stops accepting and finishes what was taken; what is not acknowledged within `limit` after the

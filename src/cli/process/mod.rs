@@ -8,6 +8,7 @@ mod admin;
 mod callbacks;
 mod deliveries;
 mod directory;
+mod files;
 mod intake;
 mod ports;
 mod queue;
@@ -27,9 +28,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::account::Policy;
 use crate::settings::{CallbackSettings, EndpointSettings, Settings};
-use crate::telemetry::{Exporter, Metrics, Readiness, Telemetry};
+use crate::telemetry::{Exporter, Metrics, Readiness, Telemetry, check};
 
 use super::signals::stop_on_signal;
+use super::version::Version;
 use super::{Exit, Unavailable, options};
 use admin::AdminPart;
 use callbacks::CallbacksPart;
@@ -44,6 +46,9 @@ const RUNTIME_SHUTDOWN: Duration = Duration::from_secs(1);
 
 /// How long the last lines of the log and the last message may take to be read.
 const LAST_WORDS: Duration = Duration::from_secs(3);
+
+/// How long work may take without a sign of it: longer than any statement, publishing or pause by default.
+const LONGEST_STANDSTILL: Duration = Duration::from_mins(2);
 
 /// What a process does of the pipeline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +81,19 @@ pub(super) struct Addresses {
     pub(super) admin: SocketAddr,
 }
 
+impl Addresses {
+    fn log(self, roles: &[Role]) {
+        let roles: Vec<_> = roles.iter().map(|role| role.name()).collect();
+        tracing::info!(
+            roles = roles.join(","),
+            version = Version::current().number,
+            intake = self.intake.map(tracing::field::display),
+            admin = %self.admin,
+            "serving"
+        );
+    }
+}
+
 impl fmt::Display for Addresses {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(intake) = self.intake {
@@ -104,6 +122,8 @@ pub(super) fn run(
     serving: impl FnOnce(Addresses),
 ) -> anyhow::Result<Exit> {
     let telemetry = Telemetry::start(options::telemetry(roles, &settings.telemetry))?;
+    let serves_clients = roles.contains(&Role::Intake);
+    files::raise_limit(serves_clients.then_some(settings.intake.max_connections));
     let exporter = telemetry.exporter().clone();
     let runtime = tokio::runtime::Runtime::new().context("starting the runtime")?;
     let ended = runtime.block_on(async {
@@ -111,6 +131,7 @@ pub(super) fn run(
         let started =
             stop.run_until_cancelled(Process::start(roles, settings, policy, own, exporter)).await;
         let Some(process) = started.transpose()? else { return Ok(()) };
+        process.addresses.log(roles);
         serving(process.addresses);
         process.run(stop, settings.shutdown.drain_timeout.duration()).await
     });
@@ -190,7 +211,10 @@ impl Process {
             None
         };
         let needs_ports = worker.is_some() || callbacks.is_some();
-        let port_checks = if needs_ports { ports.checks() } else { Vec::new() };
+        let mut port_checks = if needs_ports { ports.checks() } else { Vec::new() };
+        if needs_ports {
+            port_checks.push(("progress", check(metrics, |metrics| async move { progress(&metrics) })));
+        }
         let checks = intake.iter().map(IntakePart::check).chain(port_checks);
         let readiness = Readiness::new(checks.collect());
         let admin = AdminPart::start(admin_listener, readiness.clone(), exporter, admin_paths)?;
@@ -242,6 +266,26 @@ impl Process {
         intake?;
         tracing::info!("stopped: everything is closed");
         worker.and(callbacks)
+    }
+}
+
+/// Something stands still although there is work: the log says why, and if it does not, restart.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{of} has got nothing done for {} s although there is work; the log says why, and if it does not, restart \
+     the process",
+    still_for.as_secs()
+)]
+struct StandsStill {
+    of: String,
+    still_for: Duration,
+}
+
+/// Whether the lanes and deliverers get on.
+fn progress(metrics: &Metrics) -> Result<(), StandsStill> {
+    match metrics.missed(LONGEST_STANDSTILL) {
+        Some((of, still_for)) => Err(StandsStill { of, still_for }),
+        None => Ok(()),
     }
 }
 
