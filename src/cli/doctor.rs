@@ -1,15 +1,16 @@
 //! `penstock doctor`: looks at everything the roles need, from here and as this user, and says what to do.
 
 use std::io::{self, Write};
+use std::path::Path;
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
 
-use crate::settings::{Loaded, QueueKind, Settings, StoreKind};
+use crate::settings::{Loaded, Problem, QueueKind, Settings, StoreKind};
 use crate::store::postgres;
 use crate::telemetry::{Finding, Verdict};
 
-use super::config::ConfigFile;
+use super::config::{self, ConfigFile};
 use super::{Exit, endpoint_findings, options};
 
 /// Options of `penstock doctor`.
@@ -55,7 +56,17 @@ pub(super) fn run(args: DoctorArgs) -> anyhow::Result<Exit> {
 
 async fn examine(loaded: &Loaded) -> anyhow::Result<Vec<Finding>> {
     let settings = &loaded.settings;
-    let mut findings = queue(settings).await?;
+    let obstacles = config::obstacles(loaded);
+    let has_queue = obstacles.iter().all(|problem| !problem.key.starts_with("queue."));
+    let wrong = |problem: Problem| Finding::wrong(problem.key, problem.what);
+    let mut findings: Vec<_> = obstacles.into_iter().map(wrong).collect();
+    if settings.queue.kind == QueueKind::Sqlite || settings.store.kind == StoreKind::Sqlite {
+        let looked = usable(&settings.data_dir).map(|()| "can be written to");
+        findings.push(Finding::of("data_dir", looked));
+    }
+    if has_queue {
+        findings.extend(queue(settings).await?);
+    }
     match settings.store.kind {
         StoreKind::Sqlite => findings.push(embedded("store")),
         StoreKind::Postgres => {
@@ -84,6 +95,22 @@ async fn queue(settings: &Settings) -> anyhow::Result<Vec<Finding>> {
     }
 }
 
+/// Whether this user can make the directory, if it is missing, and write into it. What is made for the try
+/// is taken away again.
+fn usable(directory: &Path) -> io::Result<()> {
+    let missing: Vec<_> = directory.ancestors().take_while(|path| !path.exists()).collect();
+    let made = std::fs::create_dir_all(directory).and_then(|()| {
+        let file = directory.join(".penstock-doctor");
+        std::fs::File::create(&file)?;
+        std::fs::remove_file(&file)
+    });
+    for path in missing {
+        // Whoever has put something there meanwhile keeps it.
+        let _ = std::fs::remove_dir(path);
+    }
+    made
+}
+
 fn embedded(port: &str) -> Finding {
     Finding::fine(port, "embedded: a file in data_dir, nothing to connect to")
 }
@@ -95,4 +122,20 @@ fn line(finding: &Finding) -> String {
         Verdict::Wrong => "WRONG  ",
     };
     format!("{mark} {}: {}", finding.subject, finding.told)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_that_cannot_be_made_is_found_and_a_try_leaves_nothing_behind() {
+        let there = tempfile::tempdir().unwrap();
+        usable(there.path()).unwrap();
+        usable(&there.path().join("a/b")).unwrap();
+        assert_eq!(std::fs::read_dir(there.path()).unwrap().count(), 0);
+        std::fs::write(there.path().join("file"), "").unwrap();
+        assert!(usable(&there.path().join("file/data")).is_err());
+        assert!(usable(&there.path().join("file")).is_err());
+    }
 }

@@ -25,6 +25,7 @@ mod topics;
 mod version;
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -40,6 +41,9 @@ pub use exit::{Exit, Misused, Unavailable};
 #[derive(Debug, Parser)]
 #[command(name = "penstock", version, before_help = "Example: penstock dev")]
 pub struct Cli {
+    /// File of settings, wherever on the command line it is named
+    #[arg(long, value_name = "FILE", global = true, hide = true)]
+    config: Option<PathBuf>,
     #[command(subcommand)]
     command: Command,
 }
@@ -77,7 +81,7 @@ enum Command {
     /// Check, print or describe the configuration
     #[command(subcommand, before_help = "Example: penstock config print")]
     Config(config::ConfigCommand),
-    /// Make bearer tokens
+    /// Make bearer tokens, and the lines of the configuration that let them in
     #[command(subcommand, before_help = "Example: penstock token new --name core-banking")]
     Token(token::TokenCommand),
     /// Make keys that sign callbacks
@@ -174,10 +178,13 @@ fn unavailable(error: impl Into<anyhow::Error>) -> anyhow::Error {
 
 /// Why there is no Kafka in this binary.
 #[cfg(not(feature = "kafka"))]
+const WITHOUT_KAFKA: &str = "is \"kafka\", but this binary was built without it; build it with \
+                             `cargo build --release --features kafka`";
+
+/// The problem that there is no Kafka in this binary.
+#[cfg(not(feature = "kafka"))]
 fn without_kafka() -> anyhow::Error {
-    let what = "is \"kafka\", but this binary was built without it; build it with \
-                `cargo build --release --features kafka`";
-    let problem = crate::settings::Problem::new("queue.kind", "this binary", what);
+    let problem = crate::settings::Problem::new("queue.kind", "this binary", WITHOUT_KAFKA);
     crate::settings::SettingsError { problems: vec![problem] }.into()
 }
 
@@ -217,6 +224,26 @@ mod tests {
         let help = command().render_long_help().to_string();
         for (exit, meaning) in Exit::ALL {
             assert!(help.contains(&format!("  {}  {meaning}", exit as u8)));
+        }
+    }
+
+    #[test]
+    fn the_file_of_settings_may_be_named_anywhere() {
+        for line in [
+            "penstock --config a.toml worker",
+            "penstock worker --config a.toml",
+            "penstock --config a.toml callbacks list",
+            "penstock callbacks --config a.toml list",
+            "penstock callbacks list --config a.toml",
+            "penstock config --config a.toml check",
+        ] {
+            let matches = command().try_get_matches_from(line.split_whitespace()).unwrap();
+            let mut last = &matches;
+            while let Some((_, inner)) = last.subcommand() {
+                last = inner;
+            }
+            let named = last.get_one::<PathBuf>("config").unwrap();
+            assert_eq!(named.to_str(), Some("a.toml"), "{line}");
         }
     }
 

@@ -33,6 +33,18 @@ pub(super) struct RoleArgs {
     admin_listen: Option<SocketAddr>,
 }
 
+impl RoleArgs {
+    /// Whether none of them was given.
+    pub(super) fn is_bare(&self) -> bool {
+        self.config.config.is_none() && !self.has_address()
+    }
+
+    /// Whether an address was given.
+    pub(super) fn has_address(&self) -> bool {
+        self.admin_listen.is_some()
+    }
+}
+
 /// Runs `penstock intake` until it is asked to stop.
 pub(super) fn intake(args: IntakeArgs) -> anyhow::Result<Exit> {
     let listen = args.listen.map(|address| ("intake.listen", "--listen", address.to_string()));

@@ -16,7 +16,7 @@ pub(super) struct VersionArgs {
 }
 
 /// What the binary is made of.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub(super) struct Version {
     /// Version of the crate.
     #[serde(rename = "version")]
@@ -24,12 +24,20 @@ pub(super) struct Version {
     /// Commit of a release build, if it is known.
     pub(super) git_sha: Option<&'static str>,
     /// Features that are on.
-    pub(super) features: &'static [&'static str],
+    pub(super) features: Vec<&'static str>,
     /// The compiler.
     pub(super) rustc: &'static str,
     /// `release` or `debug`.
     pub(super) profile: &'static str,
 }
+
+/// Every feature of the crate that a binary may have, and whether this one has it.
+const FEATURES: [(&str, bool); 4] = [
+    ("curl", cfg!(feature = "curl")),
+    ("gssapi", cfg!(feature = "gssapi")),
+    ("kafka", cfg!(feature = "kafka")),
+    ("mimalloc", cfg!(feature = "mimalloc")),
+];
 
 impl Version {
     /// This binary's.
@@ -38,7 +46,7 @@ impl Version {
         Self {
             number: env!("CARGO_PKG_VERSION"),
             git_sha: (!git_sha.is_empty()).then_some(git_sha),
-            features: if cfg!(feature = "mimalloc") { &["mimalloc"] } else { &[] },
+            features: FEATURES.into_iter().filter(|(_, is_on)| *is_on).map(|(name, _)| name).collect(),
             rustc: env!("PENSTOCK_RUSTC"),
             profile: if cfg!(debug_assertions) { "debug" } else { "release" },
         }
@@ -56,4 +64,18 @@ pub(super) fn run(args: &VersionArgs) -> anyhow::Result<Exit> {
     };
     writeln!(io::stdout(), "{text}")?;
     Ok(Exit::Ok)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_feature_of_the_crate_is_listed() {
+        let manifest: toml::Table = toml::from_str(include_str!("../../Cargo.toml")).unwrap();
+        let features = manifest["features"].as_table().unwrap().keys();
+        let of_binaries = |name: &&String| !["default", "production-tests"].contains(&name.as_str());
+        let listed: Vec<_> = FEATURES.iter().map(|(name, _)| *name).collect();
+        assert_eq!(features.filter(of_binaries).collect::<Vec<_>>(), listed);
+    }
 }

@@ -182,12 +182,13 @@ pub(super) fn from_environment(
 ) -> Layer {
     let mut layer = Layer::default();
     let mut seen = BTreeSet::new();
-    let mut ours: Vec<_> = variables
+    let (mut ours, others): (Vec<_>, Vec<_>) = variables
         .into_iter()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
-        .filter(|(name, _)| name.starts_with(ENVIRONMENT_PREFIX))
-        .collect();
+        .partition(|(name, _)| name.starts_with(ENVIRONMENT_PREFIX));
+    let nearly = others.iter().filter_map(|(name, _)| nearly_a_setting(name, known));
     ours.sort();
+    layer.problems.extend(nearly);
     for (name, value) in ours {
         let key = name[ENVIRONMENT_PREFIX.len()..].to_lowercase().replace("__", ".");
         let named_file = key.strip_suffix(FILE_SUFFIX).filter(|stem| known.get(stem).is_some());
@@ -211,6 +212,22 @@ pub(super) fn from_environment(
         }
     }
     layer
+}
+
+/// What is wrong with a variable that would set something if its underscores were right. Others that begin
+/// alike are somebody else's, such as those that Kubernetes sets for a service called penstock.
+fn nearly_a_setting(name: &str, known: &Known) -> Option<Problem> {
+    let flat = |text: &str| text.to_lowercase().replace("__", "_").replace('.', "_");
+    let meant = flat(name.strip_prefix("PENSTOCK_")?);
+    let stem = meant.strip_suffix(FILE_SUFFIX);
+    let is_meant = |key: &&str| flat(key) == meant || stem == Some(flat(key).as_str());
+    let key = known.keys().find(is_meant)?;
+    let right = format!("{ENVIRONMENT_PREFIX}{}", key.to_uppercase().replace('.', "__"));
+    let ending = if flat(key) == meant { "" } else { "_FILE" };
+    let what = format!(
+        "{name} sets nothing: the parts of a key have two underscores between them; write {right}{ending}"
+    );
+    Some(Problem::new(key, name, what))
 }
 
 /// Reads options of the command line: key, option, value.

@@ -186,5 +186,18 @@ fn typed<'a>(leaves: impl IntoIterator<Item = &'a Leaf>) -> Result<Settings, Str
     // By way of TOML, whose types are strict: the `config` crate would round 2.7 lanes to 3.
     let table =
         merged.and_then(Config::try_deserialize::<toml::Table>).map_err(|error| error.to_string())?;
-    table.try_into().map_err(|error: toml::de::Error| error.message().to_owned())
+    table.try_into().map_err(|error: toml::de::Error| without_value(error.message()))
+}
+
+/// A message without the value that it quotes, which may be a secret in a wrong place.
+fn without_value(message: &str) -> String {
+    let expected = message.rsplit_once(", expected ");
+    match (message.strip_prefix("invalid type: "), expected) {
+        (Some(rest), Some((_, expected))) => {
+            let kind = rest.split(['`', '"']).next().unwrap_or_default();
+            let kind = kind.split(", expected ").next().unwrap_or_default();
+            format!("invalid type: {}, expected {expected}", kind.trim_end())
+        }
+        _ => message.to_owned(),
+    }
 }

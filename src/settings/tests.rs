@@ -303,3 +303,38 @@ fn the_schema_knows_every_key_with_its_default() {
         );
     }
 }
+
+#[test]
+fn a_variable_with_too_few_underscores_is_told_and_those_of_others_are_left_alone() {
+    let found =
+        problems("", &[("PENSTOCK_WORKER__LANES", "3"), ("PENSTOCK_STORE_POSTGRES_URL_FILE", "/x")]);
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(found.iter().any(|problem| problem.ends_with("write PENSTOCK__WORKER__LANES")), "{found:?}");
+    let file = "write PENSTOCK__STORE__POSTGRES__URL_FILE";
+    assert!(found.iter().any(|problem| problem.ends_with(file)), "{found:?}");
+    let others = [
+        ("PENSTOCK_CONFIG", "/etc/penstock.toml"),
+        ("PENSTOCK_PORT", "tcp://10.0.0.1:8080"),
+        ("PENSTOCK_WORKER_SERVICE_HOST", "10.0.0.1"),
+        ("PENSTOCK_TEST_KAFKA", "x"),
+    ];
+    assert!(load("", &others).is_ok());
+}
+
+#[test]
+fn what_stands_in_the_place_of_a_secret_is_never_quoted() {
+    let endpoint = |field: &str| {
+        format!("[[callbacks.endpoints]]\nname = 'risk'\nurl = 'https://risk.bank.example/'\n{field}")
+    };
+    for (file, secret) in [
+        (endpoint("secrets = [123456789]"), "123456789"),
+        (endpoint("secrets = 'whsec_TOPSECRET'"), "TOPSECRET"),
+        (endpoint("headers = { Authorization = 4711.5 }"), "4711.5"),
+        (endpoint("headers = { Authorization = ['TOPSECRET'] }"), "TOPSECRET"),
+        ("[store.postgres]\nurl = 123456789".to_owned(), "123456789"),
+        ("[[auth.tokens]]\nname = 'a'\nsha256 = 123456789".to_owned(), "123456789"),
+    ] {
+        let found = problems(&file, &[]);
+        assert!(!found.is_empty() && found.iter().all(|problem| !problem.contains(secret)), "{found:?}");
+    }
+}

@@ -368,15 +368,22 @@ async fn a_store_that_is_not_there_is_not_made_by_looking_at_it() {
 
 #[tokio::test]
 async fn options_of_the_role_do_not_go_with_a_command() {
-    let help = text(&crate::process::run(&["callbacks", "--help"]).await.stdout);
-    assert!(help.contains("penstock callbacks [OPTIONS]"), "{help}");
-    assert!(help.contains("penstock callbacks <COMMAND>"), "{help}");
     let mixed = crate::process::run(&["callbacks", "--admin-listen", "127.0.0.1:0", "list"]).await;
     assert_eq!(mixed.status.code(), Some(2), "{}", text(&mixed.stderr));
-    // Without a command it is the role, which the embedded pair has no use for.
+    // The embedded pair has no use for the role.
     let setup = Setup::new("['1ms']").await;
-    let (_, told) = setup.says(&[], 4).await;
+    let (_, told) = setup.says(&["run"], 4).await;
     assert!(told.contains("queue.kind") && told.contains("penstock dev"), "{told}");
+}
+
+#[tokio::test]
+async fn the_noun_alone_joins_nothing() {
+    let mut command = penstock(&["callbacks"]);
+    command.env("PENSTOCK_CONFIG", "/nowhere/penstock.toml");
+    let output = tokio::time::timeout(DEADLINE, command.output()).await.unwrap().unwrap();
+    let told = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{told}");
+    assert!(told.contains("penstock callbacks run") && told.contains("--help"), "{told}");
 }
 
 /// Commands write to a file that another process writes to all the time: neither loses anything.

@@ -27,22 +27,24 @@ use crate::store::postgres::ServerError;
 use super::config::ConfigFile;
 use super::process::AnyStore;
 use super::role::{self, RoleArgs};
-use super::{Exit, runtime};
+use super::{Exit, Misused, runtime};
 use change::{Change, ChangeArgs};
 
 /// Options of `penstock callbacks`.
 #[derive(Args, Debug)]
-#[command(args_conflicts_with_subcommands = true)]
 pub(super) struct CallbacksArgs {
     #[command(flatten)]
     role: RoleArgs,
-    /// What to look at or change; without one the role runs
+    /// What to do; without one, and with an option of `run`, the role runs
     #[command(subcommand)]
     command: Option<CallbacksCommand>,
 }
 
 #[derive(Debug, Subcommand)]
 enum CallbacksCommand {
+    /// Run the role: bring result events to the endpoints of the configuration
+    #[command(before_help = "Example: penstock callbacks run --config penstock.toml")]
+    Run(RoleArgs),
     /// List deliveries, those first that were parked or ended last
     #[command(before_help = "Example: penstock callbacks list --state exhausted --since 1day")]
     List(list::ListArgs),
@@ -101,12 +103,26 @@ impl StoreArgs {
 
 /// Runs `penstock callbacks`.
 pub(super) fn run(args: CallbacksArgs) -> anyhow::Result<Exit> {
-    let Some(command) = args.command else { return role::callbacks(args.role) };
-    runtime()?.block_on(carry_out(command))
+    match args.command {
+        Some(_) if args.role.has_address() => {
+            let what = "--admin-listen belongs to `penstock callbacks run`";
+            Err(Misused(what.to_owned()).into())
+        }
+        Some(CallbacksCommand::Run(role)) => role::callbacks(role),
+        Some(command) => runtime()?.block_on(carry_out(command)),
+        // Whoever typed the noun to see what there is does not want to join a group in production.
+        None if args.role.is_bare() => {
+            let what = "nothing is named to be done: `penstock callbacks run` runs the role, and \
+                        `penstock callbacks --help` lists the commands";
+            Err(Misused(what.to_owned()).into())
+        }
+        None => role::callbacks(args.role),
+    }
 }
 
 async fn carry_out(command: CallbacksCommand) -> anyhow::Result<Exit> {
     match command {
+        CallbacksCommand::Run(_) => Ok(Exit::Ok),
         CallbacksCommand::List(args) => list::run(args).await,
         CallbacksCommand::Endpoints(args) => endpoints::run(args).await,
         CallbacksCommand::Show(args) => show::run(args).await,

@@ -67,7 +67,8 @@ const RESERVED: [&str; 51] = [
 
 /// Endings of further settings that are not free: functions, and secrets, which have no place among
 /// settings that are printed.
-const RESERVED_ENDINGS: [&str; 5] = [".password", ".passphrase", ".secret", "_cb", "opaque"];
+const RESERVED_ENDINGS: [&str; 7] =
+    [".password", ".passphrase", ".secret", ".key.pem", ".oauthbearer.config", "_cb", "opaque"];
 
 /// How often a client tells of itself, in milliseconds.
 const STATISTICS_MS: &str = "5000";
@@ -133,6 +134,11 @@ impl Default for KafkaQueueOptions {
 }
 
 impl KafkaQueueOptions {
+    /// Whether clients can be made of them. Nothing is connected to.
+    pub fn check(&self) -> Result<(), KafkaOpenError> {
+        self.client()?.create_native_config().map(drop).map_err(KafkaOpenError::Client)
+    }
+
     /// The full name of a topic.
     pub(super) fn topic(&self, name: &str) -> String {
         format!("{}{name}", self.topic_prefix)
@@ -288,7 +294,13 @@ mod tests {
 
     #[test]
     fn secrets_and_functions_cannot_be_set() {
-        for key in ["ssl.key.password", "ssl.keystore.password", "oauthbearer_token_refresh_cb"] {
+        for key in [
+            "ssl.key.password",
+            "ssl.keystore.password",
+            "ssl.key.pem",
+            "sasl.oauthbearer.config",
+            "oauthbearer_token_refresh_cb",
+        ] {
             let error = with_extra(key, "x").asking().unwrap_err();
             assert!(error.to_string().contains(key), "{error}");
         }
