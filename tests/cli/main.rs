@@ -11,12 +11,14 @@ mod contract;
 mod dev;
 mod example;
 mod kill;
+mod limits;
 mod otlp;
 mod process;
 #[cfg(feature = "production-tests")]
 mod production;
 mod readme;
 mod receiver;
+mod receivers;
 #[cfg(feature = "production-tests")]
 #[path = "../support/servers/mod.rs"]
 mod servers;

@@ -102,6 +102,11 @@ impl Dev {
         std::fs::read_to_string(&self.log).unwrap()
     }
 
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id().unwrap()
+    }
+
     /// Sends SIGTERM.
     pub(crate) async fn terminate(&self) {
         signal(&self.child, "TERM").await;
