@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// Number of the submitted topic's incarnation; a topic with another partition count is another one.
+/// Number of the topics' incarnation; a topic with another partition count is another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Generation(pub u32);
 
@@ -22,7 +22,7 @@ impl Offset {
     }
 }
 
-/// One partition of one generation of the submitted topic.
+/// One partition of one generation of a topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LogPartition {
     /// The topic's generation.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::account::{Generation, LogPartition, Partition};
 use crate::queue::PollLimits;
 use crate::store::EndpointName;
 
@@ -10,6 +11,7 @@ use super::handshake::Question;
 use super::routing::Filter;
 use super::schedule::Schedule;
 use super::signature::Keys;
+use super::start::DeletedEvents;
 
 /// An endpoint as far as deciding needs it; where it is and how it is reached only the sender knows.
 #[derive(Clone, Debug)]
@@ -47,6 +49,10 @@ impl Endpoint {
 /// Options of a deliverer.
 #[derive(Clone, Debug)]
 pub struct DelivererOptions {
+    /// Generation of the results topic.
+    pub generation: Generation,
+    /// What to do about events that were deleted before they were recorded.
+    pub deleted_events: DeletedEvents,
     /// When what failed is tried again.
     pub schedule: Schedule,
     /// When an endpoint is left alone.
@@ -65,16 +71,15 @@ pub struct DelivererOptions {
     pub max_claim: usize,
     /// How often the endpoints' shared states are read.
     pub refresh_interval: Duration,
-    /// How often what has ended long ago is removed.
-    pub sweep_interval: Duration,
-    /// How long a delivery may be parked or wait; then it is given up.
-    pub max_parked_age: Duration,
-    /// How long deliveries that have ended are kept.
-    pub retention: Duration,
-    /// Deliveries removed at a time.
-    pub max_sweep: usize,
     /// How often offsets are committed while events flow.
     pub commit_interval: Duration,
     /// The wait before the store or the queue is tried again.
     pub retry_wait: Duration,
+}
+
+impl DelivererOptions {
+    /// A partition of the results topic.
+    pub(super) fn log(&self, partition: Partition) -> LogPartition {
+        LogPartition { generation: self.generation, partition }
+    }
 }

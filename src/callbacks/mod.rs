@@ -1,7 +1,8 @@
 //! Callbacks: every result event reaches the endpoints it is routed to, signed.
 //!
-//! Invariant: a committed offset of the results topic never passes an event that is not, for each of
-//! its endpoints, delivered or parked in the store.
+//! Invariant: neither a partition's recorded frontier, which the store moves with what it covers, nor a
+//! committed offset of the results topic ever passes an event that is not, for each of its endpoints,
+//! delivered or parked in the store. A partition is read from the smaller of the two.
 
 pub mod address;
 mod ambient;
@@ -11,6 +12,7 @@ mod deliverer;
 mod endpoint;
 mod error;
 pub mod handshake;
+mod housekeeping;
 pub mod http;
 mod ledger;
 mod operational;
@@ -21,10 +23,13 @@ pub mod schedule;
 mod sender;
 mod sends;
 pub mod signature;
+mod start;
 
 pub use ambient::Ambient;
 pub use deliverer::{Deliverer, StepOutcome};
 pub use endpoint::{DelivererOptions, Endpoint};
 pub use error::DelivererError;
+pub use housekeeping::{Housekeeper, HousekeepingOptions};
 pub use operational::{OperatorReporter, OperatorReports, operator_webhook};
 pub use sender::{Headers, Request, Sender};
+pub use start::{DeletedEvents, StartRefused};

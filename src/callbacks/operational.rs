@@ -43,10 +43,12 @@ const WAITS: [Duration; 5] = [
 pub(super) enum OperationalEvent {
     /// The breaker has opened.
     Failing,
-    /// It answered 410.
-    Disabled,
+    /// It answered 410, and is paused.
+    Gone,
     /// Its receiver does not agree to get events.
     Disagreeing,
+    /// Deliveries were given up.
+    Exhausted,
     /// The breaker has closed.
     Recovered,
 }
@@ -56,8 +58,9 @@ impl OperationalEvent {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Failing => "endpoint.failing",
-            Self::Disabled => "endpoint.disabled",
+            Self::Gone => "endpoint.gone",
             Self::Disagreeing => "endpoint.disagreeing",
+            Self::Exhausted => "endpoint.exhausted",
             Self::Recovered => "endpoint.recovered",
         }
     }
@@ -249,7 +252,7 @@ mod tests {
         let metrics = Metrics::disabled();
         let (reports, reporter) =
             operator_webhook(endpoint(), "penstock", sender.clone(), Ambient::system(), metrics);
-        reports.report(OperationalEvent::Disabled, &state(3));
+        reports.report(OperationalEvent::Gone, &state(3));
         drop(reports);
         reporter.run(CancellationToken::new()).await;
         sender.requests.lock().unwrap().clone()
@@ -260,7 +263,7 @@ mod tests {
         let requests = report(&[204, 500, 301]).await;
         assert_eq!(requests.len(), 3);
         let header = |request: &Request, name: &str| request.headers.get(name).unwrap();
-        assert_eq!(header(&requests[0], "ce-type"), "penstock.endpoint.disabled");
+        assert_eq!(header(&requests[0], "ce-type"), "penstock.endpoint.gone");
         assert_eq!(header(&requests[0], "ce-source"), "/callbacks/endpoints/risk");
         assert_eq!(header(&requests[0], "ce-id"), header(&requests[2], "ce-id"));
         let data: serde_json::Value = serde_json::from_slice(&requests[0].body).unwrap();
@@ -312,6 +315,6 @@ mod tests {
         let id = |event: OperationalEvent, version| event.cloud_event("penstock", &state(version)).id;
         assert_eq!(id(OperationalEvent::Failing, 1), id(OperationalEvent::Failing, 1));
         assert_ne!(id(OperationalEvent::Failing, 1), id(OperationalEvent::Failing, 2));
-        assert_ne!(id(OperationalEvent::Failing, 1), id(OperationalEvent::Disabled, 1));
+        assert_ne!(id(OperationalEvent::Failing, 1), id(OperationalEvent::Gone, 1));
     }
 }

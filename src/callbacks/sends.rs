@@ -11,8 +11,8 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 
-use crate::account::Timestamp;
-use crate::store::StoreError;
+use crate::account::{LogPartition, Timestamp};
+use crate::store::{FrontierStep, StoreError};
 use crate::telemetry::Metrics;
 
 use super::ambient::Ambient;
@@ -31,11 +31,22 @@ type Question = BoxFuture<'static, (usize, Result<Permission, NoAnswer>)>;
 /// Ends, each with its outbox's place, in their order.
 pub(super) type Ends = Vec<(usize, Ended)>;
 
+/// What came of a recording: the partitions whose frontier stood elsewhere than expected.
+pub(super) type RecordOutcome = Result<Vec<LogPartition>, StoreError>;
+
 /// What the store is being told.
 struct Recording {
     ends: Ends,
-    work: BoxFuture<'static, Result<(), StoreError>>,
-    outcome: Option<Result<(), StoreError>>,
+    steps: Vec<FrontierStep>,
+    work: BoxFuture<'static, RecordOutcome>,
+    outcome: Option<RecordOutcome>,
+}
+
+/// A recording that has come to its end.
+pub(super) struct Recorded {
+    pub(super) ends: Ends,
+    pub(super) steps: Vec<FrontierStep>,
+    pub(super) outcome: RecordOutcome,
 }
 
 /// Outboxes, what is under way, and what came of it.
@@ -89,15 +100,20 @@ impl<S: Sender> Sends<S> {
     }
 
     /// Begins a recording of `ends`, which were the first of those that ended.
-    pub(super) fn record(&mut self, ends: Ends, work: BoxFuture<'static, Result<(), StoreError>>) {
-        self.recording = Some(Recording { ends, work, outcome: None });
+    pub(super) fn record(
+        &mut self,
+        ends: Ends,
+        steps: Vec<FrontierStep>,
+        work: BoxFuture<'static, RecordOutcome>,
+    ) {
+        self.recording = Some(Recording { ends, steps, work, outcome: None });
     }
 
-    /// The recording that has come to its end, and its outcome.
-    pub(super) fn take_recorded(&mut self) -> Option<(Ends, Result<(), StoreError>)> {
+    /// The recording that has come to its end.
+    pub(super) fn take_recorded(&mut self) -> Option<Recorded> {
         self.recording.as_ref()?.outcome.as_ref()?;
-        let Recording { ends, outcome, .. } = self.recording.take()?;
-        Some((ends, outcome?))
+        let Recording { ends, steps, outcome, .. } = self.recording.take()?;
+        Some(Recorded { ends, steps, outcome: outcome? })
     }
 
     /// Whether the next thing to do is to take a recording's outcome, or to begin one.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 
+use crate::account::Generation;
 use crate::callbacks::address::{EndpointUrl, ProxyUrl};
 use crate::callbacks::breaker::BreakerOptions;
 use crate::callbacks::handshake::{Question, SenderOrigin};
@@ -15,10 +16,10 @@ use crate::callbacks::http::{HttpSender, TargetOptions, TlsOptions};
 use crate::callbacks::routing::{Filter, Glob};
 use crate::callbacks::schedule::Schedule;
 use crate::callbacks::signature::SigningKey;
-use crate::callbacks::{DelivererOptions, Endpoint};
+use crate::callbacks::{DeletedEvents, DelivererOptions, Endpoint, HousekeepingOptions};
 use crate::queue::PollLimits;
 use crate::settings::{
-    CallbackSettings, EndpointSettings, EventMode, Loaded, Problem, SettingsError, Span,
+    CallbackSettings, EndpointSettings, EventMode, Loaded, OnDeletedEvents, Problem, SettingsError, Span,
 };
 use crate::store::EndpointName;
 
@@ -30,15 +31,21 @@ const MAX_POLL_BYTES: usize = 4_000_000;
 /// everywhere after so long.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(1);
 /// How often what is old is removed and what is parked is counted.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
-/// Deliveries removed at a time.
-const MAX_SWEEP: usize = 5_000;
+const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(30);
+/// Deliveries removed at a time, and the wait before more are.
+const MAX_SWEEP: usize = 2_000;
+const SLICE_PAUSE: Duration = Duration::from_millis(200);
 /// The wait before the store or the queue is tried again.
 const RETRY_WAIT: Duration = Duration::from_millis(500);
 
 /// How deliveries go.
-pub(super) fn deliverer(callbacks: &CallbackSettings) -> DelivererOptions {
+pub(super) fn deliverer(callbacks: &CallbackSettings, generation: Generation) -> DelivererOptions {
     DelivererOptions {
+        generation,
+        deleted_events: match callbacks.deleted_events {
+            OnDeletedEvents::Refuse => DeletedEvents::Refuse,
+            OnDeletedEvents::Skip => DeletedEvents::Skip,
+        },
         schedule: Schedule {
             waits: callbacks.retry_schedule.iter().copied().map(Span::duration).collect(),
             jitter: callbacks.retry_jitter,
@@ -61,10 +68,6 @@ pub(super) fn deliverer(callbacks: &CallbackSettings) -> DelivererOptions {
         claim_interval: callbacks.claim_interval.duration(),
         max_claim: callbacks.max_claim,
         refresh_interval: REFRESH_INTERVAL,
-        sweep_interval: SWEEP_INTERVAL,
-        max_parked_age: callbacks.max_parked_age.duration(),
-        retention: callbacks.retention.duration(),
-        max_sweep: MAX_SWEEP,
         commit_interval: callbacks.commit_interval.duration(),
         retry_wait: RETRY_WAIT,
     }
@@ -90,6 +93,18 @@ pub(super) fn files(callbacks: &CallbackSettings) -> Vec<PathBuf> {
         endpoint.secret_files.iter().cloned().chain(headers).chain(named).collect::<Vec<_>>()
     };
     callbacks.endpoints.iter().chain(&operator).flat_map(of).collect()
+}
+
+/// How what one process does for all goes.
+pub(super) fn housekeeping(callbacks: &CallbackSettings) -> HousekeepingOptions {
+    HousekeepingOptions {
+        interval: HOUSEKEEPING_INTERVAL,
+        slice_pause: SLICE_PAUSE,
+        retention: callbacks.retention.duration(),
+        max_parked_age: callbacks.max_parked_age.duration(),
+        lease: callbacks.lease.duration(),
+        max_sweep: MAX_SWEEP,
+    }
 }
 
 /// The endpoints, and the sender that reaches them.
@@ -307,7 +322,7 @@ mod tests {
 
     #[test]
     fn the_default_schedule_is_that_of_standard_webhooks() {
-        let waits = deliverer(&callbacks("[]")).schedule.waits;
+        let waits = deliverer(&callbacks("[]"), Generation(1)).schedule.waits;
         let seconds: Vec<u64> = waits.iter().map(Duration::as_secs).collect();
         assert_eq!(seconds, [5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400]);
     }

@@ -49,12 +49,24 @@ pub struct CallbackSettings {
     pub max_claim: usize,
     /// How often offsets are committed.
     pub commit_interval: Span,
+    /// What to do about events that were deleted from the results before they were delivered or parked.
+    pub deleted_events: OnDeletedEvents,
     /// How long a delivery may be parked or wait; then it is given up.
     pub max_parked_age: Span,
     /// How long deliveries that have ended are kept.
     pub retention: Span,
     /// Where operators are told of endpoints.
     pub operator: OperatorSettings,
+}
+
+/// What becomes of events that were deleted from the results before they were delivered or parked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum OnDeletedEvents {
+    /// The role refuses to go on.
+    Refuse,
+    /// It goes on without them.
+    Skip,
 }
 
 /// `callbacks.operator.*`

@@ -29,7 +29,7 @@ use config::builder::{ConfigBuilder, DefaultState};
 
 use crate::account::Policy;
 
-pub use callbacks::{CallbackSettings, EndpointSettings, EventMode, OperatorSettings};
+pub use callbacks::{CallbackSettings, EndpointSettings, EventMode, OnDeletedEvents, OperatorSettings};
 pub use client::ClientSettings;
 pub use kafka::{
     KafkaKerberosSettings, KafkaOidcSettings, KafkaProtocol, KafkaQueueSettings, KafkaSaslMechanism,

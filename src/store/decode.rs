@@ -92,14 +92,14 @@ fn coordinates(row: &impl StoredRow) -> Decoded<Coordinates> {
     Ok(log_partition(row)?.at(offset(row, "log_offset")?))
 }
 
-fn log_partition(row: &impl StoredRow) -> Decoded<LogPartition> {
+pub(super) fn log_partition(row: &impl StoredRow) -> Decoded<LogPartition> {
     Ok(LogPartition {
         generation: Generation(row.number("generation")?),
         partition: Partition(row.number("partition")?),
     })
 }
 
-fn offset(row: &impl StoredRow, column: &'static str) -> Decoded<Offset> {
+pub(super) fn offset(row: &impl StoredRow, column: &'static str) -> Decoded<Offset> {
     u64::try_from(row.offset(column)?).map(Offset).map_err(|_| unreadable(column))
 }
 

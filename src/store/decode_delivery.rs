@@ -1,16 +1,17 @@
 //! Stored deliveries as typed data.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::account::Timestamp;
+use crate::account::{Generation, LogPartition, Timestamp};
 
-use super::decode::{Decoded, StoredRow, event_id, unreadable};
+use super::decode::{Decoded, StoredRow, event_id, offset, unreadable};
 use super::deliveries::{Listed, Tally};
 use super::stored::event_of;
 use super::{
     Attempt, Availability, Breaker, DeliveryKey, DeliveryRecord, DeliveryState, EndpointName,
-    EndpointState, Leased, Line,
+    EndpointState, Leased, Line, RecordedFrontier, RecordedFrontiers, Stamp,
 };
 
 pub(super) fn key(row: &impl StoredRow) -> Decoded<DeliveryKey> {
@@ -20,6 +21,25 @@ pub(super) fn key(row: &impl StoredRow) -> Decoded<DeliveryKey> {
 
 pub(super) fn line(row: &impl StoredRow) -> Decoded<Line> {
     Ok(Line { endpoint: name(row, "endpoint")?, account: row.text("account")?.into() })
+}
+
+pub(super) use super::decode::log_partition;
+
+pub(super) fn recorded_frontier(row: &impl StoredRow) -> Decoded<(LogPartition, RecordedFrontier)> {
+    let stamp = row.uuid("stamp")?.ok_or_else(|| unreadable("stamp"))?;
+    let frontier = RecordedFrontier { next: offset(row, "next_offset")?, stamp: Stamp(stamp) };
+    Ok((log_partition(row)?, frontier))
+}
+
+/// Generation 0 stands for the deliveries from before there were frontiers.
+pub(super) fn recorded_frontiers(rows: Vec<(LogPartition, RecordedFrontier)>) -> RecordedFrontiers {
+    let (known, before): (HashMap<_, _>, HashMap<_, _>) =
+        rows.into_iter().partition(|(log, _)| log.generation != Generation(0));
+    RecordedFrontiers { known, is_upgraded: !before.is_empty() }
+}
+
+pub(super) fn processes(row: &impl StoredRow) -> Decoded<u64> {
+    unsigned(row, "processes")
 }
 
 pub(super) fn leased(row: &impl StoredRow) -> Decoded<Leased> {

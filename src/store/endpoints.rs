@@ -43,9 +43,9 @@ impl fmt::Display for EndpointName {
 pub enum Availability {
     /// It is.
     Active,
-    /// An operator has paused it: events are parked.
+    /// An operator or its own 410 has paused it: events are parked.
     Paused,
-    /// An operator or its own 410 has disabled it: events are parked.
+    /// An operator has disabled it: what comes is not kept for it.
     Disabled,
 }
 

@@ -19,9 +19,10 @@ use crate::account::{
 };
 
 pub use deliveries::{
-    Attempt, Backlog, Claim, Counted, Deliveries, DeliveryKey, DeliveryRecord, DeliveryState, Ending,
-    GivingUp, KnownDeliveries, Leased, Line, Mark, NewDelivery, Redelivered, Released, Selection,
-    Settled, StateCount, WantedDeliveries,
+    Attempt, Attendance, Backlog, Claim, Counted, Deliveries, DeliveryKey, DeliveryRecord,
+    DeliveryState, Ending, FrontierStep, GivingUp, KnownDeliveries, Leased, Line, Mark, NewDelivery,
+    ProcessId, RecordedFrontier, RecordedFrontiers, Redelivered, Released, Selection, Settled, Stamp,
+    StateCount, WantedDeliveries,
 };
 pub use endpoints::{Availability, Breaker, EndpointName, EndpointState, NameError};
 

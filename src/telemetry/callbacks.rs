@@ -1,9 +1,12 @@
 //! The metrics of callbacks. Endpoints are labels: there are few, and their names are the operator's.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Counter, Gauge, Histogram, Meter};
+
+use super::series::{Series, SeriesGauge};
 
 /// Bucket bounds, in seconds, for an attempt.
 const ATTEMPT_BUCKETS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0];
@@ -14,11 +17,11 @@ pub struct CallbackMetrics {
     attempts: Counter<u64>,
     attempt_duration: Histogram<f64>,
     ends: Counter<u64>,
-    lag_records: Gauge<u64>,
-    backlog: Gauge<u64>,
-    backlog_age: Gauge<f64>,
-    breaker_open: Gauge<u64>,
-    active: Gauge<u64>,
+    lag_records: SeriesGauge,
+    backlog: SeriesGauge,
+    backlog_age: SeriesGauge,
+    breaker_open: SeriesGauge,
+    active: SeriesGauge,
     quiet: Gauge<f64>,
     operational_events: Counter<u64>,
     operator_reports: Counter<u64>,
@@ -26,13 +29,56 @@ pub struct CallbackMetrics {
     retries: Counter<u64>,
 }
 
+/// How far one deliverer is behind; told for as long as this is held.
+#[derive(Debug)]
+pub struct DelivererLag(Arc<Series>);
+
+impl DelivererLag {
+    /// How many events of its partitions are still to be polled.
+    #[allow(clippy::cast_precision_loss, reason = "a gauge")]
+    pub fn set(&self, records: u64) {
+        self.0.set(records as f64);
+    }
+}
+
+/// What is parked for an endpoint; told for as long as this is held.
+#[derive(Debug)]
+pub struct BacklogGauges {
+    count: Arc<Series>,
+    age: Arc<Series>,
+}
+
+impl BacklogGauges {
+    /// So many deliveries are parked, the oldest for so long.
+    #[allow(clippy::cast_precision_loss, reason = "a gauge")]
+    pub fn set(&self, count: u64, age: Duration) {
+        self.count.set(count as f64);
+        self.age.set(age.as_secs_f64());
+    }
+}
+
+/// How an endpoint stands as one process knows it; told for as long as this is held.
+#[derive(Debug)]
+pub struct EndpointGauges {
+    breaker_open: Arc<Series>,
+    active: Arc<Series>,
+}
+
+impl EndpointGauges {
+    /// Whether it is to be used, and whether it seems to work.
+    pub fn set(&self, is_active: bool, is_breaker_open: bool) {
+        self.active.set(f64::from(u8::from(is_active)));
+        self.breaker_open.set(f64::from(u8::from(is_breaker_open)));
+    }
+}
+
 impl CallbackMetrics {
     pub(super) fn new(meter: &Meter) -> Self {
         let counter = |name: &'static str, description: &'static str| {
             meter.u64_counter(name).with_description(description).build()
         };
-        let gauge = |name: &'static str, description: &'static str| {
-            meter.u64_gauge(name).with_description(description).build()
+        let gauge = |name: &'static str, unit: &'static str, description: &'static str| {
+            SeriesGauge::create(meter, name, unit, description, |value| value)
         };
         Self {
             attempts: counter(
@@ -47,22 +93,33 @@ impl CallbackMetrics {
                 .build(),
             ends: counter(
                 "penstock.callbacks.deliveries",
-                "Deliveries recorded, by endpoint and state; repeated ones were recorded before.",
+                "Deliveries recorded, by endpoint and state; repeated ones were recorded before, skipped ones not at \
+                 all: the endpoint is disabled.",
             ),
-            lag_records: gauge("penstock.callbacks.lag.records", "Events appended but not yet polled."),
-            backlog: gauge("penstock.callbacks.backlog", "Parked deliveries, by endpoint."),
-            backlog_age: meter
-                .f64_gauge("penstock.callbacks.backlog.age")
-                .with_unit("s")
-                .with_description("Age of the oldest parked delivery, by endpoint.")
-                .build(),
+            lag_records: gauge(
+                "penstock.callbacks.lag.records",
+                "",
+                "Events appended but not yet polled, of the partitions of this process.",
+            ),
+            backlog: gauge(
+                "penstock.callbacks.backlog",
+                "",
+                "Parked deliveries, by endpoint; told by one process for all.",
+            ),
+            backlog_age: gauge(
+                "penstock.callbacks.backlog.age",
+                "s",
+                "Age of the oldest parked delivery, by endpoint; told by one process for all.",
+            ),
             breaker_open: gauge(
                 "penstock.callbacks.breaker.open",
-                "1 while an endpoint's breaker is open, by endpoint.",
+                "",
+                "1 while an endpoint's breaker is open, by endpoint; each process tells what it knows.",
             ),
             active: gauge(
                 "penstock.callbacks.endpoint.active",
-                "1 unless an endpoint is paused or disabled, by endpoint.",
+                "",
+                "1 unless an endpoint is paused or disabled, by endpoint; each process tells what it knows.",
             ),
             quiet: meter
                 .f64_gauge("penstock.callbacks.endpoint.quiet")
@@ -71,7 +128,7 @@ impl CallbackMetrics {
                 .build(),
             operational_events: counter(
                 "penstock.callbacks.operational_events",
-                "Endpoints that failed, were disabled or recovered, by endpoint and event.",
+                "Endpoints that failed, answered 410, recovered or had deliveries given up, by endpoint and event.",
             ),
             operator_reports: counter(
                 "penstock.callbacks.operator.reports",
@@ -99,23 +156,28 @@ impl CallbackMetrics {
         self.ends.add(1, &[endpoint, KeyValue::new("state", state)]);
     }
 
-    /// How many events are still to be polled.
-    pub fn lag(&self, records: u64) {
-        self.lag_records.record(records, &[]);
+    /// Tells from now on how far a deliverer is behind.
+    pub fn deliverer_lag(&self) -> DelivererLag {
+        let lag = DelivererLag(self.lag_records.begin(Vec::new()));
+        lag.set(0);
+        lag
     }
 
-    /// What is parked for an endpoint.
-    pub fn backlog(&self, endpoint: &str, count: u64, age: Duration) {
-        let endpoint = [KeyValue::new("endpoint", endpoint.to_owned())];
-        self.backlog.record(count, &endpoint);
-        self.backlog_age.record(age.as_secs_f64(), &endpoint);
+    /// Tells from now on how an endpoint stands.
+    pub fn endpoint(&self, endpoint: &str) -> EndpointGauges {
+        let labels = || vec![KeyValue::new("endpoint", endpoint.to_owned())];
+        let gauges = EndpointGauges {
+            breaker_open: self.breaker_open.begin(labels()),
+            active: self.active.begin(labels()),
+        };
+        gauges.set(true, false);
+        gauges
     }
 
-    /// Whether an endpoint is to be used, and whether it seems to work.
-    pub fn endpoint(&self, endpoint: &str, is_active: bool, is_breaker_open: bool) {
-        let endpoint = [KeyValue::new("endpoint", endpoint.to_owned())];
-        self.active.record(is_active.into(), &endpoint);
-        self.breaker_open.record(is_breaker_open.into(), &endpoint);
+    /// Tells from now on what is parked for an endpoint, which one process does for all.
+    pub fn backlog(&self, endpoint: &str) -> BacklogGauges {
+        let labels = || vec![KeyValue::new("endpoint", endpoint.to_owned())];
+        BacklogGauges { count: self.backlog.begin(labels()), age: self.backlog_age.begin(labels()) }
     }
 
     /// How long an endpoint still wants to be left alone.

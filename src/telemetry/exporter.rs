@@ -310,6 +310,31 @@ mod tests {
     }
 
     #[test]
+    fn callbacks_tell_their_lag_from_the_start_and_the_backlog_where_it_is_counted() {
+        let exporter = Exporter::start("1.2.3", "abc").unwrap();
+        let metrics = exporter.metrics();
+        let (lag, backlog) = ("penstock_callbacks_lag_records", "penstock_callbacks_backlog{");
+        assert_eq!(sample(&exporter, lag), None, "nobody delivers");
+        let deliverer = metrics.callbacks().deliverer_lag();
+        assert_eq!(sample(&exporter, lag), Some(0.0));
+        deliverer.set(7);
+        assert_eq!(sample(&exporter, lag), Some(7.0));
+        drop(deliverer);
+        assert_eq!(sample(&exporter, lag), None);
+
+        let endpoint = metrics.callbacks().endpoint("risk");
+        assert_eq!(sample(&exporter, "penstock_callbacks_endpoint_active{"), Some(1.0));
+        endpoint.set(false, true);
+        assert_eq!(sample(&exporter, "penstock_callbacks_breaker_open{"), Some(1.0));
+        assert_eq!(sample(&exporter, backlog), None, "another process counts it");
+        let counted = metrics.callbacks().backlog("risk");
+        counted.set(3, Duration::from_secs(2));
+        assert_eq!(sample(&exporter, backlog), Some(3.0));
+        drop(counted);
+        assert_eq!(sample(&exporter, backlog), None);
+    }
+
+    #[test]
     fn a_series_ends_with_what_it_tells_of() {
         let exporter = Exporter::start("1.2.3", "abc").unwrap();
         let client = exporter.metrics().kafka().client("workers-0");

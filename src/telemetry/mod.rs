@@ -21,7 +21,7 @@ mod start;
 mod trace_context;
 
 pub use admin::{Check, Readiness, check, serve_admin};
-pub use callbacks::CallbackMetrics;
+pub use callbacks::{BacklogGauges, CallbackMetrics, DelivererLag, EndpointGauges};
 pub use calls::{QueueUse, ServedRequest, StoreCall};
 pub use causes::with_causes;
 pub use exporter::Exporter;

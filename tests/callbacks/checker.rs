@@ -10,6 +10,13 @@ use crate::memory::deliveries::MemoryDeliveries;
 use crate::memory::queue::MemoryQueue;
 use crate::receivers::{DEAD, ENDPOINTS, ORDERED, Receivers};
 
+/// Source of the event that the store cannot hold, where there is one.
+pub const POISON: &str = "n-9";
+
+fn is_poison(deliveries: &MemoryDeliveries, received: &Received) -> bool {
+    deliveries.is_poisoned() && received.record.headers.text("ce_source") == Some(POISON)
+}
+
 /// The event's id, and the endpoints it must reach.
 pub fn expected(received: &Received) -> (String, Vec<&'static str>) {
     let headers = &received.record.headers;
@@ -19,11 +26,12 @@ pub fn expected(received: &Received) -> (String, Vec<&'static str>) {
     (id.to_owned(), ENDPOINTS.into_iter().filter(takes).collect())
 }
 
-/// Everything before a committed offset is recorded for each of its endpoints.
+/// Everything before the offsets, which are `what`, is recorded for each of its endpoints.
 pub fn is_recorded_up_to(
     queue: &MemoryQueue,
     deliveries: &MemoryDeliveries,
-    committed: &BTreeMap<Partition, Offset>,
+    offsets: &BTreeMap<Partition, Offset>,
+    what: &str,
 ) -> Result<(), String> {
     let recorded: BTreeSet<(String, String)> = deliveries
         .rows()
@@ -31,14 +39,18 @@ pub fn is_recorded_up_to(
         .map(|row| (row.key.endpoint.to_string(), row.key.event.to_string()))
         .collect();
     for received in queue.log(Topic::Results) {
-        if committed.get(&received.partition).is_none_or(|offset| received.offset >= *offset) {
+        if offsets.get(&received.partition).is_none_or(|offset| received.offset >= *offset) {
             continue;
         }
         let (id, endpoints) = expected(&received);
+        if is_poison(deliveries, &received) {
+            has_dead_letter(queue, &id)?;
+            continue;
+        }
         for endpoint in endpoints {
             if !recorded.contains(&(endpoint.to_owned(), id.clone())) {
                 let place = (received.partition, received.offset);
-                return Err(format!("{place:?} is committed, but {id} is not recorded for {endpoint}"));
+                return Err(format!("{place:?} is {what}, but {id} is not recorded for {endpoint}"));
             }
         }
     }
@@ -62,6 +74,10 @@ pub fn check(
     let arrivals = receivers.arrivals();
     for received in &log {
         let (id, endpoints) = expected(received);
+        if is_poison(deliveries, received) {
+            has_dead_letter(queue, &id)?;
+            continue;
+        }
         for endpoint in endpoints {
             let state = states.get(&(endpoint.to_owned(), id.clone()));
             let is_acknowledged = arrivals.iter().any(|arrival| {
@@ -79,6 +95,16 @@ pub fn check(
     }
     bodies_are_what_was_published(&log, receivers)?;
     is_in_order(&log, receivers)
+}
+
+fn has_dead_letter(queue: &MemoryQueue, id: &str) -> Result<(), String> {
+    let letters = queue.log(Topic::DeadLetter);
+    let is_it = |letter: &Received| letter.record.headers.text("ce_id") == Some(id);
+    letters
+        .iter()
+        .any(is_it)
+        .then_some(())
+        .ok_or_else(|| format!("{id} is neither stored nor a dead letter"))
 }
 
 fn is_dead_lettered(queue: &MemoryQueue, received: &Received) -> Result<(), String> {

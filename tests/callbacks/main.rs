@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
+mod backlog;
 mod bounds;
 mod checker;
 mod consent;
@@ -64,8 +65,35 @@ fn processes_that_share_what_is_parked_send_nothing_twice() {
 }
 
 #[test]
+fn an_event_that_the_store_cannot_hold_is_a_dead_letter_and_stops_no_other() {
+    must_hold(Schedule { has_poison: true, ..Schedule::default() });
+}
+
+#[test]
+fn what_a_store_that_is_set_back_has_lost_is_delivered_all_the_same() {
+    must_hold(Schedule { fate: Fate::Restored, ..Schedule::default() });
+}
+
+#[test]
+fn with_frontiers_moved_past_what_is_not_recorded_the_checker_objects() {
+    must_be_noticed(Schedule::without(Guard::Recording), "is said to be recorded, but");
+}
+
+#[test]
 fn with_offsets_committed_before_the_end_is_recorded_the_checker_objects() {
-    must_be_noticed(Schedule::without(Guard::Recording), "is committed, but");
+    must_be_noticed(Schedule::without(Guard::Committing), "is committed, but");
+}
+
+#[test]
+fn without_frontiers_the_checker_objects_to_a_store_that_is_set_back() {
+    let schedule = Schedule { fate: Fate::Restored, ..Schedule::without(Guard::Frontiers) };
+    must_be_noticed(schedule, "ends at");
+}
+
+#[test]
+fn without_stamps_the_checker_objects_to_a_store_that_is_set_back() {
+    let schedule = Schedule { fate: Fate::Restored, ..Schedule::without(Guard::Stamps) };
+    must_be_noticed(schedule, "is said to be recorded, but");
 }
 
 #[test]

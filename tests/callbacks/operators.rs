@@ -35,15 +35,15 @@ fn told(events: &[&str], endpoint: &str) -> Vec<(String, String)> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn several_processes_tell_of_a_disabled_endpoint_once() {
+async fn several_processes_tell_once_of_an_endpoint_that_answers_410() {
     let world = World::start(&["gone"], Setup { processes: 3, ..Setup::default() }).await;
     world.publish(0..EVENTS).await;
     world.until("gone", Some(DeliveryState::Parked), 1).await;
-    until_told(&world, "penstock.endpoint.disabled").await;
+    until_told(&world, "penstock.endpoint.gone").await;
     // Every process has seen the state by now, or meets the endpoint once more.
     world.publish(EVENTS..2 * EVENTS).await;
     world.until("gone", None, (2 * EVENTS).into()).await;
-    assert_eq!(reports(&world), told(&["disabled"], "gone"));
+    assert_eq!(reports(&world), told(&["gone"], "gone"));
     let acknowledged = world.operator.acknowledged.lock().unwrap().clone();
     for (headers, body) in acknowledged.values() {
         let key = keys()[0].secret_text();

@@ -6,20 +6,23 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use penstock::account::{Offset, Partition, Timestamp};
+use penstock::account::{Generation, Offset, Partition, Timestamp};
 use penstock::callbacks::breaker::BreakerOptions;
 use penstock::callbacks::handshake::{Question, SenderOrigin};
 use penstock::callbacks::routing::{Filter, Glob};
 use penstock::callbacks::schedule::Schedule as RetrySchedule;
-use penstock::callbacks::{Ambient, Deliverer, DelivererOptions, Endpoint, StepOutcome};
+use penstock::callbacks::{
+    Ambient, DeletedEvents, Deliverer, DelivererOptions, Endpoint, Housekeeper, HousekeepingOptions,
+    StepOutcome,
+};
 use penstock::queue::{Headers, PollLimits, Queue, Record, Topic};
 use penstock::store::{DeliveryState, EndpointName};
 use penstock::telemetry::Metrics;
 use uuid::Uuid;
 
 use crate::checker;
-use crate::memory::deliveries::{Guard, MemoryDeliveries};
-use crate::memory::queue::MemoryQueue;
+use crate::memory::deliveries::{Backup, Guard, MemoryDeliveries};
+use crate::memory::queue::{MemberId, MemoryQueue};
 use crate::random::Random;
 use crate::receivers::{ASKED, DEAD, ENDPOINTS, ORDERED, Receivers};
 use crate::scheduler::{self, everything_is_committed, poll_now};
@@ -41,6 +44,8 @@ pub enum Fate {
     Alone,
     /// Two go on for ever, so that they share what is parked.
     Calm,
+    /// Two crash and stand still as they like, and the store is set back to what it held a while ago.
+    Restored,
 }
 
 /// What a run does differently from what is right, or from what is usual.
@@ -49,11 +54,13 @@ pub struct Schedule {
     pub guard_off: Option<Guard>,
     pub max_waiting: usize,
     pub fate: Fate,
+    /// There is an event that the store cannot hold.
+    pub has_poison: bool,
 }
 
 impl Default for Schedule {
     fn default() -> Self {
-        Self { guard_off: None, max_waiting: 20, fate: Fate::Rough }
+        Self { guard_off: None, max_waiting: 20, fate: Fate::Rough, has_poison: false }
     }
 }
 
@@ -71,17 +78,25 @@ pub struct Run {
     deliveries: MemoryDeliveries,
     receivers: Receivers,
     processes: Vec<Process>,
+    /// What they do for all; it outlives them.
+    housekeepers: Vec<scheduler::Process<Duration>>,
     clock: Instant,
     time_ms: Arc<AtomicI64>,
     fed: u32,
+    backup: Option<Backup>,
     /// Committed offsets that were found right.
     checked: BTreeMap<Partition, Offset>,
+    /// Recorded frontiers that were found right.
+    recorded: BTreeMap<Partition, Offset>,
 }
 
 impl Run {
     pub fn new(seed: u64, schedule: Schedule) -> Self {
         let deliveries =
             schedule.guard_off.map_or_else(MemoryDeliveries::default, MemoryDeliveries::without);
+        if schedule.has_poison {
+            deliveries.poison(checker::POISON);
+        }
         let mut run = Self {
             schedule,
             max_records: 1 + usize::try_from(seed % 6).unwrap(),
@@ -90,13 +105,17 @@ impl Run {
             receivers: Receivers::new(seed, deliveries.clone(), schedule.fate),
             deliveries,
             processes: Vec::new(),
+            housekeepers: Vec::new(),
             clock: Instant::now(),
             time_ms: Arc::new(AtomicI64::new(START_MS)),
             fed: 0,
+            backup: None,
             checked: BTreeMap::new(),
+            recorded: BTreeMap::new(),
         };
         let processes = if schedule.fate == Fate::Alone { 1 } else { 2 };
         run.processes = (0..processes).map(|_| run.start()).collect();
+        run.housekeepers = (0..2).map(|_| run.start_housekeeper()).collect();
         run
     }
 
@@ -108,6 +127,7 @@ impl Run {
         for _ in 0..ACTIONS {
             self.act()?;
             self.check_commits()?;
+            self.receivers.violation().map_or(Ok(()), Err)?;
         }
         while self.fed < EVENTS {
             self.feed();
@@ -118,6 +138,28 @@ impl Run {
         }
         checker::check(&self.queue, &self.deliveries, &self.receivers)?;
         self.everything_is_committed()
+    }
+
+    fn start_housekeeper(&self) -> scheduler::Process<Duration> {
+        let time = Arc::clone(&self.time_ms);
+        let clock = move || Timestamp::from_unix_millis(time.load(Ordering::Relaxed));
+        let options = HousekeepingOptions {
+            interval: Duration::from_secs(30),
+            slice_pause: Duration::from_secs(1),
+            retention: Duration::from_hours(1_000),
+            max_parked_age: Duration::from_hours(1_000),
+            lease: Duration::from_mins(1),
+            max_sweep: 2,
+        };
+        let names = ENDPOINTS.into_iter().map(|name| EndpointName::parse(name).unwrap()).collect();
+        let ambient = Ambient::new(clock, || 0.0);
+        let metrics = Metrics::disabled();
+        let mut housekeeper =
+            Housekeeper::new(self.deliveries.clone(), names, options, ambient, metrics);
+        let nobody = MemberId(0);
+        scheduler::Process::new(self.queue.clone(), nobody, self.clock, async move |_| {
+            Ok::<_, String>(housekeeper.round().await)
+        })
     }
 
     fn start(&mut self) -> Process {
@@ -161,8 +203,9 @@ impl Run {
         match (self.random.below(100), self.schedule.fate) {
             (0..70, _) => return self.poll(index),
             (70..80, _) => self.feed(),
-            (80..83, Fate::Rough | Fate::Alone) => self.crash(index),
-            (83..87, Fate::Rough) => self.freeze(index),
+            (80..83, Fate::Rough | Fate::Alone | Fate::Restored) => self.crash(index),
+            (83..86, Fate::Restored) => self.back_up_or_restore(),
+            (83..87, Fate::Rough | Fate::Restored) => self.freeze(index),
             (83..84, Fate::Alone) => self.set_back(),
             (87..89, _) => self.queue.fail_next(u32::try_from(self.random.below(4)).unwrap()),
             (89..92, _) => self.deliveries.fail_next(u32::try_from(self.random.below(4)).unwrap()),
@@ -188,6 +231,11 @@ impl Run {
             return;
         }
         self.fed += 1;
+        if self.random.below(10) == 0 {
+            // A place without a record, as the end of a transaction leaves.
+            let partition = Partition(u32::try_from(self.random.below(PARTITIONS.into())).unwrap());
+            self.queue.append_mark(Topic::Results, partition);
+        }
         let number = match self.random.below(10) {
             0 => u32::try_from(self.random.below(self.fed.into())).unwrap(),
             _ => self.fed,
@@ -209,6 +257,19 @@ impl Run {
         self.checked.clear();
     }
 
+    /// The store is backed up, or loses all that came since. One that knows nothing of a partition is refused,
+    /// so it is backed up only when it knows all.
+    fn back_up_or_restore(&mut self) {
+        let has_frontiers = self.schedule.guard_off != Some(Guard::Frontiers);
+        if has_frontiers && self.deliveries.recorded_frontiers().len() < PARTITIONS as usize {
+            return;
+        }
+        match self.backup.take_if(|_| self.random.below(2) == 0) {
+            Some(backup) => self.deliveries.restore(&backup),
+            None => self.backup = Some(self.deliveries.backup()),
+        }
+    }
+
     /// A process stands still for so long that the group goes on without it.
     fn freeze(&mut self, index: usize) {
         self.processes[index].freeze(self.random.below(60));
@@ -216,6 +277,10 @@ impl Run {
 
     /// Lets one process go on up to its next point.
     fn poll(&mut self, index: usize) -> Result<(), String> {
+        let is_turn = self.random.below(10) == 0;
+        if let Some(housekeeper) = self.housekeepers.get_mut(index).filter(|_| is_turn) {
+            housekeeper.poll(self.clock)?;
+        }
         self.processes[index].poll(self.clock)
     }
 
@@ -245,9 +310,15 @@ impl Run {
     }
 
     fn check_commits(&mut self) -> Result<(), String> {
+        let recorded = self.deliveries.recorded_frontiers();
+        if recorded != self.recorded {
+            checker::is_recorded_up_to(&self.queue, &self.deliveries, &recorded, "said to be recorded")?;
+            self.recorded = recorded;
+        }
+        // What was committed may be lost by the store; it is read again.
         let committed = self.queue.committed(Topic::Results, GROUP);
-        if committed != self.checked {
-            checker::is_recorded_up_to(&self.queue, &self.deliveries, &committed)?;
+        if committed != self.checked && self.schedule.fate != Fate::Restored {
+            checker::is_recorded_up_to(&self.queue, &self.deliveries, &committed, "committed")?;
             self.checked = committed;
         }
         Ok(())
@@ -300,6 +371,8 @@ fn endpoint(name: &str) -> Endpoint {
 fn options(max_records: usize, max_waiting: usize) -> DelivererOptions {
     let waits = [5, 30, 60, 120, 120, 120, 120, 120, 120].map(Duration::from_secs).to_vec();
     DelivererOptions {
+        generation: Generation(1),
+        deleted_events: DeletedEvents::Refuse,
         schedule: RetrySchedule { waits, jitter: 0.2, max_retry_after: Duration::from_mins(1) },
         breaker: BreakerOptions {
             min_failures: 4,
@@ -314,10 +387,6 @@ fn options(max_records: usize, max_waiting: usize) -> DelivererOptions {
         claim_interval: Duration::from_millis(200),
         max_claim: 4,
         refresh_interval: Duration::from_secs(1),
-        sweep_interval: Duration::from_secs(30),
-        max_parked_age: Duration::from_hours(1_000),
-        retention: Duration::from_hours(1_000),
-        max_sweep: 100,
         commit_interval: Duration::from_secs(1),
         retry_wait: Duration::from_millis(1),
     }

@@ -35,7 +35,7 @@ async fn every_live_receiver_gets_every_event_whatever_the_others_do() {
     }
     let states = world.store.endpoint_states().await.unwrap();
     let gone = states.iter().find(|state| state.name.as_str() == "gone").unwrap();
-    assert_eq!(gone.availability, Availability::Disabled);
+    assert_eq!(gone.availability, Availability::Paused);
     world.end().await;
 }
 

@@ -5,13 +5,14 @@ use std::net::SocketAddr;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, Response};
 use axum::routing::post;
+use penstock::account::{Generation, Timestamp};
 use penstock::callbacks::address::{EndpointUrl, ProxyUrl};
 use penstock::callbacks::breaker::BreakerOptions;
 use penstock::callbacks::handshake::Question;
@@ -19,11 +20,16 @@ use penstock::callbacks::http::{HttpSender, TargetOptions, TlsOptions};
 use penstock::callbacks::routing::Filter;
 use penstock::callbacks::schedule::Schedule;
 use penstock::callbacks::signature::SigningKey;
-use penstock::callbacks::{Ambient, Deliverer, DelivererOptions, Endpoint, operator_webhook};
+use penstock::callbacks::{
+    Ambient, DeletedEvents, Deliverer, DelivererOptions, Endpoint, operator_webhook,
+};
+use penstock::events::CloudEvent;
 use penstock::queue::sqlite::{SqliteQueue, SqliteQueueOptions};
 use penstock::queue::{Headers, PollLimits, Queue, Record, Topic};
 use penstock::store::sqlite::SqliteStore;
-use penstock::store::{Attempt, Deliveries, DeliveryState, EndpointName, Selection};
+use penstock::store::{
+    Attempt, Deliveries, DeliveryKey, DeliveryState, Ending, EndpointName, NewDelivery, Selection,
+};
 use penstock::telemetry::Metrics;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -35,6 +41,9 @@ use crate::endless::endless;
 pub const EVENTS: u32 = 120;
 /// Everything must have happened by then, on however busy a machine.
 pub const DEADLINE: Duration = Duration::from_mins(2);
+
+/// Requests that a receiver that tires answers at once.
+pub const FRESH: u32 = 400;
 
 /// What a receiver does with a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,9 +65,11 @@ pub enum Character {
     Endless,
     /// Fails until it is healed.
     Healing,
+    /// Takes its time after the first requests.
+    Tiring,
 }
 
-pub const CHARACTERS: [(&str, Character); 11] = [
+pub const CHARACTERS: [(&str, Character); 12] = [
     ("fast", Character::Fast),
     ("flaky", Character::Flaky),
     ("throttling", Character::Throttling),
@@ -70,6 +81,7 @@ pub const CHARACTERS: [(&str, Character); 11] = [
     ("erratic", Character::Erratic),
     ("endless", Character::Endless),
     ("healing", Character::Healing),
+    ("tiring", Character::Tiring),
 ];
 
 /// A receiver and the acknowledged requests, by event.
@@ -138,6 +150,10 @@ async fn receive(State(receiver): State<Receiver>, headers: HeaderMap, body: Byt
         Character::Healing if !receiver.is_healed.load(Ordering::Relaxed) => Some(answer(503)),
         Character::Redirecting => Some(answer(301).header("location", "/elsewhere")),
         Character::Hanging => std::future::pending().await,
+        Character::Tiring if number >= FRESH => {
+            tokio::time::sleep(Duration::from_millis(800)).await;
+            None
+        }
         _ => None,
     };
     if let Some(refused) = refused {
@@ -203,6 +219,8 @@ fn target(address: SocketAddr, proxy: Option<ProxyUrl>) -> TargetOptions {
 fn options(max_retry_after: Option<Duration>) -> DelivererOptions {
     let second = Duration::from_secs(1);
     DelivererOptions {
+        generation: Generation(1),
+        deleted_events: DeletedEvents::Refuse,
         schedule: Schedule {
             waits: vec![Duration::from_millis(200); 40],
             jitter: 0.2,
@@ -217,14 +235,10 @@ fn options(max_retry_after: Option<Duration>) -> DelivererOptions {
         poll: PollLimits { max_records: 50, max_bytes: 1 << 20, max_wait: Duration::from_millis(50) },
         max_waiting: 50,
         patience: Duration::from_millis(50),
-        lease: 10 * second,
+        lease: 20 * second,
         claim_interval: Duration::from_millis(50),
         max_claim: 50,
         refresh_interval: Duration::from_millis(200),
-        sweep_interval: Duration::from_millis(500),
-        max_parked_age: Duration::from_hours(1),
-        retention: Duration::from_hours(1),
-        max_sweep: 100,
         commit_interval: Duration::from_millis(100),
         retry_wait: Duration::from_millis(50),
     }
@@ -239,6 +253,20 @@ fn record(number: u32) -> Record {
     headers.push("ce_type", "penstock.account.accepted");
     let key = Bytes::from(format!("LT/acc-{}", number % 7));
     Record { key, value: Bytes::from(format!("{{\"number\": {number}, \"text\": \"ž\"}}")), headers }
+}
+
+fn parked(endpoint: &EndpointName, number: u32, due_at: Timestamp) -> NewDelivery {
+    let Record { value, headers, .. } = record(number);
+    let event = CloudEvent::from_kafka(headers.iter(), value).unwrap();
+    NewDelivery {
+        key: DeliveryKey { endpoint: endpoint.clone(), event: event.id },
+        account: "LT/acc".into(),
+        event: Arc::new(event),
+        is_ordered: false,
+        ending: Ending::Parked { due_at },
+        failures: 0,
+        attempt: None,
+    }
 }
 
 /// What is different from what is usual.
@@ -315,6 +343,14 @@ impl World {
             tasks.push(tokio::spawn(reporter.run(stop.clone())));
         }
         Self { queue, store, receivers, operator, stop, tasks, _directory: directory }
+    }
+
+    /// Parks events for an endpoint, due at once.
+    pub async fn park(&self, name: &str, events: Range<u32>) {
+        let now = Timestamp::from(SystemTime::now());
+        let endpoint = EndpointName::parse(name).unwrap();
+        let new: Vec<NewDelivery> = events.map(|number| parked(&endpoint, number, now)).collect();
+        self.store.record(&new, &[], now).await.unwrap();
     }
 
     pub async fn publish(&self, events: Range<u32>) {

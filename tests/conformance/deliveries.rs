@@ -1,16 +1,17 @@
 //! The deliveries port's promises: one delivery an event and endpoint, leases that pass on, lines in
 //! order, and what operators see and change.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use penstock::account::{EventId, Timestamp};
+use penstock::account::{EventId, Generation, LogPartition, Offset, Partition, Timestamp};
 use penstock::events::CloudEvent;
 use penstock::store::{
-    Applied, Attempt, Availability, Breaker, Claim, Deliveries, DeliveryKey, DeliveryState, Ending,
-    EndpointName, EndpointState, GivingUp, KnownDeliveries, Leased, Line, Mark, NewDelivery, Released,
-    Selection, Settled, WantedDeliveries,
+    Applied, Attempt, Attendance, Availability, Breaker, Claim, Deliveries, DeliveryKey, DeliveryState,
+    Ending, EndpointName, EndpointState, FrontierStep, GivingUp, KnownDeliveries, Leased, Line, Mark,
+    NewDelivery, ProcessId, Released, Selection, Settled, Stamp, WantedDeliveries,
 };
 use uuid::Uuid;
 
@@ -53,6 +54,9 @@ macro_rules! deliveries_conformance {
             what_is_parked_is_hastened_on_demand_but_not_what_may_be_leased
             deliveries_are_counted_by_endpoint_and_state
             the_backlog_is_counted_by_endpoint
+            frontiers_move_with_what_is_recorded_and_survive_the_process
+            a_frontier_moves_only_from_where_it_is_said_to_stand
+            one_of_the_processes_that_report_themselves_is_the_first
             a_thousand_deliveries_are_one_call
             empty_calls_are_done
         );
@@ -161,7 +165,7 @@ async fn states(deliveries: &impl Deliveries) -> Vec<(String, DeliveryState)> {
 pub(crate) async fn what_is_recorded_is_known_and_survives_the_process<R: DeliveriesRig>() {
     let rig = R::default();
     let deliveries = rig.open_deliveries().await;
-    deliveries.record(&[delivered("risk", 1), parked("risk", 2, 0)], at(0)).await.unwrap();
+    deliveries.record(&[delivered("risk", 1), parked("risk", 2, 0)], &[], at(0)).await.unwrap();
     rig.close_deliveries(deliveries).await;
 
     let deliveries = rig.open_deliveries().await;
@@ -179,8 +183,8 @@ pub(crate) async fn what_is_recorded_is_known_and_survives_the_process<R: Delive
 pub(crate) async fn a_delivery_is_recorded_once_and_only_its_delivery_changes_that<R: DeliveriesRig>() {
     let rig = R::default();
     let deliveries = rig.open_deliveries().await;
-    deliveries.record(&[parked("risk", 1, 0), delivered("risk", 2)], at(0)).await.unwrap();
-    deliveries.record(&[parked("risk", 1, 50), parked("risk", 2, 0)], at(1)).await.unwrap();
+    deliveries.record(&[parked("risk", 1, 0), delivered("risk", 2)], &[], at(0)).await.unwrap();
+    deliveries.record(&[parked("risk", 1, 50), parked("risk", 2, 0)], &[], at(1)).await.unwrap();
     let states_after = states(&deliveries).await;
     assert_eq!(states_after[0].1, DeliveryState::Parked);
     assert_eq!(states_after[1].1, DeliveryState::Delivered);
@@ -188,7 +192,7 @@ pub(crate) async fn a_delivery_is_recorded_once_and_only_its_delivery_changes_th
     assert_eq!(numbers(&leased), ["n-1"], "due as first said");
 
     // A process that woke up late has delivered it after all.
-    deliveries.record(&[delivered("risk", 1)], at(3)).await.unwrap();
+    deliveries.record(&[delivered("risk", 1)], &[], at(3)).await.unwrap();
     assert_eq!(states(&deliveries).await[0].1, DeliveryState::Delivered);
     let late = settled(&leased[0], Ending::Parked { due_at: at(4) });
     deliveries.settle(&[late], at(4)).await.unwrap();
@@ -204,7 +208,7 @@ pub(crate) async fn what_is_due_is_claimed_with_its_event_as_it_was<R: Deliverie
         attempt: Some(attempt(0, None)),
         ..new("risk", 1, "LT/acc ž", Ending::Parked { due_at: at(5) })
     };
-    deliveries.record(&[failed], at(0)).await.unwrap();
+    deliveries.record(&[failed], &[], at(0)).await.unwrap();
     assert!(claim(&deliveries, "risk", 9, 4).await.is_empty(), "not due");
     assert!(claim(&deliveries, "other", 9, 5).await.is_empty(), "another endpoint's");
     let leased = claim(&deliveries, "risk", 9, 5).await;
@@ -231,7 +235,7 @@ pub(crate) async fn claims_take_what_is_due_longest_up_to_their_limit<R: Deliver
         parked("other", 5, 0),
         parked("third", 6, 0),
     ];
-    deliveries.record(&new, at(0)).await.unwrap();
+    deliveries.record(&new, &[], at(0)).await.unwrap();
     let claims = [
         Claim { endpoint: endpoint("risk"), limit: 2 },
         Claim { endpoint: endpoint("other"), limit: 1 },
@@ -247,7 +251,7 @@ pub(crate) async fn claims_take_what_is_due_longest_up_to_their_limit<R: Deliver
 pub(crate) async fn a_lease_that_ended_passes_on_and_its_old_holder_changes_nothing<R: DeliveriesRig>() {
     let rig = R::default();
     let deliveries = rig.open_deliveries().await;
-    deliveries.record(&[parked("risk", 1, 0)], at(0)).await.unwrap();
+    deliveries.record(&[parked("risk", 1, 0)], &[], at(0)).await.unwrap();
     let old = claim(&deliveries, "risk", 9, 0).await;
     assert!(claim(&deliveries, "risk", 9, 59).await.is_empty(), "the lease holds");
     let new = claim(&deliveries, "risk", 9, 60).await;
@@ -266,7 +270,7 @@ pub(crate) async fn what_is_settled_goes_on_as_said<R: DeliveriesRig>() {
     let rig = R::default();
     let deliveries = rig.open_deliveries().await;
     let new: Vec<_> = (1..=4).map(|number| parked("risk", number, 0)).collect();
-    deliveries.record(&new, at(0)).await.unwrap();
+    deliveries.record(&new, &[], at(0)).await.unwrap();
     let leased = claim(&deliveries, "risk", 9, 0).await;
     let back =
         Settled { attempt: None, failures: 0, ..settled(&leased[3], Ending::Parked { due_at: at(7) }) };
@@ -300,7 +304,7 @@ pub(crate) async fn many_claims_at_once_share_without_overlap<R: DeliveriesRig>(
     let rig = R::default();
     let deliveries = rig.open_deliveries().await;
     let new: Vec<_> = (0..200).map(|number| parked("risk", number, 0)).collect();
-    deliveries.record(&new, at(0)).await.unwrap();
+    deliveries.record(&new, &[], at(0)).await.unwrap();
     let claims = (0..8).map(|_| {
         let deliveries = deliveries.clone();
         tokio::spawn(async move { claim(&deliveries, "risk", 25, 1).await })
@@ -322,8 +326,8 @@ pub(crate) async fn an_ordered_line_has_one_delivery_due_at_a_time<R: Deliveries
     let rig = R::default();
     let deliveries = rig.open_deliveries().await;
     let new = [in_line(1, "a"), in_line(2, "a"), in_line(3, "b"), in_line(4, "a")];
-    deliveries.record(&new, at(0)).await.unwrap();
-    deliveries.record(&[in_line(5, "b")], at(1)).await.unwrap();
+    deliveries.record(&new, &[], at(0)).await.unwrap();
+    deliveries.record(&[in_line(5, "b")], &[], at(1)).await.unwrap();
 
     let mut order = Vec::new();
     for second in 2..20 {
@@ -343,7 +347,7 @@ pub(crate) async fn an_ordered_line_stays_in_order_while_it_grows_and_shrinks<R:
     let growing = deliveries.clone();
     let grow = tokio::spawn(async move {
         for number in 0..60 {
-            growing.record(&[in_line(number, "a")], at(0)).await.unwrap();
+            growing.record(&[in_line(number, "a")], &[], at(0)).await.unwrap();
         }
     });
     let mut order = Vec::new();
@@ -365,10 +369,10 @@ pub(crate) async fn an_ordered_line_stays_in_order_while_it_grows_and_shrinks<R:
 pub(crate) async fn what_waits_for_nothing_is_released<R: DeliveriesRig>() {
     let rig = R::default();
     let deliveries = rig.open_deliveries().await;
-    deliveries.record(&[in_line(1, "a"), in_line(2, "a"), in_line(3, "a")], at(0)).await.unwrap();
+    deliveries.record(&[in_line(1, "a"), in_line(2, "a"), in_line(3, "a")], &[], at(0)).await.unwrap();
     // Its head was delivered by a process that woke up late: nobody had it leased.
     let head = NewDelivery { ending: Ending::Delivered, ..in_line(1, "a") };
-    deliveries.record(&[head], at(1)).await.unwrap();
+    deliveries.record(&[head], &[], at(1)).await.unwrap();
     assert!(claim(&deliveries, "risk", 9, 2).await.is_empty());
     let released = deliveries.release_stranded(None, 10, at(3)).await.unwrap();
     assert_eq!(released, Released { count: 1, after: None });
@@ -384,11 +388,11 @@ pub(crate) async fn stranded_lines_are_looked_for_in_slices<R: DeliveriesRig>() 
     let new: Vec<_> = lines
         .flat_map(|(account, first)| (first..first + 3).map(|number| in_line(number, account)))
         .collect();
-    deliveries.record(&new, at(0)).await.unwrap();
+    deliveries.record(&new, &[], at(0)).await.unwrap();
     // The heads of b, d and e were delivered by a process that woke up late.
     let heads = [(11, "b"), (31, "d"), (41, "e")]
         .map(|(number, account)| NewDelivery { ending: Ending::Delivered, ..in_line(number, account) });
-    deliveries.record(&heads, at(1)).await.unwrap();
+    deliveries.record(&heads, &[], at(1)).await.unwrap();
     let (mut after, mut released, mut slices) = (None, 0, 0);
     loop {
         let slice = deliveries.release_stranded(after.as_ref(), 2, at(2)).await.unwrap();
@@ -416,10 +420,10 @@ pub(crate) async fn what_ended_long_ago_is_removed_counted_from_its_end<R: Deliv
     let failed = NewDelivery { attempt: Some(attempt(0, Some(500))), ..parked("risk", 1, 0) };
     let redelivered = delivered("other", 5);
     deliveries
-        .record(&[failed, delivered("risk", 2), parked("risk", 3, 0), redelivered], at(0))
+        .record(&[failed, delivered("risk", 2), parked("risk", 3, 0), redelivered], &[], at(0))
         .await
         .unwrap();
-    deliveries.record(&[delivered("risk", 4), parked("late", 6, 99)], at(10)).await.unwrap();
+    deliveries.record(&[delivered("risk", 4), parked("late", 6, 99)], &[], at(10)).await.unwrap();
     // It was recorded long ago and ends now; so does what is sent again, and what arrives after all.
     let leased = claim(&deliveries, "risk", 1, 15).await;
     deliveries.settle(&[settled(&leased[0], Ending::Exhausted)], at(15)).await.unwrap();
@@ -427,7 +431,7 @@ pub(crate) async fn what_ended_long_ago_is_removed_counted_from_its_end<R: Deliv
     assert_eq!(deliveries.redeliver(&other, Mark::START, 9, at(14)).await.unwrap().count, 1);
     let leased = claim(&deliveries, "other", 9, 14).await;
     deliveries.settle(&[settled(&leased[0], Ending::Delivered)], at(15)).await.unwrap();
-    deliveries.record(&[delivered("late", 6)], at(16)).await.unwrap();
+    deliveries.record(&[delivered("late", 6)], &[], at(16)).await.unwrap();
 
     assert_eq!(deliveries.remove_ended(at(11), 1).await.unwrap(), 1, "its limit");
     assert_eq!(deliveries.remove_ended(at(11), 9).await.unwrap(), 1);
@@ -443,9 +447,12 @@ pub(crate) async fn what_ended_long_ago_is_removed_counted_from_its_end<R: Deliv
 pub(crate) async fn what_is_parked_too_long_is_given_up_and_can_be_redelivered<R: DeliveriesRig>() {
     let rig = R::default();
     let deliveries = rig.open_deliveries().await;
-    deliveries.record(&[in_line(1, "a"), in_line(2, "a"), parked("other", 3, 0)], at(0)).await.unwrap();
     deliveries
-        .record(&[in_line(4, "a"), parked("other", 5, 0), delivered("other", 6)], at(10))
+        .record(&[in_line(1, "a"), in_line(2, "a"), parked("other", 3, 0)], &[], at(0))
+        .await
+        .unwrap();
+    deliveries
+        .record(&[in_line(4, "a"), parked("other", 5, 0), delivered("other", 6)], &[], at(10))
         .await
         .unwrap();
     let old = Selection { to: Some(at(10)), ..Selection::default() };
@@ -472,7 +479,7 @@ pub(crate) async fn what_is_given_up_leaves_alone_what_is_under_way<R: Deliverie
     let rig = R::default();
     let deliveries = rig.open_deliveries().await;
     let new = [parked("risk", 1, 0), parked("risk", 2, 0), parked("risk", 3, 500)];
-    deliveries.record(&new, at(0)).await.unwrap();
+    deliveries.record(&new, &[], at(0)).await.unwrap();
     let leased = claim(&deliveries, "risk", 1, 1).await;
     let all = Selection::default();
     assert_eq!(deliveries.give_up(&all, &given_up_at(2), 9).await.unwrap(), 2);
@@ -481,7 +488,7 @@ pub(crate) async fn what_is_given_up_leaves_alone_what_is_under_way<R: Deliverie
     let found: Vec<_> = states(&deliveries).await.into_iter().map(|(_, state)| state).collect();
     assert_eq!(found, [delivered, exhausted, exhausted]);
     // Whoever had one before has no say any more.
-    deliveries.record(&[parked("risk", 4, 0)], at(3)).await.unwrap();
+    deliveries.record(&[parked("risk", 4, 0)], &[], at(3)).await.unwrap();
     let leased = claim(&deliveries, "risk", 1, 4).await;
     assert_eq!(deliveries.give_up(&all, &given_up_at(65), 9).await.unwrap(), 1, "its lease has ended");
     deliveries.settle(&[settled(&leased[0], Ending::Delivered)], at(66)).await.unwrap();
@@ -517,8 +524,8 @@ pub(crate) async fn an_endpoints_state_changes_only_over_its_version<R: Deliveri
 pub(crate) async fn selections_list_and_count_the_newest_first<R: DeliveriesRig>() {
     let rig = R::default();
     let deliveries = rig.open_deliveries().await;
-    deliveries.record(&[parked("risk", 1, 9), delivered("risk", 2)], at(0)).await.unwrap();
-    deliveries.record(&[delivered("other", 2), delivered("risk", 3)], at(5)).await.unwrap();
+    deliveries.record(&[parked("risk", 1, 9), delivered("risk", 2)], &[], at(0)).await.unwrap();
+    deliveries.record(&[delivered("other", 2), delivered("risk", 3)], &[], at(5)).await.unwrap();
     let expect = async |selection: Selection, expected: &[&str]| {
         let found = deliveries.list(&selection, 9).await.unwrap();
         let found: Vec<String> =
@@ -546,7 +553,7 @@ pub(crate) async fn failed_attempts_are_listed_in_their_order<R: DeliveriesRig>(
     let rig = R::default();
     let deliveries = rig.open_deliveries().await;
     let failed = NewDelivery { attempt: Some(attempt(0, None)), ..parked("risk", 1, 0) };
-    deliveries.record(&[failed], at(0)).await.unwrap();
+    deliveries.record(&[failed], &[], at(0)).await.unwrap();
     for (second, ending) in [(1, Ending::Parked { due_at: at(2) }), (2, Ending::Delivered)] {
         let leased = claim(&deliveries, "risk", 9, second).await;
         let ended = Settled { attempt: Some(attempt(second, Some(500))), ..settled(&leased[0], ending) };
@@ -569,7 +576,7 @@ pub(crate) async fn what_has_ended_is_delivered_again_on_demand<R: DeliveriesRig
         delivered("other", 4),
         parked("other", 5, 500),
     ];
-    deliveries.record(&new, at(0)).await.unwrap();
+    deliveries.record(&new, &[], at(0)).await.unwrap();
     let risk = Selection { endpoint: Some(endpoint("risk")), ..Selection::default() };
     let first = deliveries.redeliver(&risk, Mark::START, 2, at(1)).await.unwrap();
     assert_eq!(first.count, 2, "the first two");
@@ -585,8 +592,8 @@ pub(crate) async fn a_redelivery_in_steps_takes_nothing_twice<R: DeliveriesRig>(
     let rig = R::default();
     let deliveries = rig.open_deliveries().await;
     let new: Vec<_> = (1..=5).map(|number| delivered("risk", number)).collect();
-    deliveries.record(&new, at(0)).await.unwrap();
-    deliveries.record(&[delivered("audit", 6)], at(0)).await.unwrap();
+    deliveries.record(&new, &[], at(0)).await.unwrap();
+    deliveries.record(&[delivered("audit", 6)], &[], at(0)).await.unwrap();
     let all = Selection { state: Some(DeliveryState::Delivered), ..Selection::default() };
     let (mut mark, mut steps) = (Mark::START, Vec::new());
     for second in 1..=4 {
@@ -613,7 +620,7 @@ pub(crate) async fn what_is_parked_is_hastened_on_demand_but_not_what_may_be_lea
         delivered("risk", 4),
         parked("other", 5, 500),
     ];
-    deliveries.record(&new, at(0)).await.unwrap();
+    deliveries.record(&new, &[], at(0)).await.unwrap();
     let leased = claim(&deliveries, "risk", 9, 1).await;
     assert_eq!(numbers(&leased), ["n-3"]);
     let risk = Selection { endpoint: Some(endpoint("risk")), ..Selection::default() };
@@ -636,7 +643,7 @@ pub(crate) async fn deliveries_are_counted_by_endpoint_and_state<R: DeliveriesRi
     let deliveries = rig.open_deliveries().await;
     assert_eq!(deliveries.state_counts().await.unwrap(), []);
     let new = [parked("risk", 1, 9), parked("risk", 2, 5), delivered("risk", 3), delivered("other", 3)];
-    deliveries.record(&new, at(0)).await.unwrap();
+    deliveries.record(&new, &[], at(0)).await.unwrap();
     let mut counts: Vec<_> = deliveries
         .state_counts()
         .await
@@ -658,8 +665,8 @@ pub(crate) async fn the_backlog_is_counted_by_endpoint<R: DeliveriesRig>() {
     let rig = R::default();
     let deliveries = rig.open_deliveries().await;
     assert_eq!(deliveries.backlog().await.unwrap(), []);
-    deliveries.record(&[in_line(1, "a"), delivered("other", 1)], at(0)).await.unwrap();
-    deliveries.record(&[in_line(2, "a"), parked("third", 1, 0)], at(5)).await.unwrap();
+    deliveries.record(&[in_line(1, "a"), delivered("other", 1)], &[], at(0)).await.unwrap();
+    deliveries.record(&[in_line(2, "a"), parked("third", 1, 0)], &[], at(5)).await.unwrap();
     let backlog = deliveries.backlog().await.unwrap();
     let found: Vec<_> = backlog
         .iter()
@@ -673,7 +680,7 @@ pub(crate) async fn a_thousand_deliveries_are_one_call<R: DeliveriesRig>() {
     let rig = R::default();
     let deliveries = rig.open_deliveries().await;
     let new: Vec<_> = (0..1_000).map(|number| parked("risk", number, 0)).collect();
-    deliveries.record(&new, at(0)).await.unwrap();
+    deliveries.record(&new, &[], at(0)).await.unwrap();
     let leased = claim(&deliveries, "risk", 1_000, 0).await;
     let expected: Vec<String> = (0..1_000).map(|number| format!("n-{number}")).collect();
     assert_eq!(numbers(&leased), expected);
@@ -684,11 +691,92 @@ pub(crate) async fn a_thousand_deliveries_are_one_call<R: DeliveriesRig>() {
     rig.close_deliveries(deliveries).await;
 }
 
+fn log(partition: u32) -> LogPartition {
+    LogPartition { generation: Generation(1), partition: Partition(partition) }
+}
+
+fn step(partition: u32, next: u64, expected: Option<Stamp>) -> FrontierStep {
+    FrontierStep { log: log(partition), next: Offset(next), stamp: Stamp::new(), expected }
+}
+
+async fn frontier(deliveries: &impl Deliveries, partition: u32) -> Option<(u64, Stamp)> {
+    let frontiers = deliveries.frontiers(&[log(partition), log(9)]).await.unwrap();
+    assert!(!frontiers.is_upgraded, "it knew frontiers from the beginning");
+    frontiers.known.get(&log(partition)).map(|found| (found.next.0, found.stamp))
+}
+
+pub(crate) async fn frontiers_move_with_what_is_recorded_and_survive_the_process<R: DeliveriesRig>() {
+    let rig = R::default();
+    let deliveries = rig.open_deliveries().await;
+    assert_eq!(frontier(&deliveries, 0).await, None);
+    let (first, other) = (step(0, 5, None), step(1, 0, None));
+    let unmoved = deliveries.record(&[delivered("risk", 1)], &[first, other], at(0)).await.unwrap();
+    assert_eq!(unmoved, []);
+    // Events that nobody takes move it too, and so may nothing at all.
+    let second = step(0, 8, Some(first.stamp));
+    assert_eq!(deliveries.record(&[], &[second], at(1)).await.unwrap(), []);
+    rig.close_deliveries(deliveries).await;
+
+    let deliveries = rig.open_deliveries().await;
+    assert_eq!(frontier(&deliveries, 0).await, Some((8, second.stamp)));
+    assert_eq!(frontier(&deliveries, 1).await, Some((0, other.stamp)));
+    assert_eq!(frontier(&deliveries, 9).await, None);
+    let of_another_topic = LogPartition { generation: Generation(2), partition: Partition(0) };
+    assert_eq!(deliveries.frontiers(&[of_another_topic]).await.unwrap().known, HashMap::new());
+    rig.close_deliveries(deliveries).await;
+}
+
+pub(crate) async fn a_frontier_moves_only_from_where_it_is_said_to_stand<R: DeliveriesRig>() {
+    let rig = R::default();
+    let deliveries = rig.open_deliveries().await;
+    let first = step(0, 5, None);
+    deliveries.record(&[], &[first], at(0)).await.unwrap();
+    let stands = Some((5, first.stamp));
+
+    let (new, other) = ([delivered("risk", 1)], step(1, 3, None));
+    for wrong in [None, Some(Stamp::new())] {
+        let unmoved = deliveries.record(&new, &[step(0, 9, wrong), other], at(1)).await.unwrap();
+        assert_eq!((unmoved, frontier(&deliveries, 0).await), (vec![log(0)], stands), "{wrong:?}");
+    }
+    assert_eq!(states(&deliveries).await.len(), 1, "what was delivered is recorded all the same");
+    let lost = step(2, 4, Some(Stamp::new()));
+    assert_eq!(deliveries.record(&[], &[lost], at(2)).await.unwrap(), [log(2)]);
+    assert_eq!(frontier(&deliveries, 2).await, None, "what it moves from is gone");
+
+    // One whose answer was lost is tried again, also with more.
+    let again = FrontierStep { next: Offset(7), ..first };
+    assert_eq!(deliveries.record(&[], &[again], at(3)).await.unwrap(), []);
+    let second = step(0, 6, Some(first.stamp));
+    for _ in 0..2 {
+        assert_eq!(deliveries.record(&[], &[second], at(4)).await.unwrap(), []);
+        assert_eq!(frontier(&deliveries, 0).await, Some((6, second.stamp)));
+    }
+    rig.close_deliveries(deliveries).await;
+}
+
+pub(crate) async fn one_of_the_processes_that_report_themselves_is_the_first<R: DeliveriesRig>() {
+    let rig = R::default();
+    let deliveries = rig.open_deliveries().await;
+    let (first, second) = (ProcessId::new(), ProcessId::new());
+    let attend = |process, now, until| deliveries.attend(process, at(now), at(until));
+    let there = |processes, is_first| Attendance { processes, is_first };
+    assert_eq!(attend(second, 0, 30).await.unwrap(), there(1, true), "alone");
+    assert_eq!(attend(first, 1, 31).await.unwrap(), there(2, true), "it began earlier");
+    assert_eq!(attend(second, 2, 32).await.unwrap(), there(2, false));
+    assert_eq!(attend(second, 31, 61).await.unwrap(), there(2, false), "the other is still there");
+    assert_eq!(attend(second, 32, 62).await.unwrap(), there(1, true), "the other is gone");
+    assert_eq!(attend(first, 33, 63).await.unwrap(), there(2, true), "it was only slow");
+    // Who ends says so.
+    assert_eq!(attend(first, 34, 33).await.unwrap(), there(2, true));
+    assert_eq!(attend(second, 34, 64).await.unwrap(), there(1, true));
+    rig.close_deliveries(deliveries).await;
+}
+
 pub(crate) async fn empty_calls_are_done<R: DeliveriesRig>() {
     let rig = R::default();
     let deliveries = rig.open_deliveries().await;
     assert_eq!(deliveries.look(&WantedDeliveries::default()).await.unwrap(), KnownDeliveries::default());
-    deliveries.record(&[], at(0)).await.unwrap();
+    deliveries.record(&[], &[], at(0)).await.unwrap();
     assert_eq!(deliveries.claim(&[], at(0), at(1)).await.unwrap(), []);
     deliveries.settle(&[], at(0)).await.unwrap();
     assert_eq!(deliveries.remove_ended(at(0), 10).await.unwrap(), 0);

@@ -169,7 +169,7 @@ async fn what_is_parked_while_its_line_moves_on_has_its_turn() {
     let (mut holder, mut rival, mut watcher) =
         (rig.session().await, rig.session().await, rig.session().await);
     let now = deliveries::at(1);
-    store.record(&[in_line(1, "acc"), in_line(2, "acc")], now).await.unwrap();
+    store.record(&[in_line(1, "acc"), in_line(2, "acc")], &[], now).await.unwrap();
     let head = deliveries::claim(&store, "risk", 9, 1).await;
     let end = |leased: &_| [settled(leased, Ending::Delivered)];
 
@@ -193,7 +193,7 @@ async fn what_is_parked_while_its_line_moves_on_has_its_turn() {
         .unwrap();
     let recording = tokio::spawn({
         let store = store.clone();
-        async move { store.record(&[in_line(3, "acc")], now).await }
+        async move { store.record(&[in_line(3, "acc")], &[], now).await }
     });
     until_waiting(&mut watcher, 2).await;
     lock.rollback().await.unwrap();

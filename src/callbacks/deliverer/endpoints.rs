@@ -1,6 +1,6 @@
 //! What is known of the endpoints: read from the store, changed there, told to operators.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::account::Timestamp;
 use crate::queue::Queue;
@@ -11,7 +11,10 @@ use super::super::error::DelivererError;
 use super::super::operational::OperationalEvent;
 use super::super::outbox::{Gate, Signal};
 use super::super::sender::Sender;
-use super::{Deliverer, StepOutcome};
+use super::{Deliverer, StepOutcome, is_due};
+
+/// How often operators are told of deliveries that were given up.
+const EXHAUSTED_TOLD: Duration = Duration::from_mins(1);
 
 impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
     /// Reads the shared states, and takes the probes that are due.
@@ -56,9 +59,10 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
         let quiet = outbox.quiet_until(now).map_or(0, |until| until.unix_millis() - now.unix_millis());
         let quiet = Duration::from_millis(u64::try_from(quiet).unwrap_or(0));
         self.metrics.callbacks().quiet(state.name.as_str(), quiet);
-        let is_open = matches!(state.breaker, Breaker::Open { .. });
-        let is_active = state.availability == Availability::Active;
-        self.metrics.callbacks().endpoint(state.name.as_str(), is_active, is_open);
+        if let Some(gauges) = self.gauges.get(place) {
+            let is_open = matches!(state.breaker, Breaker::Open { .. });
+            gauges.set(state.availability == Availability::Active, is_open);
+        }
     }
 
     /// Takes the probe of an open breaker, if it is due and nobody else was faster.
@@ -101,11 +105,8 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
             }
             let now = self.ambient.now();
             if let Some((wanted, event)) = heeded(state, signal, now, &self.options.breaker) {
-                let reason = wanted.reason.clone();
                 match self.change(place, wanted).await? {
-                    Ok(Applied::Done) => {
-                        event.into_iter().for_each(|event| self.tell(place, event, &reason))
-                    }
+                    Ok(Applied::Done) => event.into_iter().for_each(|event| self.tell(place, event)),
                     // The states are read again before anything else is changed.
                     Ok(Applied::Stale) => self.timers.refreshed = None,
                     Err(pause) => return Ok(pause),
@@ -134,8 +135,31 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
         Ok(Ok(applied))
     }
 
-    fn tell(&self, place: usize, event: OperationalEvent, reason: &str) {
-        let Some(state) = self.states.get(place) else { return };
+    /// Tells how many deliveries were given up since that was told last: once for many, however fast they come.
+    pub(super) fn tell_exhausted(&mut self, now: Instant) {
+        if self.exhausted.is_empty() || !is_due(self.timers.exhausted_told, EXHAUSTED_TOLD, now) {
+            return;
+        }
+        self.timers.exhausted_told = Some(now);
+        let changed_at = self.ambient.now();
+        for (place, count) in std::mem::take(&mut self.exhausted) {
+            let Some(state) = self.states.get(place) else { continue };
+            let reason = format!("{count} deliveries failed as often as the schedule allows");
+            self.tell_of(
+                &EndpointState { reason, changed_at, ..state.clone() },
+                OperationalEvent::Exhausted,
+            );
+        }
+    }
+
+    fn tell(&self, place: usize, event: OperationalEvent) {
+        if let Some(state) = self.states.get(place) {
+            self.tell_of(state, event);
+        }
+    }
+
+    fn tell_of(&self, state: &EndpointState, event: OperationalEvent) {
+        let reason = state.reason.as_str();
         let (endpoint, event_name) = (state.name.as_str(), event.name());
         self.metrics.callbacks().operational_event(endpoint, event_name);
         if let Some(reports) = &self.reports {
@@ -148,11 +172,19 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
                 reason,
                 "events for the endpoint are parked until a probe is acknowledged"
             ),
-            OperationalEvent::Disabled => tracing::error!(
+            OperationalEvent::Gone => tracing::error!(
                 endpoint,
                 event = event_name,
                 reason,
-                "events for the endpoint are parked until `penstock callbacks resume` lets them go"
+                "it is paused: its events are parked until `penstock callbacks resume` lets them go; `disable` has \
+                 none kept for it"
+            ),
+            OperationalEvent::Exhausted => tracing::error!(
+                endpoint,
+                event = event_name,
+                reason,
+                "deliveries are given up; `penstock callbacks list --state exhausted` shows them, `redeliver` tries \
+                 them again"
             ),
             OperationalEvent::Disagreeing => tracing::error!(
                 endpoint,
@@ -193,10 +225,11 @@ fn heeded(
             let open = EndpointState { breaker: options.opened(now), reason, ..changed };
             Some((open, Some(OperationalEvent::Failing)))
         }
-        Signal::Gone if state.availability != Availability::Disabled => {
-            let (availability, reason) = (Availability::Disabled, "it answered 410 Gone".to_owned());
-            let disabled = EndpointState { availability, reason, ..changed };
-            Some((disabled, Some(OperationalEvent::Disabled)))
+        // It may mean it for good or be wrong for a minute: nothing is lost before an operator has looked.
+        Signal::Gone if is_active => {
+            let (availability, reason) = (Availability::Paused, "it answered 410 Gone".to_owned());
+            let paused = EndpointState { availability, reason, ..changed };
+            Some((paused, Some(OperationalEvent::Gone)))
         }
         // What a receiver asks for changes nothing, and is no reason for others to begin anew.
         Signal::Quiet(until) if is_active && !is_open => {
@@ -258,6 +291,21 @@ mod tests {
         assert_eq!(closed, EndpointState { changed_at: at(9), ..expected });
         let failing = state(Availability::Active, open, "every attempt fails");
         assert_eq!(heeded_at_9(&failing, Signal::Works).unwrap().0.reason, "");
+    }
+
+    #[test]
+    fn whoever_answers_410_is_paused_until_an_operator_has_looked() {
+        let open = OPTIONS.opened(at(0));
+        for breaker in [Breaker::Closed, open] {
+            let active = state(Availability::Active, breaker, "");
+            let (gone, is_told) = heeded_at_9(&active, Signal::Gone).unwrap();
+            let expected = state(Availability::Paused, breaker, "it answered 410 Gone");
+            assert_eq!((gone, is_told), (EndpointState { changed_at: at(9), ..expected }, true));
+        }
+        for availability in [Availability::Paused, Availability::Disabled] {
+            let stopped = state(availability, Breaker::Closed, "by an operator");
+            assert_eq!(heeded_at_9(&stopped, Signal::Gone), None, "the reason is the operator's");
+        }
     }
 
     #[test]

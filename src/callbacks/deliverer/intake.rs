@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use crate::account::CommunicationNumber;
 use crate::events::{CloudEvent, NotAnEvent};
 use crate::queue::{Queue, Received, Record, Topic, dead_letter};
-use crate::store::{Deliveries, DeliveryKey, KnownDeliveries, Line, WantedDeliveries};
+use crate::store::{Availability, Deliveries, DeliveryKey, KnownDeliveries, Line, WantedDeliveries};
 
 use super::super::error::DelivererError;
 use super::super::outbox::{Job, Origin};
@@ -22,7 +22,7 @@ const MAX_ACCOUNT_BYTES: usize = 1_024;
 
 /// A record and where its event goes.
 struct Routed {
-    received: Received,
+    received: Arc<Received>,
     account: Arc<str>,
     event: Arc<CloudEvent>,
     /// Places of the outboxes.
@@ -47,6 +47,14 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
             Ok(known) => known,
             Err(error) => return self.retry_store(error),
         };
+        // A store that was set back may have lost what holds a line: nothing of it goes before that is read again.
+        if !wanted.lines.is_empty() {
+            let read = self.inbox.len();
+            let looked = self.look_for_frontiers_set_back().await?;
+            if looked != StepOutcome::Progress || self.inbox.len() < read {
+                return Ok(looked);
+            }
+        }
         let letters = dead_letters.len();
         if letters > 0 {
             let publish = self.queue.publish(Topic::DeadLetter, dead_letters);
@@ -77,7 +85,7 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
             .map(|(place, _)| place)
             .collect();
         Routed {
-            received: received.clone(),
+            received: Arc::new(received.clone()),
             account: account_of(&received.record.key),
             event: Arc::new(event),
             places,
@@ -104,6 +112,11 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
         self.sends.outboxes.get(place).is_some_and(|outbox| outbox.endpoint.is_ordered)
     }
 
+    /// Whether nothing is to be kept for an endpoint.
+    fn is_disabled(&self, place: usize) -> bool {
+        self.states.get(place).is_some_and(|state| state.availability == Availability::Disabled)
+    }
+
     fn key(&self, place: usize, routed: &Routed) -> Option<DeliveryKey> {
         let outbox = self.sends.outboxes.get(place)?;
         Some(DeliveryKey { endpoint: outbox.endpoint.name.clone(), event: routed.event.id })
@@ -116,6 +129,10 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
         let mut open = 0;
         for place in routed.places.iter().copied() {
             let Some(key) = self.key(place, routed) else { continue };
+            if self.is_disabled(place) {
+                self.metrics.callbacks().ended(key.endpoint.as_str(), "skipped");
+                continue;
+            }
             if let Some(places) = self.active.get_mut(&key) {
                 places.push((partition, offset));
                 open += 1;
@@ -133,6 +150,7 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
                 account: Arc::clone(&routed.account),
                 event: Arc::clone(&routed.event),
                 failures: 0,
+                received: Some(Arc::clone(&routed.received)),
                 origin: Origin::Topic,
                 entered_at: now,
                 max_together: usize::MAX,

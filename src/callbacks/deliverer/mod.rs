@@ -13,19 +13,22 @@ use tokio_util::sync::CancellationToken;
 
 use crate::account::{Offset, Partition};
 use crate::queue::{Assignment, Consumer, PollLimits, Polled, Queue, QueueError, Received};
-use crate::store::{Deliveries, DeliveryKey, EndpointState, GivingUp, Line, Selection, StoreError};
-use crate::telemetry::{Metrics, with_causes};
+use crate::store::{Deliveries, DeliveryKey, EndpointState, StoreError};
+use crate::telemetry::{DelivererLag, EndpointGauges, Metrics, with_causes};
 
 use super::ambient::Ambient;
 use super::endpoint::{DelivererOptions, Endpoint};
 use super::error::DelivererError;
 use super::ledger::Ledger;
 use super::operational::OperatorReports;
-use super::outbox::{Gate, Job, Outbox, Signal};
+use super::outbox::{Ended, Gate, Job, Outbox, Signal};
 use super::schedule::{earlier, later};
 use super::sender::Sender;
 use super::sends::Sends;
-use recording::MAX_UNRECORDED;
+use recording::{MAX_RECORDED, MAX_UNRECORDED};
+
+/// How often it is seen whether the store was set back.
+const FRONTIER_CHECK: Duration = Duration::from_secs(5);
 
 /// What a step came to, for whoever drives the deliverer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +51,9 @@ pub struct Deliverer<Q: Queue, D: Deliveries, S: Sender> {
     sends: Sends<S>,
     options: DelivererOptions,
     metrics: Metrics,
+    lag: DelivererLag,
+    /// How the endpoints stand, in the order of the outboxes.
+    gauges: Vec<EndpointGauges>,
     ambient: Ambient,
     reports: Option<OperatorReports>,
     unstarted: Vec<Assignment>,
@@ -61,9 +67,13 @@ pub struct Deliverer<Q: Queue, D: Deliveries, S: Sender> {
     signals: Vec<(usize, Signal)>,
     /// The last claim found something, so there may be more.
     may_claim_more: bool,
+    /// Ends recorded at a time; fewer while one that the store cannot hold is looked for.
+    max_recorded: usize,
+    /// An end that the store cannot hold, and why.
+    unstorable: Option<(usize, Ended, String)>,
+    /// Deliveries given up that operators are not told of, by outbox.
+    exhausted: BTreeMap<usize, u64>,
     is_failing: bool,
-    /// Where the next look for stranded lines goes on.
-    stranded_after: Option<Line>,
     timers: Timers,
 }
 
@@ -73,7 +83,8 @@ struct Timers {
     committed: Option<Instant>,
     refreshed: Option<Instant>,
     claimed: Option<Instant>,
-    swept: Option<Instant>,
+    frontiers_seen: Option<Instant>,
+    exhausted_told: Option<Instant>,
 }
 
 fn is_due(last: Option<Instant>, interval: Duration, now: Instant) -> bool {
@@ -96,6 +107,8 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
         let now = ambient.now();
         let states = endpoints.iter().map(|endpoint| EndpointState::unknown(endpoint.name.clone()));
         let states = states.collect();
+        let gauges =
+            endpoints.iter().map(|one| metrics.callbacks().endpoint(one.name.as_str())).collect();
         let outboxes = endpoints.into_iter().map(|endpoint| Outbox::new(Arc::new(endpoint), now));
         Self {
             queue,
@@ -103,6 +116,8 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
             store,
             sends: Sends::new(outboxes.collect(), sender, ambient.clone(), metrics.clone()),
             options,
+            lag: metrics.callbacks().deliverer_lag(),
+            gauges,
             metrics,
             ambient,
             reports: None,
@@ -113,8 +128,10 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
             states,
             signals: Vec::new(),
             may_claim_more: false,
+            max_recorded: MAX_RECORDED,
+            unstorable: None,
+            exhausted: BTreeMap::new(),
             is_failing: false,
-            stranded_after: None,
             timers: Timers::default(),
         }
     }
@@ -157,6 +174,7 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
         if outcome == StepOutcome::Idle
             || is_due(self.timers.committed, self.options.commit_interval, now)
         {
+            self.begin_recording_progress();
             self.commit().await?;
             self.timers.committed = Some(now);
         }
@@ -167,6 +185,10 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
         if let pause @ StepOutcome::Pause(_) = self.take_recorded()? {
             return Ok(pause);
         }
+        self.tell_exhausted(now);
+        if self.unstorable.is_some() {
+            return self.put_aside().await;
+        }
         self.begin_recording();
         if !self.unstarted.is_empty() {
             return self.start_partitions().await;
@@ -176,6 +198,12 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
             self.timers.refreshed = Some(now);
             if let StepOutcome::Pause(_) = outcome {
                 return Ok(outcome);
+            }
+        }
+        if is_due(self.timers.frontiers_seen, FRONTIER_CHECK, now) && !self.sends.is_recording() {
+            self.timers.frontiers_seen = Some(now);
+            if let pause @ StepOutcome::Pause(_) = self.look_for_frontiers_set_back().await? {
+                return Ok(pause);
             }
         }
         self.signals.append(&mut self.sends.signals);
@@ -190,9 +218,6 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
                 StepOutcome::Idle => {}
                 outcome => return Ok(outcome),
             }
-        }
-        if is_due(self.timers.swept, self.options.sweep_interval, now) {
-            return self.sweep(now).await;
         }
         if !self.inbox.is_empty() {
             return self.take_in().await;
@@ -219,6 +244,9 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
             self.sends.next_ended(&self.options).await;
             let _ = self.park_what_is_shut();
         }
+        self.record_everything().await?;
+        self.timers.exhausted_told = None;
+        self.tell_exhausted(Instant::now());
         self.commit().await?;
         let partitions: Vec<Partition> = self.ledgers.keys().copied().collect();
         self.consumer.release(&partitions).await.map_err(DelivererError::Queue)
@@ -226,13 +254,19 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
 
     async fn poll(&mut self, limits: PollLimits) -> Result<StepOutcome, DelivererError> {
         let polled = self.sends.until_ended(&self.options, self.consumer.poll(limits)).await;
+        self.lag.set(self.consumer.backlog_records());
+        if let Some(Ok(Polled::Idle)) = &polled {
+            self.pass_gaps();
+        }
         match polled {
             None => Ok(StepOutcome::Progress),
             Some(Ok(Polled::Idle)) if self.sends.is_busy() => Ok(StepOutcome::Progress),
             Some(Ok(Polled::Idle)) => Ok(StepOutcome::Idle),
             Some(Ok(Polled::Records(records))) => {
-                self.metrics.callbacks().lag(self.consumer.backlog_records());
                 self.inbox = records;
+                // What is to be started anew is read again.
+                let unstarted: Vec<_> = self.unstarted.iter().map(|new| new.partition).collect();
+                self.inbox.retain(|received| !unstarted.contains(&received.partition));
                 Ok(StepOutcome::Progress)
             }
             Some(Ok(Polled::Assigned(assignments))) => {
@@ -276,12 +310,14 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
         self.sends.ended.len() > ended_before
     }
 
-    /// Parks what waits for an endpoint to which nothing may be sent; tells whether anything did.
+    /// Parks what waits for an endpoint to which nothing may be sent, and gives back what is leased and not sent
+    /// for long; tells whether anything was.
     fn park_what_is_shut(&mut self) -> bool {
         let ended_before = self.sends.ended.len();
         let now = self.ambient.now();
         for (place, outbox) in self.sends.outboxes.iter_mut().enumerate() {
-            let ended = outbox.give_back_if_shut(now);
+            let mut ended = outbox.give_back_if_shut(now);
+            ended.extend(outbox.give_back_leases(now));
             self.sends.ended.extend(ended.into_iter().map(|ended| (place, ended)));
         }
         self.sends.ended.len() > ended_before
@@ -310,47 +346,6 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
             outbox.add_leased(jobs, time);
         }
         Ok(if leased.is_empty() { StepOutcome::Idle } else { StepOutcome::Progress })
-    }
-
-    async fn sweep(&mut self, now: Instant) -> Result<StepOutcome, DelivererError> {
-        let time = self.ambient.now();
-        let (store, options, after) = (&self.store, &self.options, self.stranded_after.take());
-        let swept = async {
-            let limit = options.max_sweep;
-            let removed = store.remove_ended(earlier(time, options.retention), limit).await?;
-            let too_old =
-                Selection { to: Some(earlier(time, options.max_parked_age)), ..Selection::default() };
-            let leases_end = later(time, options.lease);
-            let reason = "parked for longer than callbacks.max_parked_age".to_owned();
-            let giving_up = GivingUp { reason, now: time, leases_end };
-            let given_up = store.give_up(&too_old, &giving_up, limit).await?;
-            let released = store.release_stranded(after.as_ref(), limit, time).await?;
-            Ok((removed.max(given_up) >= limit as u64, released.after))
-        };
-        match self.sends.alongside(&self.options, swept).await {
-            Ok((is_more, after)) => {
-                self.stranded_after = after;
-                if !is_more {
-                    self.timers.swept = Some(now);
-                }
-            }
-            Err(error) => return self.retry_store(error),
-        }
-        match self.sends.alongside(&self.options, self.store.backlog()).await {
-            Ok(backlog) => {
-                for outbox in &self.sends.outboxes {
-                    let name = &outbox.endpoint.name;
-                    let found = backlog.iter().find(|found| found.endpoint == *name);
-                    let count = found.map_or(0, |found| found.count.count);
-                    let age_ms =
-                        found.map_or(0, |found| time.unix_millis() - found.oldest_at.unix_millis());
-                    let age = Duration::from_millis(u64::try_from(age_ms).unwrap_or(0));
-                    self.metrics.callbacks().backlog(name.as_str(), count, age);
-                }
-                Ok(StepOutcome::Progress)
-            }
-            Err(error) => self.retry_store(error),
-        }
     }
 
     fn retry_store(&self, error: StoreError) -> Result<StepOutcome, DelivererError> {

@@ -1,59 +1,158 @@
 //! Which partitions of the results topic a deliverer has, from where it reads them, and how far it has
 //! committed.
 
-use crate::account::{Offset, Partition};
+use std::collections::HashSet;
+
+use crate::account::{LogPartition, Offset, Partition};
 use crate::queue::{Assignment, Consumer, Queue, QueueError, Start};
-use crate::store::Deliveries;
+use crate::store::{Deliveries, DeliveryKey};
 use crate::telemetry::with_causes;
 
 use super::super::error::DelivererError;
 use super::super::ledger::Ledger;
 use super::super::sender::Sender;
+use super::super::start::{Missed, StartAt, start_offset};
 use super::{Deliverer, StepOutcome};
 
 impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
     pub(super) async fn start_partitions(&mut self) -> Result<StepOutcome, DelivererError> {
+        let logs: Vec<LogPartition> =
+            self.unstarted.iter().map(|assignment| self.options.log(assignment.partition)).collect();
+        let look = self.store.frontiers(&logs);
+        let frontiers = match self.sends.alongside(&self.options, look).await {
+            Ok(frontiers) => frontiers,
+            Err(error) => return self.retry_store(error),
+        };
         while let Some(assignment) = self.unstarted.last().copied() {
-            let start = start_offset(&assignment);
-            match self.consumer.seek(assignment.partition, Start::Offset(start)).await {
-                Ok(found) => {
-                    self.ledgers.insert(assignment.partition, Ledger::new(found));
+            let partition = assignment.partition;
+            let log = self.options.log(partition);
+            let end = self.consumer.end_offset(partition);
+            let end = match self.sends.alongside(&self.options, end).await {
+                Ok(end) => end,
+                Err(QueueError::NotAssigned { .. }) => {
+                    self.unstarted.pop();
+                    continue;
                 }
-                Err(QueueError::NotAssigned { .. }) => {}
                 Err(error) => return self.retry_queue(error),
+            };
+            let deleted = self.options.deleted_events;
+            let mut start = start_offset(log, &assignment, &frontiers, end, deleted)?;
+            let seek = self.consumer.seek(partition, Start::Offset(start.offset));
+            let found = match self.sends.alongside(&self.options, seek).await {
+                Ok(found) => found,
+                Err(QueueError::NotAssigned { .. }) => {
+                    self.unstarted.pop();
+                    continue;
+                }
+                Err(error) => return self.retry_queue(error),
+            };
+            if found > start.offset {
+                // The log has lost its beginning since the partition was assigned.
+                let assignment = Assignment { earliest: found, ..assignment };
+                start = start_offset(log, &assignment, &frontiers, end.max(found), deleted)?;
             }
+            tell_missed(partition, &start);
+            let stamp = frontiers.known.get(&log).map(|frontier| frontier.stamp);
+            self.ledgers.insert(partition, Ledger::new(assignment, found, start.frontier, stamp));
             self.unstarted.pop();
         }
         Ok(StepOutcome::Progress)
     }
 
-    /// Commits what is done of revoked partitions, forgets what is not under way, and gives them back.
+    /// Sees whether the store still has of each partition what was recorded last: no event may come that
+    /// would show it.
+    pub(super) async fn look_for_frontiers_set_back(&mut self) -> Result<StepOutcome, DelivererError> {
+        let logs: Vec<LogPartition> =
+            self.ledgers.keys().map(|partition| self.options.log(*partition)).collect();
+        let look = self.store.frontiers(&logs);
+        let frontiers = match self.sends.alongside(&self.options, look).await {
+            Ok(frontiers) => frontiers,
+            Err(error) => return self.retry_store(error),
+        };
+        let ledgers = self.ledgers.iter();
+        let is_other = |(partition, ledger): (&Partition, &Ledger)| {
+            let stored = frontiers.known.get(&self.options.log(*partition));
+            (!ledger.agrees_with(stored)).then_some(*partition)
+        };
+        let outdated: Vec<Partition> = ledgers.filter_map(is_other).collect();
+        self.restart(&outdated);
+        Ok(StepOutcome::Progress)
+    }
+
+    /// Drops what is read of partitions and starts them anew, as if they had just been assigned.
+    pub(super) fn restart(&mut self, partitions: &[Partition]) {
+        if partitions.is_empty() {
+            return;
+        }
+        tracing::warn!(
+            partitions = partitions.len(),
+            "the store does not have what was recorded last, as after a restored backup, or another process \
+             records these partitions; reading again what may not be recorded"
+        );
+        let ledgers = partitions.iter().filter_map(|partition| self.ledgers.get(partition));
+        self.unstarted.extend(ledgers.map(Ledger::reassigned).collect::<Vec<_>>());
+        self.forget(partitions);
+        self.forget_places(partitions);
+    }
+
+    /// Forgets what is not under way of revoked partitions, commits what is done of them, and gives them back.
     pub(super) async fn give_back(&mut self, partitions: &[Partition]) -> Result<(), DelivererError> {
         self.unstarted.retain(|assignment| !partitions.contains(&assignment.partition));
-        self.inbox.retain(|received| !partitions.contains(&received.partition));
+        self.forget(partitions);
         self.record_everything().await?;
         self.commit().await?;
+        self.forget_places(partitions);
+        // A recording may have begun one of them anew.
+        self.unstarted.retain(|assignment| !partitions.contains(&assignment.partition));
+        let released = self.consumer.release(partitions).await.map_err(DelivererError::Queue);
+        self.lag.set(self.consumer.backlog_records());
+        released
+    }
+
+    /// Forgets the events that are of these partitions alone, unless they are under way or have ended.
+    fn forget(&mut self, partitions: &[Partition]) {
+        self.inbox.retain(|received| !partitions.contains(&received.partition));
+        let active = &self.active;
+        let is_theirs = |places: &Vec<(Partition, Offset)>| {
+            places.iter().all(|(partition, _)| partitions.contains(partition))
+        };
+        for outbox in &mut self.sends.outboxes {
+            outbox.forget(|key| active.get(key).is_none_or(is_theirs));
+        }
+        let kept = self.under_way();
+        self.active.retain(|key, places| !is_theirs(places) || kept.contains(key));
+    }
+
+    /// Forgets how far partitions came. What is under way keeps its place: if its record comes back, it is not
+    /// sent a second time.
+    fn forget_places(&mut self, partitions: &[Partition]) {
         self.ledgers.retain(|partition, _| !partitions.contains(partition));
         for places in self.active.values_mut() {
             places.retain(|(partition, _)| !partitions.contains(partition));
         }
-        let active = &self.active;
-        for outbox in &mut self.sends.outboxes {
-            outbox.forget(|key| active.get(key).is_none_or(Vec::is_empty));
-        }
-        self.forget_what_is_not_under_way();
-        self.consumer.release(partitions).await.map_err(DelivererError::Queue)
+        let kept = self.under_way();
+        self.active.retain(|key, places| !places.is_empty() || kept.contains(key));
     }
 
-    /// What is under way keeps its place: if its record comes back, it is not sent a second time.
-    fn forget_what_is_not_under_way(&mut self) {
-        let outboxes = &self.sends.outboxes;
-        let ended = || self.sends.ended.iter().chain(self.sends.recorded_now());
-        self.active.retain(|key, places| {
-            !places.is_empty()
-                || outboxes.iter().any(|outbox| outbox.has(key))
-                || ended().any(|(_, ended)| ended.job.key == *key)
-        });
+    /// What waits, is under way, or has ended and is not recorded.
+    fn under_way(&self) -> HashSet<DeliveryKey> {
+        let waiting = self.sends.outboxes.iter().flat_map(|outbox| outbox.keys());
+        let ended = self.sends.ended.iter().chain(self.sends.recorded_now());
+        let ended = ended.map(|(_, ended)| &ended.job.key);
+        let unstorable = self.unstorable.iter().map(|(_, ended, _)| &ended.job.key);
+        waiting.chain(ended).chain(unstorable).cloned().collect()
+    }
+
+    /// Nothing is left to be taken in, so what was read up to counts, also places of the log without a record.
+    pub(super) fn pass_gaps(&mut self) {
+        if !self.inbox.is_empty() {
+            return;
+        }
+        for (partition, ledger) in &mut self.ledgers {
+            if let Some(position) = self.consumer.position(*partition) {
+                ledger.passed(position);
+            }
+        }
     }
 
     /// Commits what is done. A queue that is unavailable is asked again later: until then events would
@@ -83,54 +182,22 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
     }
 }
 
-/// Where the group stands, or the first event there is.
-fn start_offset(assignment: &Assignment) -> Offset {
-    let Assignment { partition, committed, earliest, end } = *assignment;
-    match committed {
-        None => earliest,
-        Some(committed) if committed < earliest => {
-            tracing::error!(
-                partition = partition.0,
-                from = committed.0,
-                to = earliest.0,
-                "events were deleted from accounts.results before they were delivered or parked; \
-                 lengthen the topic's retention, and look their outcomes up in the store"
-            );
-            earliest
-        }
-        Some(committed) if committed > end => {
-            tracing::warn!(
-                partition = partition.0,
-                committed = committed.0,
-                end = end.0,
-                "accounts.results was created anew; it is read from its beginning, and what is recorded \
-                 as delivered is not sent again"
-            );
-            earliest
-        }
-        Some(committed) => committed,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_partition_is_read_from_where_the_group_stands() {
-        let start = |committed: Option<u64>, earliest, end| {
-            start_offset(&Assignment {
-                partition: Partition(0),
-                committed: committed.map(Offset),
-                earliest: Offset(earliest),
-                end: Offset(end),
-            })
-            .0
-        };
-        assert_eq!(start(None, 3, 9), 3);
-        assert_eq!(start(Some(5), 3, 9), 5);
-        assert_eq!(start(Some(9), 3, 9), 9);
-        assert_eq!(start(Some(1), 3, 9), 3, "deleted");
-        assert_eq!(start(Some(50), 0, 9), 0, "created anew");
+fn tell_missed(partition: Partition, start: &StartAt) {
+    match start.missed {
+        None => {}
+        Some(Missed::Deleted { needed }) => tracing::error!(
+            partition = partition.0,
+            from = needed.0,
+            to = start.offset.0,
+            "events were deleted from accounts.results before they were delivered or parked, and are passed \
+             over as callbacks.deleted_events says; look their outcomes up in the store"
+        ),
+        Some(Missed::Recreated { recorded }) => tracing::error!(
+            partition = partition.0,
+            recorded = recorded.0,
+            from = start.offset.0,
+            "accounts.results was created anew; it is read from its beginning, and what is recorded as \
+             delivered is not sent again. Events that were only on the topic before are gone"
+        ),
     }
 }

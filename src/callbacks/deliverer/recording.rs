@@ -1,65 +1,164 @@
-//! What has ended goes into the store, beside everything else; only then it counts for the offsets.
+//! What has ended goes into the store, beside everything else, and with it how far each partition is recorded;
+//! only then it counts for the offsets.
 
-use crate::queue::Queue;
-use crate::store::{Deliveries, DeliveryState, NewDelivery, Settled};
+use std::collections::BTreeMap;
+
+use crate::account::Partition;
+use crate::queue::{Queue, Record, Topic, dead_letter};
+use crate::store::{Deliveries, DeliveryState, FrontierStep, NewDelivery, Settled, StoreError};
+use crate::telemetry::with_causes;
 
 use super::super::error::DelivererError;
+use super::super::ledger::Counts;
 use super::super::outbox::{Ended, Origin};
 use super::super::sender::Sender;
-use super::super::sends::Ends;
+use super::super::sends::{Ends, Recorded};
 use super::{Deliverer, StepOutcome};
 
 /// Ends recorded at a time.
-const MAX_RECORDED: usize = 1_000;
+pub(super) const MAX_RECORDED: usize = 1_000;
 /// Ends that may wait to be recorded; with more nothing is read.
 pub(super) const MAX_UNRECORDED: usize = 2 * MAX_RECORDED;
+
+/// Class of dead letters of what the store cannot hold.
+const NOT_STORABLE: &str = "not_storable";
 
 impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
     /// Begins to record ends, the earliest first, if no recording is under way. What came from the topic
     /// comes before what was leased: a delivery that passed to the store while it was under way has its
     /// end among the latter.
     pub(super) fn begin_recording(&mut self) {
-        if self.sends.is_recording() || self.sends.ended.is_empty() {
-            return;
+        if !self.sends.is_recording() && !self.sends.ended.is_empty() {
+            let count = self.sends.ended.len().min(self.max_recorded);
+            let ended = self.sends.ended.drain(..count).collect();
+            self.record(ended);
         }
-        let count = self.sends.ended.len().min(MAX_RECORDED);
-        let ended: Ends = self.sends.ended.drain(..count).collect();
+    }
+
+    /// Begins to tell the store how far partitions are recorded where it knows less, as after events that no
+    /// endpoint takes.
+    pub(super) fn begin_recording_progress(&mut self) {
+        let is_behind = self.ledgers.values().any(super::Ledger::is_behind);
+        if is_behind && !self.sends.is_recording() && self.sends.ended.is_empty() {
+            self.record(Vec::new());
+        }
+    }
+
+    fn record(&mut self, ended: Ends) {
         let now = self.ambient.now();
         let new: Vec<NewDelivery> =
             ended.iter().filter_map(|(place, ended)| self.new_delivery(*place, ended)).collect();
         let settled: Vec<Settled> = ended.iter().filter_map(|(_, ended)| settled(ended)).collect();
-        let store = self.store.clone();
+        let steps = self.steps(&ended);
+        let (store, moved) = (self.store.clone(), steps.clone());
         let work = async move {
-            store.record(&new, now).await?;
-            store.settle(&settled, now).await
+            let outdated = store.record(&new, &moved, now).await?;
+            store.settle(&settled, now).await?;
+            Ok(outdated)
         };
-        self.sends.record(ended, Box::pin(work));
+        self.sends.record(ended, steps, Box::pin(work));
+    }
+
+    /// The steps of the partitions with a delivery among these, and of those whose frontier is behind.
+    fn steps(&mut self, ended: &Ends) -> Vec<FrontierStep> {
+        let mut recorded: BTreeMap<Partition, Counts> = BTreeMap::new();
+        for (_, ended) in ended.iter().filter(|(_, ended)| ended.job.origin == Origin::Topic) {
+            for (partition, offset) in self.active.get(&ended.job.key).into_iter().flatten() {
+                *recorded.entry(*partition).or_default().entry(*offset).or_default() += 1;
+            }
+        }
+        let mut steps = Vec::new();
+        for (partition, ledger) in &mut self.ledgers {
+            let counts = recorded.remove(partition);
+            if counts.is_some() || ledger.is_behind() {
+                let log = self.options.log(*partition);
+                steps.push(ledger.step(log, &counts.unwrap_or_default()));
+            }
+        }
+        steps
     }
 
     /// Takes the outcome of a recording, if there is one: what is recorded counts, what is not is to be
     /// recorded again before anything that ended later.
     pub(super) fn take_recorded(&mut self) -> Result<StepOutcome, DelivererError> {
-        let Some((ended, outcome)) = self.sends.take_recorded() else { return Ok(StepOutcome::Idle) };
-        if let Err(error) = outcome {
-            self.sends.ended.splice(0..0, ended);
-            return self.retry_store(error);
-        }
-        for (place, ended) in ended {
-            self.count(&ended);
-            if let Some(outbox) = self.sends.outboxes.get_mut(place) {
-                outbox.recorded(&ended);
+        let Some(Recorded { ends, steps, outcome }) = self.sends.take_recorded() else {
+            return Ok(StepOutcome::Idle);
+        };
+        let outdated = match outcome {
+            Ok(outdated) => outdated,
+            Err(error @ StoreError::Poison { .. }) if !ends.is_empty() => {
+                self.isolate(ends, &error);
+                return Ok(StepOutcome::Progress);
             }
-            if ended.job.origin == Origin::Topic {
-                self.is_recorded(&ended);
+            Err(error) => {
+                self.sends.ended.splice(0..0, ends);
+                return self.retry_store(error);
+            }
+        };
+        self.max_recorded = (self.max_recorded * 2).min(MAX_RECORDED);
+        for step in steps.iter().filter(|step| !outdated.contains(&step.log)) {
+            if let Some(ledger) = self.ledgers.get_mut(&step.log.partition) {
+                ledger.stepped(step);
             }
         }
+        for (place, ended) in ends {
+            self.count(place, &ended);
+            self.is_recorded(place, &ended);
+        }
+        self.restart(&outdated.iter().map(|log| log.partition).collect::<Vec<_>>());
         Ok(StepOutcome::Progress)
     }
 
-    /// Waits until everything that has ended is recorded, or the store is unavailable.
+    /// Narrows ends of which the store cannot hold one down to that one, which is put aside.
+    fn isolate(&mut self, mut ends: Ends, error: &StoreError) {
+        if ends.len() > 1 {
+            self.max_recorded = ends.len() / 2;
+            self.metrics.callbacks().retried("poison");
+            self.sends.ended.splice(0..0, ends);
+            return;
+        }
+        let Some((place, ended)) = ends.pop() else { return };
+        tracing::error!(
+            endpoint = ended.job.key.endpoint.as_str(),
+            event_id = %ended.job.key.event,
+            error = %with_causes(error),
+            "the end of a delivery cannot be stored and is put aside"
+        );
+        self.unstorable = Some((place, ended, error.to_string()));
+    }
+
+    /// Puts the end that the store cannot hold aside. An event from the topic becomes a dead letter; a leased
+    /// one passes on when its lease ends.
+    pub(super) async fn put_aside(&mut self) -> Result<StepOutcome, DelivererError> {
+        let Some((place, ended, reason)) = &self.unstorable else { return Ok(StepOutcome::Idle) };
+        let letters: Vec<Record> = ended
+            .job
+            .received
+            .iter()
+            .map(|received| dead_letter(received, Topic::Results, NOT_STORABLE, reason))
+            .collect();
+        let (place, ended, count) = (*place, ended.clone(), letters.len());
+        if count > 0 {
+            let publish = self.queue.publish(Topic::DeadLetter, letters);
+            if let Err(error) = self.sends.alongside(&self.options, publish).await {
+                return self.retry_queue(error);
+            }
+        }
+        self.metrics.dead_letters(NOT_STORABLE, count as u64);
+        self.unstorable = None;
+        self.is_recorded(place, &ended);
+        Ok(StepOutcome::Progress)
+    }
+
+    /// Waits until everything that has ended is recorded and the store knows how far that is, or the store is
+    /// unavailable.
     pub(super) async fn record_everything(&mut self) -> Result<(), DelivererError> {
         loop {
+            if let StepOutcome::Pause(_) = self.put_aside().await? {
+                return Ok(());
+            }
             self.begin_recording();
+            self.begin_recording_progress();
             if !self.sends.is_recording() {
                 return Ok(());
             }
@@ -84,7 +183,14 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
         })
     }
 
-    fn is_recorded(&mut self, ended: &Ended) {
+    /// Nothing is left to be done for an end.
+    fn is_recorded(&mut self, place: usize, ended: &Ended) {
+        if let Some(outbox) = self.sends.outboxes.get_mut(place) {
+            outbox.recorded(ended);
+        }
+        if ended.job.origin != Origin::Topic {
+            return;
+        }
         for (partition, offset) in self.active.remove(&ended.job.key).unwrap_or_default() {
             if let Some(ledger) = self.ledgers.get_mut(&partition) {
                 ledger.recorded(offset);
@@ -92,17 +198,13 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
         }
     }
 
-    fn count(&self, ended: &Ended) {
+    fn count(&mut self, place: usize, ended: &Ended) {
         let name = ended.job.key.endpoint.as_str();
         let state = ended.ending.state();
         self.metrics.callbacks().ended(name, state.as_str());
         if state == DeliveryState::Exhausted {
-            tracing::error!(
-                endpoint = name,
-                event_id = %ended.job.key.event,
-                attempts = ended.failures,
-                "a delivery is given up; `penstock callbacks show` tells why, `redeliver` tries it again"
-            );
+            tracing::debug!(endpoint = name, event_id = %ended.job.key.event, "a delivery is given up");
+            *self.exhausted.entry(place).or_default() += 1;
         }
     }
 }

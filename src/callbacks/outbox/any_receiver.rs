@@ -184,7 +184,7 @@ impl World {
                 signal.into_iter().for_each(|signal| self.heed(signal, now));
                 continue;
             }
-            let is_over = self.parked.is_empty() && self.outbox.waiting() == 0;
+            let is_over = self.parked.is_empty() && self.outbox.is_idle();
             if is_over || self.is_disabled || now >= end {
                 break;
             }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::account::Timestamp;
 use crate::events::CloudEvent;
+use crate::queue::Received;
 use crate::store::{Attempt, DeliveryKey, Ending, Leased};
 
 use super::super::attempt::{Answer, NoAnswer};
@@ -33,6 +34,8 @@ pub(in super::super) struct Job {
     pub(in super::super) event: Arc<CloudEvent>,
     /// Failures that count towards the schedule's end.
     pub(in super::super) failures: u32,
+    /// Its record; none when it comes from the store.
+    pub(in super::super) received: Option<Arc<Received>>,
     pub(in super::super) origin: Origin,
     /// When it came into memory.
     pub(in super::super) entered_at: Timestamp,
@@ -50,6 +53,7 @@ impl Job {
             account,
             event,
             failures,
+            received: None,
             origin: Origin::Store { lease, until },
             entered_at: now,
             max_together: usize::MAX,

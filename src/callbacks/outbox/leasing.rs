@@ -11,6 +11,8 @@ use super::super::schedule::later;
 
 /// How long what is leased at a time should keep an endpoint busy.
 const CLAIM_LASTS: Duration = Duration::from_secs(1);
+/// How long what is leased may wait for its request before it is given back.
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The leases of an endpoint.
 pub(super) struct Leasing {

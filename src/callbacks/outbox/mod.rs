@@ -23,7 +23,7 @@ use crate::store::{Attempt, Claim, DeliveryKey, Ending};
 use super::attempt::{NoAnswer, Verdict, go_on};
 use super::endpoint::{DelivererOptions, Endpoint};
 use super::handshake::{Outcome, Permission, Question};
-use super::schedule::later;
+use super::schedule::{earlier, later};
 
 pub(super) use clearance::{Gate, Signal};
 pub(super) use job::{Ended, Job, Landing, Origin};
@@ -35,7 +35,10 @@ use leasing::Leasing;
 /// An endpoint's outbox.
 pub(super) struct Outbox {
     pub(super) endpoint: Arc<Endpoint>,
+    /// From the topic, in the order in which they came.
     ready: VecDeque<Job>,
+    /// By a lease, the one that ends first in front.
+    leased: VecDeque<Job>,
     /// By line, what stands behind the delivery that is ready or under way.
     behind: HashMap<Arc<str>, VecDeque<Job>>,
     /// By line, what is parked but not yet recorded so.
@@ -52,6 +55,7 @@ impl Outbox {
     pub(super) fn new(endpoint: Arc<Endpoint>, now: Timestamp) -> Self {
         Self {
             ready: VecDeque::new(),
+            leased: VecDeque::new(),
             behind: HashMap::new(),
             unrecorded: HashMap::new(),
             flights: BTreeMap::new(),
@@ -71,14 +75,15 @@ impl Outbox {
         self.clearance.set_gate(gate, self.endpoint.handshake.as_ref(), now);
     }
 
-    /// Deliveries that wait in memory.
+    /// Deliveries from the topic that wait in memory. What is leased is bounded by itself, and must not keep
+    /// anybody from reading.
     pub(super) fn waiting(&self) -> usize {
         self.ready.len() + self.behind.values().map(VecDeque::len).sum::<usize>()
     }
 
     /// Whether nothing waits and nothing is under way.
     pub(super) fn is_idle(&self) -> bool {
-        self.flights.is_empty() && self.ready.is_empty()
+        self.flights.is_empty() && self.ready.is_empty() && self.leased.is_empty()
     }
 
     /// Takes a delivery from the topic, or says that it is parked. `is_held` tells that the store has
@@ -86,7 +91,8 @@ impl Outbox {
     /// is parked at once: it would only hold up the others again.
     pub(super) fn offer(&mut self, job: Job, is_held: bool, now: Timestamp) -> Option<Ended> {
         self.is_behind &= !self.is_idle();
-        let has_enough = self.is_behind && self.waiting() >= self.endpoint.full_flights();
+        let waiting = self.waiting() + self.leased.len();
+        let has_enough = self.is_behind && waiting >= self.endpoint.full_flights();
         let is_held = is_held && self.endpoint.is_ordered || self.unrecorded.contains_key(&job.account);
         let has_probe = self.clearance.is_probing() && !self.is_idle();
         let due_at =
@@ -114,16 +120,15 @@ impl Outbox {
             return;
         }
         self.leasing.leased(jobs.len(), now);
-        self.ready.extend(jobs);
+        self.leased.extend(jobs);
     }
 
     /// What to lease now; nothing before half of what was leased is under way, so that the store is asked
     /// while there is something to send.
     pub(super) fn claim(&mut self, now: Timestamp, max: usize) -> Option<Claim> {
-        let leased = self.ready.iter().filter(|job| !job.is_from_topic()).count();
         if self.clearance.shut_until(now).is_some()
             || !self.clearance.is_agreed()
-            || self.leasing.is_supplied(leased)
+            || self.leasing.is_supplied(self.leased.len())
         {
             return None;
         }
@@ -145,17 +150,11 @@ impl Outbox {
         self.clearance.begin_anew(self.endpoint.handshake.as_ref(), now);
     }
 
-    /// Whether a delivery waits or is under way.
-    pub(super) fn has(&self, key: &DeliveryKey) -> bool {
-        if self.endpoint.name != key.endpoint {
-            return false;
-        }
+    /// What waits or is under way.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &DeliveryKey> {
         let behind = self.behind.values().flatten();
-        self.ready.iter().chain(behind).chain(self.under_way()).any(|job| job.key == *key)
-    }
-
-    fn under_way(&self) -> impl Iterator<Item = &Job> {
-        self.flights.values().flat_map(|flight| &flight.jobs)
+        let waiting = self.ready.iter().chain(behind).chain(&self.leased);
+        waiting.chain(self.flights.values().flat_map(|flight| &flight.jobs)).map(|job| &job.key)
     }
 
     /// What to ask the receiver now, if anything; the answer is to be handed to [`Outbox::answered`].
@@ -202,23 +201,50 @@ impl Outbox {
         let safe_until = later(now, options.lease / 2);
         let (mut jobs, mut most) = (Vec::new(), self.endpoint.batch);
         while jobs.len() < most
-            && let Some(job) = self.ready.pop_front()
+            && let Some(job) = self.next()
         {
             if matches!(job.origin, Origin::Store { until, .. } if until < safe_until) {
                 continue;
             }
             most = most.min(job.together(&self.endpoint, options));
             if jobs.len() >= most {
-                self.ready.push_front(job);
+                self.put_back(job);
                 break;
             }
             jobs.push(job);
         }
         let count = self.clearance.take(jobs.len(), now);
         for job in jobs.drain(count..).rev() {
-            self.ready.push_front(job);
+            self.put_back(job);
         }
         jobs
+    }
+
+    /// The next to go: who came first, from wherever.
+    fn next(&mut self) -> Option<Job> {
+        match (self.ready.front(), self.leased.front()) {
+            (Some(ready), Some(leased)) if leased.entered_at < ready.entered_at => {
+                self.leased.pop_front()
+            }
+            (Some(_), _) => self.ready.pop_front(),
+            (None, _) => self.leased.pop_front(),
+        }
+    }
+
+    /// It goes next of its kind.
+    fn put_back(&mut self, job: Job) {
+        let waiting = if job.is_from_topic() { &mut self.ready } else { &mut self.leased };
+        waiting.push_front(job);
+    }
+
+    /// Gives back what was leased and has waited for long, so that whoever gets to it first may send it.
+    pub(super) fn give_back_leases(&mut self, now: Timestamp) -> Vec<Ended> {
+        let leased_before = earlier(now, leasing::PATIENCE);
+        let mut ended = Vec::new();
+        while self.leased.front().is_some_and(|job| job.entered_at < leased_before) {
+            ended.extend(self.leased.pop_front().map(|job| job.parked(now)));
+        }
+        ended
     }
 
     /// Ends an attempt.
@@ -234,7 +260,7 @@ impl Outbox {
         let verdict = Verdict::of(&answered);
         let signal = self.clearance.judge(verdict, era, now, random, options);
         if verdict == Verdict::Refused && jobs.len() > 1 {
-            self.halve(jobs);
+            self.halve(jobs, now);
             return (Vec::new(), signal);
         }
         let (status, answer) = match answered {
@@ -257,10 +283,12 @@ impl Outbox {
 
     /// Who refuses several at once may mean one of them: they go again at once, in halves, until the one
     /// that is meant is alone.
-    fn halve(&mut self, jobs: Vec<Job>) {
+    fn halve(&mut self, jobs: Vec<Job>, now: Timestamp) {
         let max_together = jobs.len().div_ceil(2);
         for job in jobs.into_iter().rev() {
-            self.ready.push_front(Job { max_together, ..job });
+            // What is leased is not given back before it went again.
+            let entered_at = if job.is_from_topic() { job.entered_at } else { now };
+            self.put_back(Job { max_together, entered_at, ..job });
         }
     }
 
@@ -278,7 +306,12 @@ impl Outbox {
     /// While nothing may be sent, what waits is parked, or given back.
     pub(super) fn give_back_if_shut(&mut self, now: Timestamp) -> Vec<Ended> {
         match self.clearance.shut_until(now) {
-            Some(due_at) => self.give_back(due_at, |_| true),
+            Some(due_at) => {
+                let leased = std::mem::take(&mut self.leased);
+                let mut ended = self.give_back(due_at, |_| true);
+                ended.extend(leased.into_iter().map(|job| job.parked(due_at)));
+                ended
+            }
             None => Vec::new(),
         }
     }
@@ -292,7 +325,7 @@ impl Outbox {
         now: Timestamp,
         lease_until: Timestamp,
     ) -> Vec<Ended> {
-        let is_late = |job: &Job| job.is_from_topic() && job.entered_at <= entered_before;
+        let is_late = |job: &Job| job.entered_at <= entered_before;
         let mut ended = self.give_back(now, is_late);
         let mut late_lines: Vec<Arc<str>> = self
             .behind
@@ -318,7 +351,7 @@ impl Outbox {
         ended
     }
 
-    /// Parks those that are ready and meant, each with what stands behind it.
+    /// Parks those from the topic that are ready and meant, each with what stands behind it.
     fn give_back(&mut self, due_at: Timestamp, is_meant: impl Fn(&Job) -> bool) -> Vec<Ended> {
         let mut ended = Vec::new();
         let mut kept = VecDeque::new();
@@ -339,7 +372,7 @@ impl Outbox {
 
     /// Forgets what came from the topic, is not under way and is meant: somebody else reads it again.
     pub(super) fn forget(&mut self, is_meant: impl Fn(&DeliveryKey) -> bool) {
-        let is_kept = |job: &Job| !job.is_from_topic() || !is_meant(&job.key);
+        let is_kept = |job: &Job| !is_meant(&job.key);
         for behind in self.behind.values_mut() {
             behind.retain(is_kept);
         }

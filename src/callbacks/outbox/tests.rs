@@ -4,7 +4,8 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use super::*;
-use crate::account::EventId;
+use crate::account::{EventId, Generation};
+use crate::callbacks::DeletedEvents;
 use crate::callbacks::attempt::Answer;
 use crate::callbacks::breaker::BreakerOptions;
 use crate::callbacks::handshake::SenderOrigin;
@@ -37,6 +38,8 @@ pub(super) fn endpoint() -> Endpoint {
 pub(super) fn options() -> DelivererOptions {
     let second = Duration::from_secs(1);
     DelivererOptions {
+        generation: Generation(1),
+        deleted_events: DeletedEvents::Refuse,
         schedule: Schedule { waits: vec![second], jitter: 0.0, max_retry_after: second },
         breaker: BreakerOptions {
             min_failures: 3,
@@ -51,10 +54,6 @@ pub(super) fn options() -> DelivererOptions {
         claim_interval: second,
         max_claim: 10,
         refresh_interval: second,
-        sweep_interval: second,
-        max_parked_age: second,
-        retention: second,
-        max_sweep: 10,
         commit_interval: second,
         retry_wait: second,
     }
@@ -74,6 +73,7 @@ pub(super) fn job(number: u32, account: &str, now: Timestamp) -> Job {
         account: account.into(),
         event: Arc::new(event),
         failures: 0,
+        received: None,
         origin: Origin::Topic,
         entered_at: now,
         max_together: usize::MAX,

@@ -74,7 +74,7 @@ enum CallbacksCommand {
     /// Send to an endpoint again, also when its breaker is open: what failed before goes out as it is due
     #[command(before_help = "Example: penstock callbacks resume risk")]
     Resume(change::ResumeArgs),
-    /// Send nothing to an endpoint any more, until it is resumed: its events are parked
+    /// Send nothing to an endpoint any more: what comes until it is resumed is not kept for it
     #[command(before_help = "Example: penstock callbacks disable risk --reason replaced")]
     Disable(ChangeArgs),
     /// Send a signed test event to an endpoint, as the role would; fails unless it is acknowledged

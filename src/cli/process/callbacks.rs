@@ -6,7 +6,8 @@ use anyhow::anyhow;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::callbacks::{Ambient, Deliverer, DelivererError, operator_webhook};
+use crate::account::Generation;
+use crate::callbacks::{Ambient, Deliverer, DelivererError, Housekeeper, operator_webhook};
 use crate::queue::{Queue, Topic};
 use crate::settings::CallbackSettings;
 use crate::telemetry::Metrics;
@@ -21,10 +22,13 @@ const GROUP: &str = "penstock-callbacks";
 
 /// How long operators are still told of what was seen before the end.
 const REPORT_TIME: Duration = Duration::from_secs(3);
+/// How long the others are still told that this process is gone.
+const HOUSEKEEPING_TIME: Duration = Duration::from_secs(1);
 
 /// The deliverer while it runs.
 pub(super) struct CallbacksPart {
     deliverer: JoinHandle<Result<(), DelivererError>>,
+    housekeeper: JoinHandle<()>,
     /// What tells operators, if anything does; it ends after the deliverer.
     reporter: Option<JoinHandle<()>>,
     stop: CancellationToken,
@@ -33,7 +37,7 @@ pub(super) struct CallbacksPart {
 impl CallbacksPart {
     pub(super) async fn start(
         settings: &CallbackSettings,
-        type_prefix: &str,
+        (type_prefix, generation): (&str, Generation),
         ports: &Ports,
         metrics: &Metrics,
     ) -> anyhow::Result<Self> {
@@ -43,13 +47,20 @@ impl CallbacksPart {
         let operator = callback_options::operator(settings)?;
         let renewal =
             Renewal::new(settings.clone(), used, endpoints.clone(), sender.clone(), operator.clone());
+        let housekeeper = Housekeeper::new(
+            store.clone(),
+            endpoints.iter().map(|endpoint| endpoint.name.clone()).collect(),
+            callback_options::housekeeping(settings),
+            Ambient::system(),
+            metrics.clone(),
+        );
         let mut deliverer = Deliverer::new(
             ports.queue.clone(),
             ports.queue.subscribe(Topic::Results, GROUP).await?,
             store.clone(),
             sender,
             endpoints,
-            callback_options::deliverer(settings),
+            callback_options::deliverer(settings, generation),
             Ambient::system(),
             metrics.clone(),
         );
@@ -66,7 +77,12 @@ impl CallbacksPart {
             None => None,
         };
         tokio::spawn(renewal.run(stop.clone()));
-        Ok(Self { reporter, deliverer: tokio::spawn(deliverer.run(stop.clone())), stop })
+        Ok(Self {
+            reporter,
+            deliverer: tokio::spawn(deliverer.run(stop.clone())),
+            housekeeper: tokio::spawn(housekeeper.run(stop.clone())),
+            stop,
+        })
     }
 
     /// Waits until it ends, which it does not by itself.
@@ -87,6 +103,10 @@ impl CallbacksPart {
             Ok(ended) => ended.map_err(anyhow::Error::from),
             Err(_) => Err(failed_task("callbacks", true)),
         };
+        let mut housekeeper = self.housekeeper;
+        if tokio::time::timeout(HOUSEKEEPING_TIME, &mut housekeeper).await.is_err() {
+            housekeeper.abort();
+        }
         if let Some(mut reporter) = self.reporter
             && tokio::time::timeout(REPORT_TIME, &mut reporter).await.is_err()
         {

@@ -1,10 +1,11 @@
 //! The deliveries of the store that the settings name.
 
-use crate::account::Timestamp;
+use crate::account::{LogPartition, Timestamp};
 use crate::store::{
-    Applied, Attempt, Backlog, Claim, Counted, Deliveries, DeliveryKey, DeliveryRecord, EndpointState,
-    GivingUp, KnownDeliveries, Leased, Line, Mark, NewDelivery, Redelivered, Released, Selection,
-    Settled, StateCount, StoreError, WantedDeliveries,
+    Applied, Attempt, Attendance, Backlog, Claim, Counted, Deliveries, DeliveryKey, DeliveryRecord,
+    EndpointState, FrontierStep, GivingUp, KnownDeliveries, Leased, Line, Mark, NewDelivery, ProcessId,
+    RecordedFrontiers, Redelivered, Released, Selection, Settled, StateCount, StoreError,
+    WantedDeliveries,
 };
 
 use super::store::{AnyStore, forwarded};
@@ -12,7 +13,13 @@ use super::store::{AnyStore, forwarded};
 impl Deliveries for AnyStore {
     forwarded! {
         async fn look(&self, wanted: &WantedDeliveries) -> Result<KnownDeliveries, StoreError>;
-        async fn record(&self, new: &[NewDelivery], now: Timestamp) -> Result<(), StoreError>;
+        async fn record(
+            &self,
+            new: &[NewDelivery],
+            frontiers: &[FrontierStep],
+            now: Timestamp,
+        ) -> Result<Vec<LogPartition>, StoreError>;
+        async fn frontiers(&self, wanted: &[LogPartition]) -> Result<RecordedFrontiers, StoreError>;
         async fn claim(
             &self,
             claims: &[Claim],
@@ -33,6 +40,12 @@ impl Deliveries for AnyStore {
             limit: usize,
             now: Timestamp,
         ) -> Result<Released, StoreError>;
+        async fn attend(
+            &self,
+            process: ProcessId,
+            now: Timestamp,
+            until: Timestamp,
+        ) -> Result<Attendance, StoreError>;
         async fn endpoint_states(&self) -> Result<Vec<EndpointState>, StoreError>;
         async fn change_endpoint(&self, state: &EndpointState) -> Result<Applied, StoreError>;
         async fn list(

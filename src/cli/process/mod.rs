@@ -26,7 +26,7 @@ use axum::Router;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::account::Policy;
+use crate::account::{Generation, Policy};
 use crate::settings::{CallbackSettings, EndpointSettings, Settings};
 use crate::telemetry::{Exporter, Metrics, Readiness, Telemetry, check};
 
@@ -205,8 +205,8 @@ impl Process {
         };
         let (admin_paths, endpoints) = with_own(settings, own, admin_listener.local_addr()?);
         let callbacks = if roles.contains(&Role::Callbacks) {
-            let prefix = &settings.events.type_prefix;
-            Some(CallbacksPart::start(&endpoints, prefix, &ports, &metrics).await?)
+            let topic = (settings.events.type_prefix.as_str(), Generation(settings.queue.generation));
+            Some(CallbacksPart::start(&endpoints, topic, &ports, &metrics).await?)
         } else {
             None
         };

@@ -5,9 +5,12 @@
 //! event and an endpoint; one that is due is leased to at most one holder at a time, and a holder whose
 //! lease has passed to another changes nothing; of the deliveries of an account to an ordered endpoint
 //! one is due at a time, in the order in which they were recorded; each operation takes place whole or
-//! not at all.
+//! not at all; a frontier moves together with the deliveries it covers, and only from where it is said to
+//! stand.
 
+mod frontier;
 mod operating;
+mod processes;
 mod tally;
 
 use std::collections::HashSet;
@@ -15,16 +18,18 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::account::{EventId, Timestamp};
+use crate::account::{EventId, LogPartition, Timestamp};
 use crate::events::CloudEvent;
 
 use super::{Applied, EndpointName, EndpointState, StoreError};
 
 pub(super) use tally::{Listed, Tally, backlogs, newest, state_counts};
 
+pub use frontier::{FrontierStep, RecordedFrontier, RecordedFrontiers, Stamp};
 pub use operating::{
     Backlog, Counted, DeliveryRecord, GivingUp, Mark, Redelivered, Released, Selection, StateCount,
 };
+pub use processes::{Attendance, ProcessId};
 
 /// One event to one endpoint.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -233,12 +238,20 @@ pub trait Deliveries: Clone + Send + Sync + 'static {
 
     /// Records deliveries from the topic, in the order of the log; their keys are distinct. One that is
     /// recorded already changes only if it is delivered now. A parked one of an ordered endpoint waits
-    /// if something before it in its line does not.
+    /// if something before it in its line does not. Frontiers move with them, each from where it is said
+    /// to stand; those that stand elsewhere stay, and are returned.
     fn record(
         &self,
         new: &[NewDelivery],
+        frontiers: &[FrontierStep],
         now: Timestamp,
-    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+    ) -> impl Future<Output = Result<Vec<LogPartition>, StoreError>> + Send;
+
+    /// How far partitions are recorded.
+    fn frontiers(
+        &self,
+        wanted: &[LogPartition],
+    ) -> impl Future<Output = Result<RecordedFrontiers, StoreError>> + Send;
 
     /// Leases parked deliveries that are due, the ones due longest first.
     fn claim(
@@ -280,6 +293,14 @@ pub trait Deliveries: Clone + Send + Sync + 'static {
         limit: usize,
         now: Timestamp,
     ) -> impl Future<Output = Result<Released, StoreError>> + Send;
+
+    /// Reports a process until then; one that was reported until before `now` is gone.
+    fn attend(
+        &self,
+        process: ProcessId,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> impl Future<Output = Result<Attendance, StoreError>> + Send;
 
     /// The states of all endpoints that anything is known of.
     fn endpoint_states(&self) -> impl Future<Output = Result<Vec<EndpointState>, StoreError>> + Send;

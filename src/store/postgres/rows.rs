@@ -185,7 +185,10 @@ impl Columns {
     }
 
     /// Generations and partitions.
-    fn log_partitions(&mut self, logs: impl Iterator<Item = LogPartition> + Clone) -> Result<(), Cause> {
+    pub(super) fn log_partitions(
+        &mut self,
+        logs: impl Iterator<Item = LogPartition> + Clone,
+    ) -> Result<(), Cause> {
         let generations: Vec<i32> =
             logs.clone().map(|log| i32::try_from(log.generation.0)).collect::<Result<_, _>>()?;
         let partitions: Vec<i32> =
@@ -194,7 +197,7 @@ impl Columns {
         self.0.add(partitions)
     }
 
-    fn offsets(&mut self, offsets: impl Iterator<Item = Offset>) -> Result<(), Cause> {
+    pub(super) fn offsets(&mut self, offsets: impl Iterator<Item = Offset>) -> Result<(), Cause> {
         self.0.add(offsets.map(|offset| storable(offset.0)).collect::<Vec<_>>())
     }
 }

@@ -1,14 +1,15 @@
 //! The deliveries port in memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use penstock::account::Timestamp;
+use penstock::account::{LogPartition, Offset, Partition, Timestamp};
 use penstock::events::CloudEvent;
 use penstock::store::{
-    Applied, Attempt, Backlog, Claim, Counted, Deliveries, DeliveryKey, DeliveryRecord, DeliveryState,
-    Ending, EndpointName, EndpointState, GivingUp, KnownDeliveries, Leased, Line, Mark, NewDelivery,
-    Redelivered, Released, Selection, Settled, StateCount, StoreError, WantedDeliveries,
+    Applied, Attempt, Attendance, Backlog, Claim, Counted, Deliveries, DeliveryKey, DeliveryRecord,
+    DeliveryState, Ending, EndpointName, EndpointState, FrontierStep, GivingUp, KnownDeliveries, Leased,
+    Line, Mark, NewDelivery, ProcessId, RecordedFrontier, RecordedFrontiers, Redelivered, Released,
+    Selection, Settled, StateCount, StoreError, WantedDeliveries,
 };
 
 use super::point;
@@ -77,6 +78,8 @@ impl Row {
 pub enum Guard {
     /// What is said to be recorded is.
     Recording,
+    /// The same, while there are no frontiers.
+    Committing,
     /// What is recorded is shown as such.
     LookAtRecorded,
     /// A line in which something is parked is shown as held.
@@ -85,6 +88,18 @@ pub enum Guard {
     Waiting,
     /// What is leased is due to nobody else.
     Leases,
+    /// How far partitions are recorded is kept.
+    Frontiers,
+    /// Frontiers move only from where they are said to stand.
+    Stamps,
+}
+
+/// What the store held at a moment.
+#[derive(Clone)]
+pub struct Backup {
+    rows: Vec<Row>,
+    endpoints: BTreeMap<EndpointName, EndpointState>,
+    frontiers: HashMap<LogPartition, RecordedFrontier>,
 }
 
 #[derive(Default)]
@@ -92,6 +107,10 @@ struct State {
     guard_off: Option<Guard>,
     rows: Vec<Row>,
     endpoints: BTreeMap<EndpointName, EndpointState>,
+    frontiers: HashMap<LogPartition, RecordedFrontier>,
+    processes: BTreeMap<ProcessId, Timestamp>,
+    /// Source of the event that cannot be recorded.
+    poison: Option<String>,
     outages: u32,
     /// Deliveries recorded so far.
     recorded: i64,
@@ -117,11 +136,39 @@ impl MemoryDeliveries {
         self.lock().rows.clone()
     }
 
+    /// Up to where each partition is recorded.
+    pub fn recorded_frontiers(&self) -> BTreeMap<Partition, Offset> {
+        let state = self.lock();
+        state.frontiers.iter().map(|(log, frontier)| (log.partition, frontier.next)).collect()
+    }
+
+    pub fn backup(&self) -> Backup {
+        let state = self.lock();
+        let State { rows, endpoints, frontiers, .. } = &*state;
+        Backup { rows: rows.clone(), endpoints: endpoints.clone(), frontiers: frontiers.clone() }
+    }
+
+    /// Loses everything since the backup, as a restore or a standby that was behind does.
+    pub fn restore(&self, backup: &Backup) {
+        let mut state = self.lock();
+        let Backup { rows, endpoints, frontiers } = backup.clone();
+        (state.rows, state.endpoints, state.frontiers) = (rows, endpoints, frontiers);
+    }
+
     pub fn state(&self, endpoint: &str, event_id: &str) -> Option<DeliveryState> {
         let state = self.lock();
         let is_it =
             |key: &DeliveryKey| key.endpoint.as_str() == endpoint && key.event.to_string() == event_id;
         state.rows.iter().find(|row| is_it(&row.key)).map(|row| row.state)
+    }
+
+    /// From now on no delivery of this event can be recorded.
+    pub fn poison(&self, source: &str) {
+        self.lock().poison = Some(source.to_owned());
+    }
+
+    pub fn is_poisoned(&self) -> bool {
+        self.lock().poison.is_some()
     }
 
     /// The next `operations` calls fail; half of those that write are carried out all the same.
@@ -155,12 +202,31 @@ impl State {
         self.guard_off != Some(guard)
     }
 
+    fn has_frontiers(&self) -> bool {
+        self.is_on(Guard::Frontiers) && self.is_on(Guard::Committing)
+    }
+
     fn is_held(&self, line: &Line) -> bool {
         self.rows.iter().any(|row| row.holds() && row.line() == *line)
     }
 
     fn is_parked(&self, line: &Line) -> bool {
         self.rows.iter().any(|row| row.state == DeliveryState::Parked && row.line() == *line)
+    }
+
+    /// Tells whether it was moved.
+    fn move_frontier(&mut self, step: &FrontierStep) -> bool {
+        if !self.has_frontiers() {
+            return true;
+        }
+        let known = self.frontiers.get(&step.log).map(|frontier| frontier.stamp);
+        let is_expected = known == step.expected || known == Some(step.stamp);
+        if is_expected || !self.is_on(Guard::Stamps) {
+            let frontier = RecordedFrontier { next: step.next, stamp: step.stamp };
+            self.frontiers.insert(step.log, frontier);
+            return true;
+        }
+        false
     }
 
     fn record(&mut self, new: &NewDelivery, now: Timestamp) {
@@ -246,11 +312,32 @@ impl Deliveries for MemoryDeliveries {
         .await
     }
 
-    async fn record(&self, new: &[NewDelivery], now: Timestamp) -> Result<(), StoreError> {
+    async fn record(
+        &self,
+        new: &[NewDelivery],
+        frontiers: &[FrontierStep],
+        now: Timestamp,
+    ) -> Result<Vec<LogPartition>, StoreError> {
         self.between(|state| {
+            if new.iter().any(|new| state.poison.as_deref() == Some(new.event.source.as_str())) {
+                return Err(StoreError::Poison { action: "a test", cause: "it does not fit".into() });
+            }
             // The last one is forgotten when the guard is off.
-            let count = new.len() - usize::from(!state.is_on(Guard::Recording) && !new.is_empty());
+            let is_forgotten = !state.is_on(Guard::Recording) || !state.is_on(Guard::Committing);
+            let count = new.len() - usize::from(is_forgotten && !new.is_empty());
             new[..count].iter().for_each(|new| state.record(new, now));
+            let unmoved = frontiers.iter().filter(|step| !state.move_frontier(step));
+            Ok(unmoved.map(|step| step.log).collect())
+        })
+        .await?
+    }
+
+    async fn frontiers(&self, wanted: &[LogPartition]) -> Result<RecordedFrontiers, StoreError> {
+        self.between(|state| {
+            let has_frontiers = state.has_frontiers();
+            let found = |log: &LogPartition| Some((*log, *state.frontiers.get(log)?));
+            let known = wanted.iter().filter(|_| has_frontiers).filter_map(found).collect();
+            RecordedFrontiers { known, is_upgraded: !has_frontiers }
         })
         .await
     }
@@ -361,6 +448,22 @@ impl Deliveries for MemoryDeliveries {
             let count = slice.iter().filter(|line| state.release(line, now)).count() as u64;
             let is_whole = slice.len() < limit;
             Released { count, after: slice.last().filter(|_| !is_whole).cloned() }
+        })
+        .await
+    }
+
+    async fn attend(
+        &self,
+        process: ProcessId,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<Attendance, StoreError> {
+        self.between(|state| {
+            state.processes.insert(process, until);
+            state.processes.retain(|id, until| *id == process || *until >= now);
+            let first = state.processes.first_key_value().map(|(id, _)| *id);
+            let processes = state.processes.len() as u64;
+            Attendance { processes, is_first: first == Some(process) }
         })
         .await
     }

@@ -6,19 +6,20 @@ mod rows;
 pub mod statements;
 mod work;
 
-use crate::account::Timestamp;
+use crate::account::{LogPartition, Timestamp};
 use crate::store::decode_delivery as decode;
 use crate::store::deliveries::{backlogs, newest, state_counts};
 use crate::store::{
-    Applied, Attempt, Backlog, Claim, Counted, Deliveries, DeliveryKey, DeliveryRecord, DeliveryState,
-    EndpointState, GivingUp, KnownDeliveries, Leased, Line, Mark, NewDelivery, Redelivered, Released,
-    Selection, Settled, StateCount, StoreError, WantedDeliveries,
+    Applied, Attempt, Attendance, Backlog, Claim, Counted, Deliveries, DeliveryKey, DeliveryRecord,
+    DeliveryState, EndpointState, FrontierStep, GivingUp, KnownDeliveries, Leased, Line, Mark,
+    NewDelivery, ProcessId, RecordedFrontiers, Redelivered, Released, Selection, Settled, StateCount,
+    StoreError, WantedDeliveries,
 };
 
 use super::{PostgresStore, encoding_error};
 use housekeeping::{ReleaseStranded, RemoveEnded};
 use operating::{Count, GiveUp, Hasten, List, Read, Redeliver, Tallies};
-use work::{Change, ClaimDue, Look, Record, Settle};
+use work::{Attend, Change, ClaimDue, Look, Record, Settle};
 
 impl Deliveries for PostgresStore {
     async fn look(&self, wanted: &WantedDeliveries) -> Result<KnownDeliveries, StoreError> {
@@ -30,11 +31,24 @@ impl Deliveries for PostgresStore {
         self.0.run(Look { keys, lines }).await
     }
 
-    async fn record(&self, new: &[NewDelivery], now: Timestamp) -> Result<(), StoreError> {
-        match Record::of(new, now).map_err(encoding_error::<Record>)? {
+    async fn record(
+        &self,
+        new: &[NewDelivery],
+        frontiers: &[FrontierStep],
+        now: Timestamp,
+    ) -> Result<Vec<LogPartition>, StoreError> {
+        match Record::of(new, frontiers, now).map_err(encoding_error::<Record>)? {
             Some(work) => self.0.run(work).await,
-            None => Ok(()),
+            None => Ok(Vec::new()),
         }
+    }
+
+    async fn frontiers(&self, wanted: &[LogPartition]) -> Result<RecordedFrontiers, StoreError> {
+        let Some(arguments) = rows::logs(wanted).map_err(encoding_error::<Look>)? else {
+            return Ok(RecordedFrontiers::default());
+        };
+        let read = Read::some(statements::FRONTIERS, arguments, decode::recorded_frontier);
+        Ok(decode::recorded_frontiers(self.0.run(read).await?))
     }
 
     async fn claim(
@@ -77,6 +91,16 @@ impl Deliveries for PostgresStore {
         now: Timestamp,
     ) -> Result<Released, StoreError> {
         self.0.run(ReleaseStranded { after: after.cloned(), limit, now }).await
+    }
+
+    async fn attend(
+        &self,
+        process: ProcessId,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<Attendance, StoreError> {
+        let arguments = rows::attend(process, now, until).map_err(encoding_error::<Attend>)?;
+        self.0.run(Attend(arguments)).await
     }
 
     async fn endpoint_states(&self) -> Result<Vec<EndpointState>, StoreError> {

@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use sqlx::Arguments;
 use sqlx::postgres::PgArguments;
 
-use crate::account::Timestamp;
+use crate::account::{LogPartition, Timestamp};
 use crate::store::stored::{attributes_of, duration_ms, failed_attempt, new_states, state_of, storable};
 use crate::store::{
     Attempt, Breaker, Cause, Claim, DeliveryKey, DeliveryState, Ending, EndpointName, EndpointState,
-    GivingUp, Line, NewDelivery, Selection, Settled,
+    FrontierStep, GivingUp, Line, NewDelivery, ProcessId, Selection, Settled,
 };
 
 use super::super::rows::{Columns, columns, time};
@@ -62,6 +62,20 @@ pub(super) fn record(new: &[NewDelivery], now: Timestamp) -> Result<Option<PgArg
         columns.add(data.iter().copied())
     })?;
     arguments.map(|arguments| with_times(arguments, [now])).transpose()
+}
+
+/// Generations and partitions.
+pub(super) fn logs(logs: &[LogPartition]) -> Result<Option<PgArguments>, Cause> {
+    columns(logs, |logs, columns| columns.log_partitions(logs.iter().copied()))
+}
+
+pub(super) fn frontiers(steps: &[FrontierStep]) -> Result<Option<PgArguments>, Cause> {
+    columns(steps, |steps, columns| {
+        columns.log_partitions(steps.iter().map(|step| step.log))?;
+        columns.offsets(steps.iter().map(|step| step.next))?;
+        columns.add(steps.iter().map(|step| step.stamp.0))?;
+        columns.add(steps.iter().map(|step| step.expected.map(|stamp| stamp.0)))
+    })
 }
 
 pub(super) fn settle(settled: &[Settled], now: Timestamp) -> Result<Option<PgArguments>, Cause> {
@@ -124,6 +138,16 @@ pub(super) fn tally(endpoint: &EndpointName, state: DeliveryState) -> Result<PgA
     arguments.add(state.as_str())?;
     arguments.add(storable(state.most_counted()))?;
     Ok(arguments)
+}
+
+pub(super) fn attend(
+    process: ProcessId,
+    now: Timestamp,
+    until: Timestamp,
+) -> Result<PgArguments, Cause> {
+    let mut arguments = PgArguments::default();
+    arguments.add(process.0)?;
+    with_times(arguments, [now, until])
 }
 
 pub(super) fn endpoint(state: &EndpointState) -> Result<PgArguments, Cause> {

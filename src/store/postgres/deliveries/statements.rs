@@ -7,6 +7,31 @@
 
 pub use crate::store::stored::ENDPOINT_NAMES;
 
+/// Moves the frontiers of the generations `$1` and partitions `$2` to the offsets `$3` with the stamps `$4`,
+/// each from where its stamp is `$5`, or this one already; tells which were moved.
+pub const MOVE_FRONTIERS: &str = "
+INSERT INTO delivery_frontiers AS f (generation, partition, next_offset, stamp, previous)
+SELECT new.generation, new.partition, new.next_offset, new.stamp, new.previous
+FROM unnest($1::int[], $2::int[], $3::bigint[], $4::uuid[], $5::uuid[])
+     AS new (generation, partition, next_offset, stamp, previous)
+WHERE new.previous IS NULL OR EXISTS (
+    SELECT FROM delivery_frontiers AS known
+    WHERE (known.generation, known.partition) = (new.generation, new.partition))
+ORDER BY new.generation, new.partition
+ON CONFLICT (generation, partition) DO UPDATE SET
+    next_offset = excluded.next_offset, stamp = excluded.stamp, previous = excluded.previous
+WHERE f.stamp IN (excluded.previous, excluded.stamp)
+RETURNING generation, partition";
+
+/// Frontiers of the generations `$1` and partitions `$2`, and whether there were deliveries before there were
+/// any.
+pub const FRONTIERS: &str = "
+SELECT f.generation, f.partition, f.next_offset, f.stamp
+FROM unnest($1::int[], $2::int[]) AS wanted (generation, partition)
+JOIN delivery_frontiers AS f USING (generation, partition)
+UNION ALL
+SELECT generation, partition, next_offset, stamp FROM delivery_frontiers WHERE generation = 0";
+
 /// Which of the endpoints `$1` and events `$2` are recorded.
 pub const LOOK_KEYS: &str = "
 SELECT d.endpoint, d.event_id
@@ -174,6 +199,18 @@ WITH old AS MATERIALIZED (
 )
 DELETE FROM deliveries AS d USING old
 WHERE d.endpoint = old.endpoint AND d.event_id = old.event_id";
+
+/// Reports the process `$1` until `$3`, forgets those that were reported until before `$2`, and counts those that
+/// are left.
+pub const ATTEND: &str = "
+WITH reported AS (
+    INSERT INTO callback_processes (id, seen_until) VALUES ($1, $3)
+    ON CONFLICT (id) DO UPDATE SET seen_until = excluded.seen_until
+), gone AS (
+    DELETE FROM callback_processes WHERE id <> $1 AND seen_until < $2
+)
+SELECT count(*) + 1 AS processes, coalesce(bool_and(id > $1), true) AS is_first
+FROM callback_processes WHERE id <> $1 AND seen_until >= $2";
 
 /// The conditions of a selection: of the endpoint `$1` and the state `$2`, with the number `$3`, the event `$4`,
 /// from `$5` to before `$6`, where these are set.

@@ -3,9 +3,12 @@
 use sqlx::Row;
 use sqlx::postgres::{PgArguments, PgRow};
 
-use crate::account::Timestamp;
+use crate::account::{LogPartition, Timestamp};
 use crate::store::decode_delivery as decode;
-use crate::store::{Applied, Cause, Ending, KnownDeliveries, Leased, Line, NewDelivery, Settled};
+use crate::store::{
+    Applied, Attendance, Cause, Ending, FrontierStep, KnownDeliveries, Leased, Line, NewDelivery,
+    Settled,
+};
 
 use super::super::connections::{End, Work};
 use super::super::session::Session;
@@ -42,38 +45,57 @@ impl Work for Look {
 
 /// Records what came from the topic.
 pub(super) struct Record {
+    frontiers: Option<PgArguments>,
+    logs: Vec<LogPartition>,
     heads: Option<PgArguments>,
-    deliveries: PgArguments,
+    deliveries: Option<PgArguments>,
     attempts: Option<PgArguments>,
 }
 
 impl Record {
     /// None when there is nothing to record.
-    pub(super) fn of(new: &[NewDelivery], now: Timestamp) -> Result<Option<Self>, Cause> {
-        let Some(deliveries) = rows::record(new, now)? else { return Ok(None) };
+    pub(super) fn of(
+        new: &[NewDelivery],
+        steps: &[FrontierStep],
+        now: Timestamp,
+    ) -> Result<Option<Self>, Cause> {
+        let (deliveries, frontiers) = (rows::record(new, now)?, rows::frontiers(steps)?);
+        if deliveries.is_none() && frontiers.is_none() {
+            return Ok(None);
+        }
         let is_parked = |new: &&NewDelivery| matches!(new.ending, Ending::Parked { .. });
         let lines: Vec<Line> =
             new.iter().filter(|new| new.is_ordered).filter(is_parked).map(NewDelivery::line).collect();
         let attempted = new.iter().map(|new| (&new.key, new.ending, new.attempt.as_ref()));
         let attempts = rows::failed_attempts(attempted)?;
-        Ok(Some(Self { heads: rows::lines(&lines)?, deliveries, attempts }))
+        let logs = steps.iter().map(|step| step.log).collect();
+        Ok(Some(Self { frontiers, logs, heads: rows::lines(&lines)?, deliveries, attempts }))
     }
 }
 
 impl Work for Record {
-    type Output = ();
+    type Output = Vec<LogPartition>;
     const ACTION: &'static str = "recording deliveries";
     const BEGIN: &'static str = BEGIN;
 
-    async fn run(self, transaction: &mut Session) -> Result<End<()>, sqlx::Error> {
+    async fn run(self, transaction: &mut Session) -> Result<End<Self::Output>, sqlx::Error> {
+        let mut unmoved = self.logs;
+        if let Some(frontiers) = self.frontiers {
+            for row in transaction.read(statements::MOVE_FRONTIERS, frontiers).await? {
+                let moved = decode::log_partition(&row)?;
+                unmoved.retain(|log| *log != moved);
+            }
+        }
         if let Some(heads) = self.heads {
             hold(transaction, heads).await?;
         }
-        transaction.write(statements::RECORD, self.deliveries).await?;
+        if let Some(deliveries) = self.deliveries {
+            transaction.write(statements::RECORD, deliveries).await?;
+        }
         if let Some(attempts) = self.attempts {
             transaction.write(statements::INSERT_ATTEMPTS, attempts).await?;
         }
-        Ok(End::Commit(()))
+        Ok(End::Commit(unmoved))
     }
 }
 
@@ -154,6 +176,22 @@ pub(super) async fn release(
     match rows::release(lines, now).map_err(sqlx::Error::Encode)? {
         Some(lines) => transaction.write(statements::RELEASE, lines).await,
         None => Ok(0),
+    }
+}
+
+/// Reports a process.
+pub(super) struct Attend(pub(super) PgArguments);
+
+impl Work for Attend {
+    type Output = Attendance;
+    const ACTION: &'static str = "reporting a process";
+    const BEGIN: &'static str = BEGIN;
+
+    async fn run(self, transaction: &mut Session) -> Result<End<Attendance>, sqlx::Error> {
+        let rows = transaction.read(statements::ATTEND, self.0).await?;
+        let row = rows.first().ok_or(sqlx::Error::RowNotFound)?;
+        let is_first = row.try_get("is_first")?;
+        Ok(End::Commit(Attendance { processes: decode::processes(row)?, is_first }))
     }
 }
 

@@ -10,20 +10,21 @@ use sqlx::query::Query;
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{Sqlite, SqlitePool};
 
-use crate::account::Timestamp;
+use crate::account::{LogPartition, Timestamp};
 use crate::store::decode_delivery as decode;
 use crate::store::deliveries::{backlogs, newest, state_counts};
 use crate::store::{
-    Applied, Attempt, Backlog, Cause, Claim, Counted, Deliveries, DeliveryKey, DeliveryRecord,
-    DeliveryState, EndpointState, GivingUp, KnownDeliveries, Leased, Line, Mark, NewDelivery,
-    Redelivered, Released, Selection, Settled, StateCount, StoreError, WantedDeliveries,
+    Applied, Attempt, Attendance, Backlog, Cause, Claim, Counted, Deliveries, DeliveryKey,
+    DeliveryRecord, DeliveryState, EndpointState, FrontierStep, GivingUp, KnownDeliveries, Leased, Line,
+    Mark, NewDelivery, ProcessId, RecordedFrontiers, Redelivered, Released, Selection, Settled,
+    StateCount, StoreError, WantedDeliveries,
 };
 
 use super::writer::{Done, Job, Request, Write};
 use super::{SqliteStore, uncancelled};
 use housekeeping::{ReleaseStranded, RemoveEnded};
 use operating::{GiveUp, Hasten, Redeliver};
-use writes::{Change, ClaimDue, Record, Settle};
+use writes::{Attend, Change, ClaimDue, Record, Settle};
 
 type Statement<'q> = Query<'q, Sqlite, SqliteArguments>;
 
@@ -56,12 +57,26 @@ impl Deliveries for SqliteStore {
         uncancelled(action, async move { look(&readers, &keys, &lines).await }).await
     }
 
-    async fn record(&self, new: &[NewDelivery], now: Timestamp) -> Result<(), StoreError> {
+    async fn record(
+        &self,
+        new: &[NewDelivery],
+        frontiers: &[FrontierStep],
+        now: Timestamp,
+    ) -> Result<Vec<LogPartition>, StoreError> {
         let action = "recording deliveries";
-        match Record::of(new, now).map_err(|cause| unfit(action, cause))? {
+        match Record::of(new, frontiers, now).map_err(|cause| unfit(action, cause))? {
             Some(record) => self.run(action, record).await,
-            None => Ok(()),
+            None => Ok(Vec::new()),
         }
+    }
+
+    async fn frontiers(&self, wanted: &[LogPartition]) -> Result<RecordedFrontiers, StoreError> {
+        let logs = rows::logs(wanted).map_err(|cause| unfit("reading deliveries", cause))?;
+        if logs.count == 0 {
+            return Ok(RecordedFrontiers::default());
+        }
+        let statement = sqlx::query(statements::FRONTIERS).bind(logs.json);
+        Ok(decode::recorded_frontiers(self.rows(statement, decode::recorded_frontier).await?))
     }
 
     async fn claim(
@@ -105,6 +120,15 @@ impl Deliveries for SqliteStore {
         now: Timestamp,
     ) -> Result<Released, StoreError> {
         self.run("releasing deliveries", ReleaseStranded { after: after.cloned(), limit, now }).await
+    }
+
+    async fn attend(
+        &self,
+        process: ProcessId,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<Attendance, StoreError> {
+        self.run("reporting a process", Attend { process, now, until }).await
     }
 
     async fn endpoint_states(&self) -> Result<Vec<EndpointState>, StoreError> {

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use crate::account::{EventId, Timestamp};
-use crate::store::stored::{attributes_of, duration_ms, failed_attempt, new_states, state_of};
-use crate::store::{Attempt, Cause, DeliveryKey, DeliveryState, Ending, Line, NewDelivery, Settled};
+use crate::account::{EventId, LogPartition, Timestamp};
+use crate::store::stored::{attributes_of, duration_ms, failed_attempt, new_states, state_of, storable};
+use crate::store::{
+    Attempt, Cause, DeliveryKey, DeliveryState, Ending, FrontierStep, Line, NewDelivery, Settled, Stamp,
+};
 
 use super::super::rows::Rows;
 
@@ -45,6 +47,22 @@ pub(super) fn record(new: &[NewDelivery]) -> Result<Rows, Cause> {
         })
         .collect();
     Ok(Rows::of(&flat)?)
+}
+
+/// `[generation, partition]`
+pub(super) fn logs(logs: &[LogPartition]) -> Result<Rows, Cause> {
+    let rows: Vec<_> = logs.iter().map(|log| (log.generation.0, log.partition.0)).collect();
+    Ok(Rows::of(&rows)?)
+}
+
+pub(super) fn frontiers(steps: &[FrontierStep]) -> Result<Rows, Cause> {
+    let row = |step: &FrontierStep| {
+        let FrontierStep { log, next, stamp, expected } = *step;
+        let hex = |stamp: Stamp| stamp.0.simple().to_string();
+        (log.generation.0, log.partition.0, storable(next.0), hex(stamp), expected.map(hex))
+    };
+    let rows: Vec<_> = steps.iter().map(row).collect();
+    Ok(Rows::of(&rows)?)
 }
 
 pub(super) fn settle(settled: &[Settled]) -> Result<Rows, Cause> {

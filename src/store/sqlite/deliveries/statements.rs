@@ -6,6 +6,30 @@ use crate::store::{DeliveryState, Selection};
 
 pub use crate::store::stored::ENDPOINT_NAMES;
 
+/// Moves frontiers: an array of `[generation, partition, next, stamp, stamp before]`, each from where its
+/// stamp is that before, or its own already. Tells which were moved.
+pub const MOVE_FRONTIERS: &str = "
+INSERT INTO delivery_frontiers (generation, partition, next_offset, stamp, previous)
+SELECT value ->> 0, value ->> 1, value ->> 2, unhex(value ->> 3), unhex(value ->> 4)
+FROM json_each(?1)
+WHERE value ->> 4 IS NULL OR EXISTS (
+    SELECT 1 FROM delivery_frontiers AS known
+    WHERE known.generation = value ->> 0 AND known.partition = value ->> 1)
+ON CONFLICT (generation, partition) DO UPDATE SET
+    next_offset = excluded.next_offset, stamp = excluded.stamp, previous = excluded.previous
+WHERE delivery_frontiers.stamp IN (excluded.previous, excluded.stamp)
+RETURNING generation, partition";
+
+/// Frontiers of an array of `[generation, partition]`, and whether there were deliveries before there were
+/// any.
+pub const FRONTIERS: &str = "
+SELECT f.generation, f.partition, f.next_offset, f.stamp
+FROM json_each(?1) AS wanted
+CROSS JOIN delivery_frontiers AS f
+    ON f.generation = wanted.value ->> 0 AND f.partition = wanted.value ->> 1
+UNION ALL
+SELECT generation, partition, next_offset, stamp FROM delivery_frontiers WHERE generation = 0";
+
 /// Which of an array of `[endpoint, event]` are recorded.
 pub const LOOK_KEYS: &str = "
 SELECT d.endpoint, d.event_id
@@ -159,6 +183,18 @@ WHERE id IN (
     SELECT id FROM deliveries
     WHERE endpoint = ?1 AND state = ?2 AND coalesce(state_since, recorded_at) < ?3
     ORDER BY coalesce(state_since, recorded_at), id LIMIT ?4)";
+
+/// Reports the process `?1` until `?2`.
+pub const REPORT: &str = "
+INSERT INTO callback_processes (id, seen_until) VALUES (?1, ?2)
+ON CONFLICT (id) DO UPDATE SET seen_until = excluded.seen_until";
+
+/// Forgets the processes besides `?1` that were reported until before `?2`.
+pub const FORGET_GONE: &str = "DELETE FROM callback_processes WHERE id <> ?1 AND seen_until < ?2";
+
+/// Counts the processes, and tells whether `?1` is the first of them.
+pub const ATTENDANCE: &str = "
+SELECT count(*) AS processes, min(id) = ?1 AS is_first FROM callback_processes";
 
 /// States of all endpoints.
 pub const ENDPOINTS: &str = "

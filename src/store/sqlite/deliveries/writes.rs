@@ -3,10 +3,13 @@
 use sqlx::Row;
 use sqlx::sqlite::SqliteConnection;
 
-use crate::account::Timestamp;
+use crate::account::{LogPartition, Timestamp};
 use crate::store::decode_delivery as decode;
 use crate::store::stored::storable;
-use crate::store::{Applied, Breaker, Cause, Claim, EndpointState, Leased, Line, NewDelivery, Settled};
+use crate::store::{
+    Applied, Attendance, Breaker, Cause, Claim, EndpointState, FrontierStep, Leased, Line, NewDelivery,
+    ProcessId, Settled,
+};
 
 use super::super::rows::Rows;
 use super::super::writer::Write;
@@ -14,6 +17,8 @@ use super::{rows, statements};
 
 /// Records what came from the topic.
 pub(super) struct Record {
+    frontiers: Rows,
+    logs: Vec<LogPartition>,
     deliveries: Rows,
     attempts: Rows,
     now: Timestamp,
@@ -21,26 +26,47 @@ pub(super) struct Record {
 
 impl Record {
     /// None when there is nothing to record.
-    pub(super) fn of(new: &[NewDelivery], now: Timestamp) -> Result<Option<Self>, Cause> {
-        if new.is_empty() {
+    pub(super) fn of(
+        new: &[NewDelivery],
+        steps: &[FrontierStep],
+        now: Timestamp,
+    ) -> Result<Option<Self>, Cause> {
+        if new.is_empty() && steps.is_empty() {
             return Ok(None);
         }
         let attempted = new.iter().map(|new| (&new.key, new.ending, new.attempt.as_ref()));
         let attempts = rows::failed_attempts(attempted)?;
-        Ok(Some(Self { deliveries: rows::record(new)?, attempts, now }))
+        Ok(Some(Self {
+            frontiers: rows::frontiers(steps)?,
+            logs: steps.iter().map(|step| step.log).collect(),
+            deliveries: rows::record(new)?,
+            attempts,
+            now,
+        }))
     }
 }
 
 impl Write for Record {
-    type Output = ();
+    type Output = Vec<LogPartition>;
 
-    async fn run(self, transaction: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-        sqlx::query(statements::RECORD)
-            .bind(self.deliveries.json)
-            .bind(self.now.unix_millis())
-            .execute(&mut *transaction)
-            .await?;
-        insert_attempts(transaction, self.attempts).await
+    async fn run(self, transaction: &mut SqliteConnection) -> Result<Self::Output, sqlx::Error> {
+        let mut unmoved = self.logs;
+        if self.frontiers.count > 0 {
+            let moved = sqlx::query(statements::MOVE_FRONTIERS).bind(self.frontiers.json);
+            for row in moved.fetch_all(&mut *transaction).await? {
+                let moved = decode::log_partition(&row)?;
+                unmoved.retain(|log| *log != moved);
+            }
+        }
+        if self.deliveries.count > 0 {
+            sqlx::query(statements::RECORD)
+                .bind(self.deliveries.json)
+                .bind(self.now.unix_millis())
+                .execute(&mut *transaction)
+                .await?;
+        }
+        insert_attempts(transaction, self.attempts).await?;
+        Ok(unmoved)
     }
 }
 
@@ -120,6 +146,27 @@ impl Write for Settle {
         }
         insert_attempts(transaction, self.attempts).await?;
         release(transaction, &freed, self.now).await.map(drop)
+    }
+}
+
+/// Reports a process.
+pub(super) struct Attend {
+    pub(super) process: ProcessId,
+    pub(super) now: Timestamp,
+    pub(super) until: Timestamp,
+}
+
+impl Write for Attend {
+    type Output = Attendance;
+
+    async fn run(self, transaction: &mut SqliteConnection) -> Result<Attendance, sqlx::Error> {
+        let id = self.process.0.as_bytes().to_vec();
+        for (statement, at) in [(statements::REPORT, self.until), (statements::FORGET_GONE, self.now)] {
+            let statement = sqlx::query(statement).bind(id.clone()).bind(at.unix_millis());
+            statement.execute(&mut *transaction).await?;
+        }
+        let row = sqlx::query(statements::ATTENDANCE).bind(id).fetch_one(transaction).await?;
+        Ok(Attendance { processes: decode::processes(&row)?, is_first: row.try_get("is_first")? })
     }
 }
 
