@@ -340,7 +340,8 @@ mod tests {
         assert_eq!(judge(&mut clearance, throttled(5), 0), None);
         assert_eq!(judge(&mut clearance, throttled(30), 1), Some(Signal::Quiet(at(31))));
         assert_eq!(judge(&mut clearance, throttled(40), 2), None, "it is told already");
-        assert_eq!(clearance.quiet_until(at(2)), Some(at(42)));
+        assert_eq!(judge(&mut clearance, throttled(5), 2), None);
+        assert_eq!(clearance.quiet_until(at(2)), Some(at(42)), "the longest of several wishes holds");
         assert_eq!(judge(&mut clearance, Verdict::Delivered, 3), None, "it was under way");
         assert_eq!(clearance.quiet_until(at(3)), Some(at(42)));
         assert_eq!(judge(&mut clearance, throttled(30), 42), Some(Signal::Quiet(at(72))));
