@@ -108,20 +108,26 @@ impl<D: Deliveries> Housekeeper<D> {
                 self.tell_failure(&error);
             }
         }
-        match self.sweep(now).await {
-            Ok(true) => self.options.slice_pause,
-            Ok(false) => self.options.interval,
-            Err(error) => {
-                self.tell_failure(&error);
-                self.options.interval
+        let parts = [self.remove(now).await, self.give_up(now).await, self.release_stranded(now).await];
+        let mut may_be_more = false;
+        for part in parts {
+            match part {
+                Ok(is_more) => may_be_more |= is_more,
+                Err(error) => self.tell_failure(&error),
             }
         }
+        if may_be_more { self.options.slice_pause } else { self.options.interval }
     }
 
-    /// Sweeps a slice; whether there is more.
-    async fn sweep(&mut self, now: Timestamp) -> Result<bool, StoreError> {
+    /// Removes a slice of what ended long ago; whether there may be more.
+    async fn remove(&self, now: Timestamp) -> Result<bool, StoreError> {
+        let (before, limit) = (earlier(now, self.options.retention), self.options.max_sweep);
+        Ok(self.store.remove_ended(before, limit).await? >= limit as u64)
+    }
+
+    /// Gives up a slice of what is parked for too long; whether there may be more.
+    async fn give_up(&self, now: Timestamp) -> Result<bool, StoreError> {
         let (limit, options) = (self.options.max_sweep, &self.options);
-        let removed = self.store.remove_ended(earlier(now, options.retention), limit).await?;
         let parked_before = earlier(now, options.max_parked_age);
         let too_old = Selection { to: Some(parked_before), ..Selection::default() };
         let reason = "parked for longer than callbacks.max_parked_age".to_owned();
@@ -134,11 +140,15 @@ impl<D: Deliveries> Housekeeper<D> {
                  callbacks list --state exhausted` shows them, `redeliver` takes them up again"
             );
         }
+        Ok(given_up >= limit as u64)
+    }
+
+    /// Releases what waits behind nothing in a slice of the lines; whether there are more lines.
+    async fn release_stranded(&mut self, now: Timestamp) -> Result<bool, StoreError> {
         let after = self.stranded_after.take();
-        let released = self.store.release_stranded(after.as_ref(), limit, now).await?;
+        let released = self.store.release_stranded(after.as_ref(), self.options.max_sweep, now).await?;
         self.stranded_after = released.after;
-        let is_full = removed.max(given_up) >= limit as u64;
-        Ok(is_full || self.stranded_after.is_some())
+        Ok(self.stranded_after.is_some())
     }
 
     fn tell_failure(&self, error: &StoreError) {

@@ -269,7 +269,9 @@ pub const NEEDED_RIGHTS: [NeededRights; 3] = [
             ("_sqlx_migrations", &["SELECT"]),
             ("deliveries", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
             ("delivery_attempts", &["SELECT", "INSERT", "DELETE"]),
+            ("delivery_frontiers", &["SELECT", "INSERT", "UPDATE"]),
             ("endpoints", &["SELECT", "INSERT", "UPDATE"]),
+            ("callback_processes", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
         ],
     },
 ];
