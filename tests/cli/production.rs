@@ -22,7 +22,7 @@ pub(crate) struct Installation {
 }
 
 impl Installation {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let installation = Self {
             directory: tempfile::tempdir().unwrap(),
             topics: TopicPrefix::new(),
@@ -41,15 +41,23 @@ impl Installation {
     }
 
     /// Puts topics and schema in place.
-    async fn prepare(&self) {
+    pub(crate) async fn prepare(&self) {
         for arguments in [&["topics", "apply"][..], &["migrate"]] {
             let output = self.run(arguments).await;
             assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
         }
     }
 
+    pub(crate) fn topics(&self) -> &TopicPrefix {
+        &self.topics
+    }
+
+    pub(crate) fn database(&self) -> &Database {
+        &self.database
+    }
+
     /// Writes the configuration, with further settings.
-    fn configure(&self, url: &str, further: &str) {
+    pub(crate) fn configure(&self, url: &str, further: &str) {
         let pair = pair::settings(&brokers(), self.topics.as_str(), url, "dev");
         std::fs::write(self.config(), [&pair, ONE_BROKER, further].concat()).unwrap();
     }
