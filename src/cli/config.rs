@@ -137,7 +137,8 @@ mod tests {
             obstacles(&[collector, ("telemetry.otlp.ca_file", "/nowhere/ca.pem")]),
             ["telemetry.otlp.ca_file"]
         );
-        let found = obstacles(&[("callbacks.operator.url", "http://operators.bank.example/")]);
+        let key = ("callbacks.operator.secrets", "['whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz']");
+        let found = obstacles(&[key, ("callbacks.operator.url", "http://operators.bank.example/")]);
         assert_eq!(found.len(), 1);
         assert!(found[0].starts_with("callbacks.operator"), "{found:?}");
         let endpoint =
