@@ -131,7 +131,7 @@ async fn the_clients_trace_goes_on_to_the_result_event() {
     assert_eq!(submitted.text("traceparent"), Some(TRACEPARENT));
     assert_eq!(submitted.text("tracestate"), Some("vendor=1"));
 
-    pipeline.work().await;
+    Box::pin(pipeline.work()).await;
     let result = &pipeline.headers(Topic::Results).await[0];
     assert_eq!(result.text("ce_source"), Some("n1"));
     assert_eq!(result.text("traceparent"), Some(TRACEPARENT));
@@ -172,7 +172,7 @@ async fn a_dead_letter_keeps_its_trace_and_a_foreign_record_needs_none() {
     };
     let records = vec![record(Some(TRACEPARENT)), record(None)];
     pipeline.queue.publish(Topic::Submitted, records).await.unwrap();
-    pipeline.work().await;
+    Box::pin(pipeline.work()).await;
     let letters = pipeline.headers(Topic::DeadLetter).await;
     assert_eq!(letters[0].text("traceparent"), Some(TRACEPARENT));
     assert_eq!(letters[1].text("traceparent"), None);

@@ -146,7 +146,9 @@ mod tests {
             *counts.entry(Offset(*offset)).or_default() += 1;
         }
         let step = ledger.step(LOG, &counts);
-        offsets.iter().for_each(|offset| ledger.recorded(Offset(*offset)));
+        for offset in offsets {
+            ledger.recorded(Offset(*offset));
+        }
         ledger.stepped(&step);
         step.next.0
     }

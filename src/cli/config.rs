@@ -22,8 +22,12 @@ const CONFIG_VARIABLE: &str = "PENSTOCK_CONFIG";
 /// The option every command with settings has.
 #[derive(Args, Clone, Debug, Default)]
 pub(super) struct ConfigFile {
-    /// File of settings; what it leaves out keeps its default [env: PENSTOCK_CONFIG]
-    #[arg(long, value_name = "FILE")]
+    /// File of settings; what it leaves out keeps its default
+    #[arg(
+        long,
+        value_name = "FILE",
+        help = "File of settings; what it leaves out keeps its default [env: PENSTOCK_CONFIG]"
+    )]
     pub(super) config: Option<PathBuf>,
 }
 

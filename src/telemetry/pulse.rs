@@ -51,7 +51,7 @@ mod tests {
     fn what_stands_still_is_missed_until_it_goes_on_or_ends() {
         let pulses = Pulses::default();
         let (first, second) = (pulses.begin("first".to_owned()), pulses.begin("second".to_owned()));
-        assert_eq!(pulses.missed(Duration::from_secs(60)), None);
+        assert_eq!(pulses.missed(Duration::from_mins(1)), None);
         let missed = || pulses.missed(Duration::ZERO).map(|(of, _)| of);
         second.beat();
         assert_eq!(missed().as_deref(), Some("first"));

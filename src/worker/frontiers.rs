@@ -95,7 +95,7 @@ impl Standing {
         if to != missing.1 {
             return Err(SkipRefused::OtherPlace { partition, missing });
         }
-        let is_before = |offset: Option<Offset>| offset.filter(|offset| *offset < to).is_some();
+        let is_before = |offset: Option<Offset>| offset.is_some_and(|offset| offset < to);
         Ok(Skip {
             applied: is_before(self.applied).then_some(FrontierMove {
                 log: self.log,

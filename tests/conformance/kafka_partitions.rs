@@ -182,10 +182,10 @@ impl World {
                 RDKafkaRespErr::RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE,
             ),
             9 => {
-                self.fail(RDKafkaApiKey::OffsetFetch, RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_COORDINATOR)
+                self.fail(RDKafkaApiKey::OffsetFetch, RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_COORDINATOR);
             }
             10 => {
-                self.fail(RDKafkaApiKey::Heartbeat, RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID)
+                self.fail(RDKafkaApiKey::Heartbeat, RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID);
             }
             11 => {
                 let place = self.below(PARTITIONS as usize);

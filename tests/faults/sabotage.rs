@@ -106,9 +106,8 @@ pub async fn run_lane(arguments: &[String]) -> anyhow::Result<()> {
     };
     let queue = SabotagedQueue { inner: queue, guard };
     let policy = Arc::new(Policy::default());
-    Lane::new(0, queue, consumer, store, policy, options, Metrics::disabled())
-        .run(CancellationToken::new())
-        .await?;
+    let lane = Lane::new(0, queue, consumer, store, policy, options, Metrics::disabled());
+    Box::pin(lane.run(CancellationToken::new())).await?;
     Ok(())
 }
 

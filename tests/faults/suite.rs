@@ -57,7 +57,7 @@ impl<'o> Suite<'o> {
         notes.extend(tally.run(SCALE_KILLED, Box::pin(self.killed_worker())).await);
         notes.extend(tally.run(SCALE_OUT_AND_IN, Box::pin(self.out_and_in())).await);
         for control in controls::ALL {
-            tally.run(control.name, self.control(control)).await;
+            Box::pin(tally.run(control.name, self.control(control))).await;
         }
         tally.run(SORTING, self.sorting()).await;
         print_table(&rows);

@@ -17,7 +17,7 @@ use crate::schedule::{GROUP, options};
 use crate::scheduler::everything_is_committed;
 
 /// Far shorter than the pause, far longer than what must not wait for its end.
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_mins(1);
 const PAUSE: Duration = Duration::from_hours(1);
 const WAIT: Duration = Duration::from_millis(5);
 

@@ -36,6 +36,7 @@ pub enum Keeps {
 }
 
 /// What a run does differently from what is right.
+#[allow(clippy::struct_excessive_bools, reason = "each is one thing that may happen")]
 #[derive(Clone, Copy, Default)]
 pub struct Schedule {
     pub guard_off: Option<Guard>,

@@ -181,7 +181,9 @@ impl World {
                 let random = f64::from(u32::try_from(step % 10).unwrap()) / 10.0;
                 let (ended, signal) = self.outbox.land(landing, now, random, &self.options);
                 self.take(ended);
-                signal.into_iter().for_each(|signal| self.heed(signal, now));
+                if let Some(signal) = signal {
+                    self.heed(signal, now);
+                }
                 continue;
             }
             let is_over = self.parked.is_empty() && self.outbox.is_idle();
@@ -251,7 +253,7 @@ proptest! {
         concurrency in 1_usize..5,
         batch in prop_oneof![Just(1_usize), 2_usize..9],
     ) {
-        let mut world = World::new(Endpoint { concurrency, batch, ..endpoint() }, 10);
+        let mut world = World::new(Endpoint { batch, concurrency, ..endpoint() }, 10);
         let mut answers = reactions.iter().cycle();
         let mut any = |_: &[Arc<CloudEvent>], _| answers.next().unwrap().clone();
         let now = world.run(at(0), at(3_000), &mut any);

@@ -290,7 +290,7 @@ mod tests {
     /// Patient enough to see what a receiver asks for.
     fn patient() -> DelivererOptions {
         let options = options();
-        let max_retry_after = Duration::from_secs(60);
+        let max_retry_after = Duration::from_mins(1);
         let breaker = BreakerOptions { failing_for: Duration::ZERO, ..options.breaker };
         DelivererOptions {
             schedule: Schedule { max_retry_after, ..options.schedule.clone() },

@@ -288,7 +288,7 @@ impl Outbox {
         for job in jobs.into_iter().rev() {
             // What is leased is not given back before it went again.
             let entered_at = if job.is_from_topic() { job.entered_at } else { now };
-            self.put_back(Job { max_together, entered_at, ..job });
+            self.put_back(Job { entered_at, max_together, ..job });
         }
     }
 

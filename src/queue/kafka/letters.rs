@@ -4,8 +4,8 @@
 use futures_util::future::join_all;
 
 use super::KafkaQueue;
+use super::fitting::{self, SMALLEST_BYTES, fitted};
 use super::publisher::{ACTION, PublishError};
-use crate::queue::dead_letter::{self, SMALLEST_BYTES, fitted};
 use crate::queue::{QueueError, Record, Topic};
 
 /// What a letter is cut to while the topic refuses it: below what brokers take by default, and below what
@@ -19,7 +19,7 @@ impl KafkaQueue {
     pub(super) async fn publish_letters(&self, letters: Vec<Record>) -> Result<(), QueueError> {
         let topic = self.topic(Topic::DeadLetter);
         let options = &self.inner.options;
-        let named = |letter| dead_letter::with_prefix(letter, &options.topic_prefix);
+        let named = |letter| fitting::with_prefix(letter, &options.topic_prefix);
         let letters: Vec<Record> = letters.into_iter().map(named).collect();
         let wanted = options.max_message_bytes(Topic::DeadLetter);
         let fitting: Vec<Record> = letters.iter().map(|letter| fitted(letter, wanted)).collect();

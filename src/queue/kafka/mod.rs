@@ -8,6 +8,7 @@ mod client;
 mod consumer;
 mod error;
 mod examine;
+mod fitting;
 mod group;
 mod letters;
 mod opening;
@@ -148,7 +149,7 @@ impl KafkaQueue {
     }
 
     /// Does something about a group without being in it.
-    async fn from_outside<T: Send + 'static>(
+    async fn by_outsider<T: Send + 'static>(
         &self,
         group: &str,
         action: &'static str,
@@ -260,7 +261,7 @@ impl Queue for KafkaQueue {
 
     async fn standing(&self, topic: Topic, group: &str) -> Result<Vec<Assignment>, QueueError> {
         let name = self.topic(topic);
-        self.from_outside(group, "asking how a group stands", move |outsider| outsider.standing(&name))
+        self.by_outsider(group, "asking how a group stands", move |outsider| outsider.standing(&name))
             .await
     }
 
@@ -273,6 +274,6 @@ impl Queue for KafkaQueue {
     ) -> Result<(), QueueError> {
         let name = self.topic(topic);
         let commit = move |outsider: &Outsider| outsider.commit(&name, partition, offset);
-        self.from_outside(group, "setting a committed offset", commit).await
+        self.by_outsider(group, "setting a committed offset", commit).await
     }
 }

@@ -6,8 +6,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use bytes::Bytes;
 use rdkafka::message::{BorrowedHeaders, BorrowedMessage, Header, Headers as _, Message, OwnedHeaders};
 
+use super::fitting::note_null;
 use crate::account::{Offset, Partition, Timestamp};
-use crate::queue::dead_letter::note_null;
 use crate::queue::{Headers, Received, Record};
 
 /// What a record occupies beside its bytes while it waits.

@@ -77,18 +77,18 @@ impl PostgresStoreOptions {
     /// Sets the server's limits for the current transaction alone. A server before 17 knows no bound of the
     /// whole transaction.
     pub(super) fn transaction_limits(&self, server_bounds_transactions: bool) -> String {
-        let mut limits = format!(
+        let whole = if server_bounds_transactions {
+            format!("; SET LOCAL transaction_timeout = {}", self.transaction_timeout().as_millis())
+        } else {
+            String::new()
+        };
+        format!(
             "SET LOCAL statement_timeout = {}; SET LOCAL lock_timeout = {}; \
-             SET LOCAL idle_in_transaction_session_timeout = {}",
+             SET LOCAL idle_in_transaction_session_timeout = {}{whole}",
             self.statement_timeout.as_millis(),
             self.lock_timeout.as_millis(),
             self.idle_timeout.as_millis(),
-        );
-        if server_bounds_transactions {
-            let whole = self.transaction_timeout().as_millis();
-            limits.push_str(&format!("; SET LOCAL transaction_timeout = {whole}"));
-        }
-        limits
+        )
     }
 
     /// A new session.

@@ -58,7 +58,7 @@ impl Batch {
         let dead_letters = emission.dead_letters.len();
         let (through, records, work) = (self.through(), self.items.len(), self.work.clone());
         let told = Told { through, records, dead_letters, work, has_failed: false };
-        Untold { told, emission }
+        Untold { emission, told }
     }
 
     /// Per partition, the first offset after all of this.

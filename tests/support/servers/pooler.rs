@@ -1,4 +1,4 @@
-//! A real PgBouncer in transaction mode between a test and the server of `PENSTOCK_TEST_POSTGRES`.
+//! A real `PgBouncer` in transaction mode between a test and the server of `PENSTOCK_TEST_POSTGRES`.
 
 use std::io::Write;
 use std::net::TcpListener;
@@ -26,26 +26,31 @@ impl Pooler {
     /// Starts one that has so many sessions of each database.
     pub fn start(sessions: u32) -> Self {
         let program = installed();
-        let directory = tempfile::tempdir().unwrap();
-        let log = directory.path().join("pgbouncer.log");
         let deadline = Instant::now() + DEADLINE;
         loop {
+            let directory = tempfile::tempdir().unwrap();
+            let log = directory.path().join("pgbouncer.log");
             let port = free_port();
             let config = configure(directory.path(), &log, port, sessions);
-            let mut process = command(&program, &config).spawn().unwrap();
-            while Instant::now() < deadline {
-                if process.try_wait().unwrap().is_some() {
-                    break;
-                }
-                if std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() {
-                    return Self { process, port, _directory: directory };
-                }
-                std::thread::yield_now();
+            let process = command(&program, &config).spawn().unwrap();
+            let mut pooler = Self { process, port, _directory: directory };
+            if pooler.answers_before(deadline) {
+                return pooler;
             }
             // Somebody else may have taken the port.
             let said = std::fs::read_to_string(&log).unwrap_or_default();
             assert!(Instant::now() < deadline, "PgBouncer does not start: {said}");
         }
+    }
+
+    fn answers_before(&mut self, deadline: Instant) -> bool {
+        while Instant::now() < deadline && self.process.try_wait().unwrap().is_none() {
+            if std::net::TcpStream::connect(("127.0.0.1", self.port)).is_ok() {
+                return true;
+            }
+            std::thread::yield_now();
+        }
+        false
     }
 
     /// The URL of a database behind it. It logs in to the server itself.

@@ -335,9 +335,9 @@ impl World {
         let wanted = self.given.iter().filter_map(|(partition, since)| Some((*partition, (*since)?)));
         let wanted: BTreeMap<i32, Instant> = wanted.collect();
         assert!(wanted.keys().eq(partitions), "the group takes a part for the whole: {partitions:?}");
-        let waited = wanted.values().map(|since| self.now.duration_since(*since)).max().unwrap();
+        let took = wanted.values().map(|since| self.now.duration_since(*since)).max().unwrap();
         let is_held = partitions.iter().any(|partition| self.holds.contains(partition));
-        assert!(waited >= RELEASE_TIMEOUT || !is_held, "the owner is at work");
+        assert!(took >= RELEASE_TIMEOUT || !is_held, "the owner is at work");
         let committing = self.committing.iter().flat_map(|commit| &commit.offsets);
         for (partition, _) in committing {
             assert!(!partitions.contains(partition), "a commit of {partition} is on its way");
