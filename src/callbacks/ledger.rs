@@ -92,13 +92,16 @@ impl Ledger {
         FrontierStep { log, next, stamp, expected: self.stamp }
     }
 
-    /// The store has taken a step; one of an earlier assignment changes nothing.
+    /// Whether a step is this one's, and what became of it not known yet.
+    pub(super) fn has_attempted(&self, step: &FrontierStep) -> bool {
+        self.attempted == Some(step.stamp)
+    }
+
+    /// The store has taken a step.
     pub(super) fn stepped(&mut self, step: &FrontierStep) {
-        if self.attempted == Some(step.stamp) {
-            self.attempted = None;
-            self.stamp = Some(step.stamp);
-            self.frontier = Some(step.next);
-        }
+        self.attempted = None;
+        self.stamp = Some(step.stamp);
+        self.frontier = Some(step.next);
     }
 
     /// Whether what the store has of the partition is what this one last left there.

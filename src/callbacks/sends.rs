@@ -55,6 +55,8 @@ pub(super) struct Sends<S> {
     /// Ends that are to be recorded.
     pub(super) ended: Ends,
     recording: Option<Recording>,
+    /// A recording that failed, to be tried again before anything else is recorded.
+    failed: Option<(Ends, Vec<FrontierStep>)>,
     /// What attempts said of endpoints.
     pub(super) signals: Vec<(usize, Signal)>,
     sender: S,
@@ -70,6 +72,7 @@ impl<S: Sender> Sends<S> {
             outboxes,
             ended: Vec::new(),
             recording: None,
+            failed: None,
             signals: Vec::new(),
             sender,
             flights: FuturesUnordered::new(),
@@ -89,9 +92,12 @@ impl<S: Sender> Sends<S> {
         self.ended.len() + self.recorded_now().len()
     }
 
-    /// Ends that are being recorded.
+    /// Ends that are being recorded, or are to be once more.
     pub(super) fn recorded_now(&self) -> &[(usize, Ended)] {
-        self.recording.as_ref().map_or(&[], |recording| &recording.ends)
+        match (&self.recording, &self.failed) {
+            (Some(Recording { ends, .. }), _) | (None, Some((ends, _))) => ends,
+            (None, None) => &[],
+        }
     }
 
     /// Whether a recording is under way, or its outcome not taken yet.
@@ -109,6 +115,17 @@ impl<S: Sender> Sends<S> {
         self.recording = Some(Recording { ends, steps, work, outcome: None });
     }
 
+    /// A recording failed, and may have been taken all the same: only the very same is tried again, so that
+    /// there are no two states of the store with the same stamp.
+    pub(super) fn try_again(&mut self, ends: Ends, steps: Vec<FrontierStep>) {
+        self.failed = Some((ends, steps));
+    }
+
+    /// What is to be recorded once more.
+    pub(super) fn take_failed(&mut self) -> Option<(Ends, Vec<FrontierStep>)> {
+        self.failed.take()
+    }
+
     /// The recording that has come to its end.
     pub(super) fn take_recorded(&mut self) -> Option<Recorded> {
         self.recording.as_ref()?.outcome.as_ref()?;
@@ -120,7 +137,7 @@ impl<S: Sender> Sends<S> {
     fn has_work(&self) -> bool {
         match &self.recording {
             Some(recording) => recording.outcome.is_some(),
-            None => !self.ended.is_empty(),
+            None => !self.ended.is_empty() || self.failed.is_some(),
         }
     }
 

@@ -85,9 +85,9 @@ fn with_offsets_committed_before_the_end_is_recorded_the_checker_objects() {
 }
 
 #[test]
-fn without_frontiers_the_checker_objects_to_a_store_that_is_set_back() {
+fn with_frontiers_kept_elsewhere_the_checker_objects_to_a_store_that_is_set_back() {
     let schedule = Schedule { fate: Fate::Restored, ..Schedule::without(Guard::Frontiers) };
-    must_be_noticed(schedule, "ends at");
+    must_be_noticed(schedule, "is said to be recorded, but");
 }
 
 #[test]

@@ -260,8 +260,7 @@ impl Run {
     /// The store is backed up, or loses all that came since. One that knows nothing of a partition is refused,
     /// so it is backed up only when it knows all.
     fn back_up_or_restore(&mut self) {
-        let has_frontiers = self.schedule.guard_off != Some(Guard::Frontiers);
-        if has_frontiers && self.deliveries.recorded_frontiers().len() < PARTITIONS as usize {
+        if self.deliveries.recorded_frontiers().len() < PARTITIONS as usize {
             return;
         }
         match self.backup.take_if(|_| self.random.below(2) == 0) {

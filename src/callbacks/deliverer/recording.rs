@@ -28,10 +28,16 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
     /// comes before what was leased: a delivery that passed to the store while it was under way has its
     /// end among the latter.
     pub(super) fn begin_recording(&mut self) {
-        if !self.sends.is_recording() && !self.sends.ended.is_empty() {
+        if self.sends.is_recording() {
+            return;
+        }
+        if let Some((ends, steps)) = self.sends.take_failed() {
+            self.record(ends, steps);
+        } else if !self.sends.ended.is_empty() {
             let count = self.sends.ended.len().min(self.max_recorded);
-            let ended = self.sends.ended.drain(..count).collect();
-            self.record(ended);
+            let ends: Ends = self.sends.ended.drain(..count).collect();
+            let steps = self.steps(&ends);
+            self.record(ends, steps);
         }
     }
 
@@ -39,17 +45,17 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
     /// endpoint takes.
     pub(super) fn begin_recording_progress(&mut self) {
         let is_behind = self.ledgers.values().any(super::Ledger::is_behind);
-        if is_behind && !self.sends.is_recording() && self.sends.ended.is_empty() {
-            self.record(Vec::new());
+        if is_behind && !self.sends.is_recording() && self.sends.unrecorded() == 0 {
+            let steps = self.steps(&Vec::new());
+            self.record(Vec::new(), steps);
         }
     }
 
-    fn record(&mut self, ended: Ends) {
+    fn record(&mut self, ended: Ends, steps: Vec<FrontierStep>) {
         let now = self.ambient.now();
         let new: Vec<NewDelivery> =
             ended.iter().filter_map(|(place, ended)| self.new_delivery(*place, ended)).collect();
         let settled: Vec<Settled> = ended.iter().filter_map(|(_, ended)| settled(ended)).collect();
-        let steps = self.steps(&ended);
         let (store, moved) = (self.store.clone(), steps.clone());
         let work = async move {
             let outdated = store.record(&new, &moved, now).await?;
@@ -91,13 +97,19 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
                 return Ok(StepOutcome::Progress);
             }
             Err(error) => {
-                self.sends.ended.splice(0..0, ends);
+                self.sends.try_again(ends, steps);
                 return self.retry_store(error);
             }
         };
         self.max_recorded = (self.max_recorded * 2).min(MAX_RECORDED);
-        for step in steps.iter().filter(|step| !outdated.contains(&step.log)) {
-            if let Some(ledger) = self.ledgers.get_mut(&step.log.partition) {
+        let mut lost = Vec::new();
+        for step in &steps {
+            // A step of an earlier assignment says nothing of the one there is now.
+            let ledger = self.ledgers.get_mut(&step.log.partition);
+            let Some(ledger) = ledger.filter(|ledger| ledger.has_attempted(step)) else { continue };
+            if outdated.contains(&step.log) {
+                lost.push(step.log.partition);
+            } else {
                 ledger.stepped(step);
             }
         }
@@ -105,7 +117,7 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
             self.count(place, &ended);
             self.is_recorded(place, &ended);
         }
-        self.restart(&outdated.iter().map(|log| log.partition).collect::<Vec<_>>());
+        self.restart(&lost);
         Ok(StepOutcome::Progress)
     }
 

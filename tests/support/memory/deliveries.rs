@@ -88,7 +88,7 @@ pub enum Guard {
     Waiting,
     /// What is leased is due to nobody else.
     Leases,
-    /// How far partitions are recorded is kept.
+    /// How far partitions are recorded is kept with what is recorded, so that it is set back with it.
     Frontiers,
     /// Frontiers move only from where they are said to stand.
     Stamps,
@@ -152,7 +152,10 @@ impl MemoryDeliveries {
     pub fn restore(&self, backup: &Backup) {
         let mut state = self.lock();
         let Backup { rows, endpoints, frontiers } = backup.clone();
-        (state.rows, state.endpoints, state.frontiers) = (rows, endpoints, frontiers);
+        (state.rows, state.endpoints) = (rows, endpoints);
+        if state.is_on(Guard::Frontiers) {
+            state.frontiers = frontiers;
+        }
     }
 
     pub fn state(&self, endpoint: &str, event_id: &str) -> Option<DeliveryState> {
@@ -203,7 +206,7 @@ impl State {
     }
 
     fn has_frontiers(&self) -> bool {
-        self.is_on(Guard::Frontiers) && self.is_on(Guard::Committing)
+        self.is_on(Guard::Committing)
     }
 
     fn is_held(&self, line: &Line) -> bool {
