@@ -26,8 +26,10 @@ impl Pulses {
     pub(super) fn missed(&self, limit: Duration) -> Option<(String, Duration)> {
         let mut pulses = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         pulses.retain(|pulse| pulse.strong_count() > 0);
+        // At one moment for all: whoever is looked at later has not stood still for longer.
+        let now = Instant::now();
         let living = pulses.iter().filter_map(Weak::upgrade);
-        let still = living.map(|pulse| (pulse.of.clone(), pulse.still_for()));
+        let still = living.map(|pulse| (pulse.of.clone(), pulse.still_for(now)));
         still.max_by_key(|(_, still_for)| *still_for).filter(|(_, still_for)| *still_for > limit)
     }
 }
@@ -38,8 +40,9 @@ impl Pulse {
         *self.beaten_at.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
-    fn still_for(&self) -> Duration {
-        self.beaten_at.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+    fn still_for(&self, now: Instant) -> Duration {
+        let beaten_at = self.beaten_at.lock().unwrap_or_else(PoisonError::into_inner);
+        now.saturating_duration_since(*beaten_at)
     }
 }
 
