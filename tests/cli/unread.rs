@@ -6,7 +6,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
-use tokio::process::Child;
+use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
 use crate::binary::field;
@@ -134,10 +134,33 @@ async fn a_second_signal_ends_it_at_once_though_nobody_reads() {
 #[tokio::test]
 async fn a_terminal_that_is_closed_drains_it_like_a_stop() {
     let directory = tempfile::tempdir().unwrap();
-    let mut dev = Dev::start(&directory, &[]).await;
+    let mut dev = start_with(&directory, "--default-signal=HUP").await;
     dev.hang_up().await;
     assert_eq!(dev.ended().await.code(), Some(0));
     assert!(dev.log().contains("stopped: everything is closed"), "{}", dev.log());
+}
+
+#[tokio::test]
+async fn what_is_to_outlive_its_terminal_goes_on_when_that_is_closed() {
+    let directory = tempfile::tempdir().unwrap();
+    let dev = start_with(&directory, "--ignore-signal=HUP").await;
+    dev.hang_up().await;
+    let answer = reqwest::get(format!("{}/healthz", dev.admin)).await.unwrap();
+    assert!(answer.status().is_success());
+    dev.stop().await;
+}
+
+/// Starts it with what it inherits of SIGHUP, whatever whoever runs the tests does with that.
+async fn start_with(directory: &TempDir, of_signals: &str) -> Dev {
+    let command = Dev::command(directory, &[]);
+    let inner = command.as_std();
+    let mut outer = Command::new("env");
+    outer.arg(of_signals).arg(inner.get_program()).args(inner.get_args());
+    for (name, _) in inner.get_envs().filter(|(_, value)| value.is_none()) {
+        outer.env_remove(name);
+    }
+    outer.stdin(Stdio::null()).kill_on_drop(true);
+    Dev::spawn(directory.path().join("log"), outer).await
 }
 
 #[tokio::test]

@@ -1,12 +1,12 @@
 //! Replies across processes: every inbox reads one partition of the replies topic from its end on,
 //! outside of any group, and drops what is for others.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message as _;
 use rdkafka::producer::{BaseRecord, NoCustomPartitioner, ThreadedProducer};
 use uuid::Uuid;
@@ -75,7 +75,7 @@ impl Replier {
             config.create_with_context(self.observing.context("inbox", ()))?;
         // Brings a token, where one is needed, before anything is asked.
         serve(&consumer);
-        let (_, end) = consumer.fetch_watermarks(topic, partition, LOOKUP_TIMEOUT)?;
+        let end = end(&consumer, topic, partition)?;
         let mut from = TopicPartitionList::new();
         from.add_partition_offset(topic, partition, rdkafka::Offset::Offset(end))?;
         consumer.assign(&from)?;
@@ -87,6 +87,25 @@ impl Replier {
             .map_err(|error| KafkaError::ClientCreation(error.to_string()))?;
         Ok(inbox)
     }
+}
+
+/// The end of a partition. While its leader is being chosen, nobody knows; that is waited for.
+fn end(consumer: &BaseConsumer<Asking>, topic: &str, partition: i32) -> Result<i64, KafkaError> {
+    let until = Instant::now() + LOOKUP_TIMEOUT;
+    loop {
+        match consumer.fetch_watermarks(topic, partition, LOOKUP_TIMEOUT) {
+            Ok((_, end)) => return Ok(end),
+            Err(error) if lacks_leader(&error) && Instant::now() < until => {
+                std::thread::sleep(POLL_TIMEOUT);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn lacks_leader(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{LeaderNotAvailable, NotLeaderForPartition};
+    matches!(error.rdkafka_error_code(), Some(LeaderNotAvailable | NotLeaderForPartition))
 }
 
 impl Replies {
