@@ -276,14 +276,16 @@ pub const COUNT: &str = selected!(
     "
 SELECT count(*) AS count FROM (
     SELECT FROM deliveries",
-    "LIMIT $7) AS counted"
+    "ORDER BY coalesce(state_since, recorded_at), id LIMIT $7) AS counted"
 );
 
-/// What the deliveries to the endpoint `$1` in the state `$2` come to, counted up to `$3`.
+/// What the deliveries to the endpoint `$1` in the state `$2` come to, counted up to `$3`. They are counted in
+/// the order of the states' own index, so that no other is read for the few that are in a rare state.
 pub const TALLY: &str = "
 SELECT (
     SELECT count(*) FROM (
-        SELECT FROM deliveries WHERE endpoint = $1 AND state = $2 LIMIT $3) AS counted) AS count, (
+        SELECT FROM deliveries WHERE endpoint = $1 AND state = $2
+        ORDER BY coalesce(state_since, recorded_at), id LIMIT $3) AS counted) AS count, (
     SELECT coalesce(state_since, recorded_at) FROM deliveries WHERE endpoint = $1 AND state = $2
     ORDER BY coalesce(state_since, recorded_at), id LIMIT 1) AS oldest_at, (
     SELECT min(due_at) FROM deliveries
