@@ -10,12 +10,14 @@ use bytes::Bytes;
 use penstock::account::{Offset, Partition, Timestamp};
 use penstock::queue::{Headers, Received, Record};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{Header, Headers as _, Message as _, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext};
 use rdkafka::{ClientConfig, ClientContext, Offset as KafkaOffset, TopicPartitionList};
 
 const TIMEOUT: Duration = Duration::from_secs(15);
+/// Between two questions about what is not known yet.
+const BREATH: Duration = Duration::from_millis(100);
 /// Longest time that reading a whole topic may take.
 const READ_DEADLINE: Duration = Duration::from_mins(3);
 
@@ -268,8 +270,25 @@ fn partitions(client: &BaseConsumer, topic: &str) -> anyhow::Result<Vec<i32>> {
 }
 
 fn ranges(client: &BaseConsumer, topic: &str) -> anyhow::Result<BTreeMap<i32, (i64, i64)>> {
-    let range = |number: i32| Ok((number, client.fetch_watermarks(topic, number, TIMEOUT)?));
+    let range = |number: i32| Ok((number, watermarks(client, topic, number)?));
     partitions(client, topic)?.into_iter().map(range).collect()
+}
+
+/// The first offset and the end of a partition. A leader that was just chosen does not know them yet.
+fn watermarks(client: &BaseConsumer, topic: &str, partition: i32) -> KafkaResult<(i64, i64)> {
+    let until = Instant::now() + TIMEOUT;
+    loop {
+        let found = client.fetch_watermarks(topic, partition, TIMEOUT);
+        let is_early = found.as_ref().is_err_and(|error| {
+            use RDKafkaErrorCode::{LeaderNotAvailable, NotLeaderForPartition, OffsetNotAvailable};
+            let early = [LeaderNotAvailable, NotLeaderForPartition, OffsetNotAvailable];
+            error.rdkafka_error_code().is_some_and(|code| early.contains(&code))
+        });
+        if !is_early || Instant::now() >= until {
+            return found;
+        }
+        std::thread::sleep(BREATH);
+    }
 }
 
 fn read_all(client: &BaseConsumer, topic: &str) -> anyhow::Result<Vec<Received>> {

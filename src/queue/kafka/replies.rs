@@ -89,7 +89,8 @@ impl Replier {
     }
 }
 
-/// The end of a partition. While its leader is being chosen, nobody knows; that is waited for.
+/// The end of a partition. While its leader is being chosen nobody knows, and a new one not at once: that is
+/// waited for.
 fn end(consumer: &BaseConsumer<Asking>, topic: &str, partition: i32) -> Result<i64, KafkaError> {
     let until = Instant::now() + LOOKUP_TIMEOUT;
     loop {
@@ -104,8 +105,9 @@ fn end(consumer: &BaseConsumer<Asking>, topic: &str, partition: i32) -> Result<i
 }
 
 fn lacks_leader(error: &KafkaError) -> bool {
-    use RDKafkaErrorCode::{LeaderNotAvailable, NotLeaderForPartition};
-    matches!(error.rdkafka_error_code(), Some(LeaderNotAvailable | NotLeaderForPartition))
+    use RDKafkaErrorCode::{LeaderNotAvailable, NotLeaderForPartition, OffsetNotAvailable};
+    let code = error.rdkafka_error_code();
+    matches!(code, Some(LeaderNotAvailable | NotLeaderForPartition | OffsetNotAvailable))
 }
 
 impl Replies {

@@ -1,5 +1,6 @@
 //! A real `PgBouncer` in transaction mode between a test and the server of `PENSTOCK_TEST_POSTGRES`.
 
+use std::ffi::OsStr;
 use std::io::Write;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
@@ -61,7 +62,7 @@ impl Pooler {
 
 impl Drop for Pooler {
     fn drop(&mut self) {
-        let _ = self.process.kill();
+        drop(self.process.stdin.take());
         let _ = self.process.wait();
     }
 }
@@ -99,16 +100,23 @@ fn configure(directory: &Path, log: &Path, port: u16, sessions: u32) -> PathBuf 
     path
 }
 
+/// Ends it when nobody holds the other end of stdin any more, however that came.
+const UNTIL_LET_GO: &str = r#"exec 3<&0
+"$@" & pooler=$!
+(read -r _ <&3; kill "$pooler") &
+wait "$pooler""#;
+
 /// It refuses to run as root.
 fn command(program: &Path, config: &Path) -> Command {
-    let mut command = if is_root() {
-        let mut command = Command::new("runuser");
-        command.args(["-u", "postgres", "--"]).arg(program);
-        command
+    let mut words: Vec<&OsStr> = if is_root() {
+        ["runuser", "-u", "postgres", "--"].map(OsStr::new).to_vec()
     } else {
-        Command::new(program)
+        Vec::new()
     };
-    command.arg("-q").arg(config).stdout(Stdio::null()).stderr(Stdio::null());
+    words.extend(["sh", "-c", UNTIL_LET_GO, "sh"].map(OsStr::new));
+    words.extend([program.as_os_str(), OsStr::new("-q"), config.as_os_str()]);
+    let mut command = Command::new(words[0]);
+    command.args(&words[1..]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
     command
 }
 
