@@ -11,7 +11,8 @@
 # The tests of the production store use the server named by PENSTOCK_TEST_POSTGRES, the URL of a user
 # who may create databases; without it they start one by deploy/local/postgres.sh. Those of the Kafka
 # queue use the brokers that PENSTOCK_TEST_KAFKA names; without it they start one by
-# deploy/local/kafka.sh, which needs Java 17 or later and Maven. The fault suite (tests/faults.sh, about 15
+# deploy/local/kafka.sh, which needs Java 17 or later and Maven. Those behind a pooler need PgBouncer, whose
+# package root gets by apt-get when it is missing. The fault suite (tests/faults.sh, about 15
 # minutes of the step "tests") breaks its servers and so always starts its own; filling a disk takes root.
 set -euo pipefail
 
