@@ -31,7 +31,7 @@ fn seeds() -> u64 {
 }
 
 fn must_hold(schedule: Schedule) {
-    scheduler::must_hold(seeds(), |seed| Run::new(seed, schedule).finish());
+    scheduler::must_hold(scheduler::seeds(800), |seed| Run::new(seed, schedule).finish());
 }
 
 fn must_be_noticed(schedule: Schedule, expected: &str) {
