@@ -38,6 +38,12 @@ pub enum QueueError {
 }
 
 impl QueueError {
+    /// None when what was asked about is not, or no longer, this consumer's, so that nothing is left to be
+    /// done about it; otherwise this error.
+    pub fn unless_gone<T>(self) -> Result<Option<T>, Self> {
+        if matches!(self, Self::NotAssigned { .. }) { Ok(None) } else { Err(self) }
+    }
+
     /// Its kind, as metrics and spans tell it.
     pub fn kind(&self) -> &'static str {
         match self {

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use crate::account::{LogPartition, Offset, Partition};
 use crate::queue::{Assignment, Consumer, Queue, QueueError, Start};
-use crate::store::{Deliveries, DeliveryKey};
+use crate::store::{Deliveries, DeliveryKey, RecordedFrontiers};
 use crate::telemetry::with_causes;
 
 use super::super::error::DelivererError;
@@ -13,6 +13,10 @@ use super::super::ledger::Ledger;
 use super::super::sender::Sender;
 use super::super::start::{Missed, StartAt, start_offset};
 use super::{Deliverer, StepOutcome};
+
+/// How far a partition that is read is done, unless its place cannot be learned yet; none when it is not the
+/// deliverer's any more.
+type Begun = Result<Option<Ledger>, QueueError>;
 
 impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
     pub(super) async fn start_partitions(&mut self) -> Result<StepOutcome, DelivererError> {
@@ -24,39 +28,45 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
             Err(error) => return self.retry_store(error),
         };
         while let Some(assignment) = self.unstarted.last().copied() {
-            let partition = assignment.partition;
-            let log = self.options.log(partition);
-            let end = self.consumer.end_offset(partition);
-            let end = match self.sends.alongside(&self.options, end).await {
-                Ok(end) => end,
-                Err(QueueError::NotAssigned { .. }) => {
+            match self.begin(assignment, &frontiers).await? {
+                Ok(begun) => {
                     self.unstarted.pop();
-                    continue;
+                    self.ledgers.extend(begun.map(|ledger| (assignment.partition, ledger)));
                 }
                 Err(error) => return self.retry_queue(error),
-            };
-            let deleted = self.options.deleted_events;
-            let mut start = start_offset(log, &assignment, &frontiers, end, deleted)?;
-            let seek = self.consumer.seek(partition, Start::Offset(start.offset));
-            let found = match self.sends.alongside(&self.options, seek).await {
-                Ok(found) => found,
-                Err(QueueError::NotAssigned { .. }) => {
-                    self.unstarted.pop();
-                    continue;
-                }
-                Err(error) => return self.retry_queue(error),
-            };
-            if found > start.offset {
-                // The log has lost its beginning since the partition was assigned.
-                let assignment = Assignment { earliest: found, ..assignment };
-                start = start_offset(log, &assignment, &frontiers, end.max(found), deleted)?;
             }
-            tell_missed(partition, &start);
-            let stamp = frontiers.known.get(&log).map(|frontier| frontier.stamp);
-            self.ledgers.insert(partition, Ledger::new(assignment, found, start.frontier, stamp));
-            self.unstarted.pop();
         }
         Ok(StepOutcome::Progress)
+    }
+
+    /// Reads a partition from where queue and store say. The log may have lost its beginning since the
+    /// assignment: where it is found counts.
+    async fn begin(
+        &mut self,
+        assignment: Assignment,
+        frontiers: &RecordedFrontiers,
+    ) -> Result<Begun, DelivererError> {
+        let partition = assignment.partition;
+        let log = self.options.log(partition);
+        let end = self.consumer.end_offset(partition);
+        let end = match self.sends.alongside(&self.options, end).await {
+            Ok(end) => end,
+            Err(error) => return Ok(error.unless_gone()),
+        };
+        let deleted = self.options.deleted_events;
+        let mut start = start_offset(log, &assignment, frontiers, end, deleted)?;
+        let seek = self.consumer.seek(partition, Start::Offset(start.offset));
+        let found = match self.sends.alongside(&self.options, seek).await {
+            Ok(found) => found,
+            Err(error) => return Ok(error.unless_gone()),
+        };
+        if found > start.offset {
+            let trimmed = Assignment { earliest: found, ..assignment };
+            start = start_offset(log, &trimmed, frontiers, end.max(found), deleted)?;
+        }
+        tell_missed(partition, &start);
+        let stamp = frontiers.known.get(&log).map(|frontier| frontier.stamp);
+        Ok(Ok(Some(Ledger::new(assignment, found, start.frontier, stamp))))
     }
 
     /// Sees whether the store still has of each partition what was recorded last: no event may come that

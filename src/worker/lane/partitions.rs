@@ -47,13 +47,13 @@ impl<Q: Queue, S: Store> Lane<Q, S> {
         let log = self.persister.log(partition);
         let end = match self.outflow.alongside(self.consumer.end_offset(partition)).await {
             Ok(end) => end,
-            Err(error) => return Ok(unless_gone(error)),
+            Err(error) => return Ok(error.unless_gone()),
         };
         let wanted = start_offset(log, &assignment, applied, end)?;
         let seek = self.consumer.seek(partition, Start::Offset(wanted));
         let found = match self.outflow.alongside(seek).await {
             Ok(found) => found,
-            Err(error) => return Ok(unless_gone(error)),
+            Err(error) => return Ok(error.unless_gone()),
         };
         if found < wanted {
             let applied = applied.unwrap_or(wanted);
@@ -153,8 +153,4 @@ impl<Q: Queue, S: Store> Lane<Q, S> {
         }
         Ok(())
     }
-}
-
-fn unless_gone(error: QueueError) -> Begun {
-    if matches!(error, QueueError::NotAssigned { .. }) { Ok(None) } else { Err(error) }
 }
