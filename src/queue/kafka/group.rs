@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
-use rdkafka::{ClientConfig, Offset as KafkaOffset, TopicPartitionList};
+use rdkafka::{ClientConfig, TopicPartitionList};
 
 use crate::account::{Offset, Partition};
 use crate::queue::{Assignment, QueueError};
@@ -12,6 +12,7 @@ use crate::queue::{Assignment, QueueError};
 use super::client::{self, Asking, Observing};
 use super::consumer::lookup;
 use super::error::{broken, queue_error};
+use super::record::{raw, raw_offset};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -58,10 +59,8 @@ impl Outsider {
                 queue_error(action, cause)
             }
         };
-        let number = i32::try_from(partition.0).unwrap_or(i32::MAX);
-        let offset = KafkaOffset::Offset(i64::try_from(offset.0).unwrap_or(i64::MAX));
         let mut list = TopicPartitionList::new();
-        list.add_partition_offset(topic, number, offset).map_err(failed)?;
+        list.add_partition_offset(topic, raw(partition), raw_offset(offset)).map_err(failed)?;
         self.0.commit(&list, CommitMode::Sync).map_err(failed)
     }
 }

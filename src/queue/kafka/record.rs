@@ -4,6 +4,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bytes::Bytes;
+use rdkafka::Offset as KafkaOffset;
 use rdkafka::message::{BorrowedHeaders, BorrowedMessage, Header, Headers as _, Message, OwnedHeaders};
 
 use super::fitting::note_null;
@@ -28,6 +29,11 @@ pub(super) fn weight(record: &Record) -> usize {
 /// The client's number of a partition.
 pub(super) fn raw(partition: Partition) -> i32 {
     i32::try_from(partition.0).unwrap_or(i32::MAX)
+}
+
+/// The client's form of an offset.
+pub(super) fn raw_offset(offset: Offset) -> KafkaOffset {
+    KafkaOffset::Offset(i64::try_from(offset.0).unwrap_or(i64::MAX))
 }
 
 /// The headers in the client's form. A name with a NUL cannot be written.

@@ -52,8 +52,7 @@ impl Membership {
     }
 
     /// The end of a partition's log when the client last told it.
-    pub(super) fn known_end(&self, partition: u32) -> u64 {
-        let partition = i32::try_from(partition).unwrap_or(i32::MAX);
+    pub(super) fn known_end(&self, partition: i32) -> u64 {
         lock(&self.places).get(&partition).map_or(0, |places| places.end)
     }
 

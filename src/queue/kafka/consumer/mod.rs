@@ -268,7 +268,7 @@ impl Consumer for KafkaConsumer {
 
     fn backlog_records(&self) -> u64 {
         let client = self.client.get();
-        self.reading.backlog(|partition| client.context().role.known_end(partition.0))
+        self.reading.backlog(|partition| client.context().role.known_end(raw(partition)))
     }
 }
 

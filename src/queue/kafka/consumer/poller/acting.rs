@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, KafkaResult};
-use rdkafka::{Offset as KafkaOffset, TopicPartitionList};
 use tokio::sync::oneshot;
 
 use super::super::lookup::{self, number};
@@ -14,6 +14,7 @@ use super::partitions::{Commit, Effect, Placement, Refused};
 use super::{Change, Command, Poller};
 use crate::account::{Offset, Partition};
 use crate::queue::Assignment;
+use crate::queue::kafka::record::raw_offset;
 use crate::telemetry::RebalancePhase;
 
 /// How long a look-up that failed waits for its next try.
@@ -166,8 +167,4 @@ impl Poller {
         }
         list
     }
-}
-
-fn raw_offset(offset: Offset) -> KafkaOffset {
-    KafkaOffset::Offset(i64::try_from(offset.0).unwrap_or(i64::MAX))
 }

@@ -9,12 +9,13 @@ use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, KafkaResult};
-use rdkafka::{ClientConfig, Offset as KafkaOffset, TopicPartitionList};
+use rdkafka::{ClientConfig, TopicPartitionList};
 
 use super::super::lookup;
 use super::{Command, Poller, Told};
 use crate::account::Offset;
 use crate::queue::kafka::client::{Asking, Observing, serve};
+use crate::queue::kafka::record::raw_offset;
 
 /// How long a partition brings nothing, although its log is longer, before that is looked into; and before
 /// it is again.
@@ -71,7 +72,7 @@ impl Poller {
         let (partitions, role) = (&self.progress.partitions, &self.consumer.context().role);
         let read = self.progress.liveness.places().filter_map(|(partition, next)| {
             partitions.epoch_of(partition)?;
-            let end = u32::try_from(partition).map_or(0, |partition| role.known_end(partition));
+            let end = role.known_end(partition);
             Some((partition, next, Offset(end)))
         });
         let read: Vec<_> = read.collect();
@@ -122,8 +123,7 @@ fn passed(
         return Ok(None);
     }
     let mut at = TopicPartitionList::new();
-    let offset = KafkaOffset::Offset(i64::try_from(from.0).unwrap_or(i64::MAX));
-    at.add_partition_offset(topic, partition, offset)?;
+    at.add_partition_offset(topic, partition, raw_offset(from))?;
     reader.assign(&at)?;
     let until = Instant::now() + TIMEOUT;
     while Instant::now() < until {
