@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use opentelemetry::KeyValue;
-use opentelemetry::metrics::{Counter, Gauge, Histogram, Meter};
+use opentelemetry::metrics::{Counter, Histogram, Meter};
 
 use super::series::{Series, SeriesGauge};
 
@@ -22,7 +22,7 @@ pub struct CallbackMetrics {
     backlog_age: SeriesGauge,
     breaker_open: SeriesGauge,
     active: SeriesGauge,
-    quiet: Gauge<f64>,
+    quiet: SeriesGauge,
     operational_events: Counter<u64>,
     operator_reports: Counter<u64>,
     handshakes: Counter<u64>,
@@ -62,11 +62,13 @@ impl BacklogGauges {
 pub struct EndpointGauges {
     breaker_open: Arc<Series>,
     active: Arc<Series>,
+    quiet: Arc<Series>,
 }
 
 impl EndpointGauges {
-    /// Whether it is to be used, and whether it seems to work.
-    pub fn set(&self, is_active: bool, is_breaker_open: bool) {
+    /// Whether it is to be used, whether it seems to work, and how long it still wants to be left alone.
+    pub fn set(&self, is_active: bool, is_breaker_open: bool, quiet: Duration) {
+        self.quiet.set(quiet.as_secs_f64());
         self.active.set(f64::from(u8::from(is_active)));
         self.breaker_open.set(f64::from(u8::from(is_breaker_open)));
     }
@@ -121,11 +123,11 @@ impl CallbackMetrics {
                 "",
                 "1 unless an endpoint is paused or disabled, by endpoint; each process tells what it knows.",
             ),
-            quiet: meter
-                .f64_gauge("penstock.callbacks.endpoint.quiet")
-                .with_unit("s")
-                .with_description("How long an endpoint still wants to be left alone, by endpoint.")
-                .build(),
+            quiet: gauge(
+                "penstock.callbacks.endpoint.quiet",
+                "s",
+                "How long an endpoint still wants to be left alone, by endpoint.",
+            ),
             operational_events: counter(
                 "penstock.callbacks.operational_events",
                 "Endpoints that failed, answered 410, recovered or had deliveries given up, by endpoint and event.",
@@ -169,8 +171,9 @@ impl CallbackMetrics {
         let gauges = EndpointGauges {
             breaker_open: self.breaker_open.begin(labels()),
             active: self.active.begin(labels()),
+            quiet: self.quiet.begin(labels()),
         };
-        gauges.set(true, false);
+        gauges.set(true, false, Duration::ZERO);
         gauges
     }
 
@@ -178,11 +181,6 @@ impl CallbackMetrics {
     pub fn backlog(&self, endpoint: &str) -> BacklogGauges {
         let labels = || vec![KeyValue::new("endpoint", endpoint.to_owned())];
         BacklogGauges { count: self.backlog.begin(labels()), age: self.backlog_age.begin(labels()) }
-    }
-
-    /// How long an endpoint still wants to be left alone.
-    pub fn quiet(&self, endpoint: &str, left: Duration) {
-        self.quiet.record(left.as_secs_f64(), &[KeyValue::new("endpoint", endpoint.to_owned())]);
     }
 
     /// Operators are told of an endpoint.

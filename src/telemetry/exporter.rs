@@ -324,7 +324,7 @@ mod tests {
 
         let endpoint = metrics.callbacks().endpoint("risk");
         assert_eq!(sample(&exporter, "penstock_callbacks_endpoint_active{"), Some(1.0));
-        endpoint.set(false, true);
+        endpoint.set(false, true, Duration::ZERO);
         assert_eq!(sample(&exporter, "penstock_callbacks_breaker_open{"), Some(1.0));
         assert_eq!(sample(&exporter, backlog), None, "another process counts it");
         let counted = metrics.callbacks().backlog("risk");

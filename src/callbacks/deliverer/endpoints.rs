@@ -58,10 +58,9 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
         outbox.set_gate(gate, now);
         let quiet = outbox.quiet_until(now).map_or(0, |until| until.unix_millis() - now.unix_millis());
         let quiet = Duration::from_millis(u64::try_from(quiet).unwrap_or(0));
-        self.metrics.callbacks().quiet(state.name.as_str(), quiet);
         if let Some(gauges) = self.gauges.get(place) {
             let is_open = matches!(state.breaker, Breaker::Open { .. });
-            gauges.set(state.availability == Availability::Active, is_open);
+            gauges.set(state.availability == Availability::Active, is_open, quiet);
         }
     }
 
