@@ -148,6 +148,21 @@ pub struct Redelivered {
     pub mark: Mark,
 }
 
+impl Redelivered {
+    /// Takes in what of an endpoint was made due, each by its id and line; the lines are handed on.
+    pub(in crate::store) fn take(
+        &mut self,
+        endpoint: EndpointName,
+        chosen: Vec<(i64, super::Line)>,
+    ) -> Vec<super::Line> {
+        if let Some(last) = chosen.iter().map(|(id, _)| *id).max() {
+            self.mark = Mark::of(endpoint, last);
+        }
+        self.count += chosen.len() as u64;
+        chosen.into_iter().map(|(_, line)| line).collect()
+    }
+}
+
 /// Why and when deliveries are given up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GivingUp {

@@ -123,12 +123,7 @@ impl Work for Redeliver {
             let chosen = transaction.read(statements::REDELIVER, arguments).await?;
             let chosen: Vec<(i64, Line)> =
                 chosen.iter().map(decode::redelivered).collect::<Result<_, _>>()?;
-            if let Some(last) = chosen.iter().map(|(id, _)| *id).max() {
-                done.mark = Mark::of(endpoint, last);
-            }
-            done.count += chosen.len() as u64;
-            let lines: Vec<Line> = chosen.into_iter().map(|(_, line)| line).collect();
-            release(transaction, &lines, now).await?;
+            release(transaction, &done.take(endpoint, chosen), now).await?;
         }
         Ok(End::Commit(done))
     }
