@@ -109,13 +109,12 @@ impl Clearance {
         self.era
     }
 
-    /// What the endpoint's state says now. One that was shut and is not any longer begins anew; a probe
-    /// waits for the end of a quiet time all the same.
+    /// What the endpoint's state says now. One that was shut and is not any longer is asked for its consent
+    /// again; what the receiver asked for holds all the same, since an acknowledgement that was under way
+    /// may have opened the gate.
     pub(super) fn set_gate(&mut self, gate: Gate, question: Option<&Question>, now: Timestamp) {
-        match (self.gate, gate) {
-            (Gate::Shut, Gate::Free) => self.begin_anew(question, now),
-            (Gate::Shut, Gate::Probe { .. }) => self.agreement.begin_anew(question, now),
-            _ => {}
+        if self.gate == Gate::Shut && gate != Gate::Shut {
+            self.agreement.begin_anew(question, now);
         }
         self.turn(gate);
     }
@@ -350,17 +349,29 @@ mod tests {
     }
 
     #[test]
-    fn a_quiet_time_ends_when_the_endpoint_is_opened_anew_or_the_clock_set_back() {
+    fn a_quiet_time_ends_when_somebody_begins_anew_or_the_clock_is_set_back() {
         let mut opened = clearance();
         judge(&mut opened, throttled(60), 0);
-        opened.set_gate(Gate::Free, None, at(1));
-        assert_eq!(opened.quiet_until(at(1)), Some(at(60)), "nothing was changed");
-        opened.set_gate(Gate::Shut, None, at(2));
-        opened.set_gate(Gate::Free, None, at(3));
-        assert!(opened.shut_until(at(3)).is_none() && !opened.is_probing());
+        opened.begin_anew(None, at(1));
+        assert!(opened.shut_until(at(1)).is_none() && !opened.is_probing());
         let mut set_back = clearance();
         judge(&mut set_back, throttled(60), 0);
         assert_eq!(set_back.shut_until(at(-3_600)), None);
+    }
+
+    #[test]
+    fn an_acknowledgement_that_was_under_way_opens_the_gate_and_ends_no_quiet_time() {
+        let mut clearance = clearance();
+        let before = clearance.era();
+        clearance.set_gate(Gate::Shut, None, at(1));
+        assert_eq!(
+            clearance.judge(throttled(60), before, at(2), 0.0, &patient()),
+            Some(Signal::Quiet(at(62)))
+        );
+        let late = clearance.judge(Verdict::Delivered, before, at(3), 0.0, &patient());
+        assert_eq!(late, Some(Signal::Works));
+        clearance.set_gate(Gate::Free, None, at(3));
+        assert_eq!(clearance.shut_until(at(3)), Some(at(62)));
     }
 
     #[test]
