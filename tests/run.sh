@@ -97,6 +97,12 @@ require_kafka() {
     export PENSTOCK_TEST_KAFKA
 }
 
+# How many tests of a binary go at a time: they mostly wait for servers, timers and other processes.
+test_threads() {
+    local threads=$((3 * $(getconf _NPROCESSORS_ONLN)))
+    echo $((threads < 12 ? threads : 12))
+}
+
 # Adds up the closing lines of the test binaries; a build that fails counts as one failure.
 step_tests() {
     local status=0 ran=0 count_passed count_failed
@@ -109,6 +115,7 @@ step_tests() {
         printf 'FAILED: no Kafka for the tests of the production queue: see above, or name brokers in PENSTOCK_TEST_KAFKA\n' >&2
     fi
     say "tests"
+    export RUST_TEST_THREADS="${RUST_TEST_THREADS:-$(test_threads)}"
     cargo test --locked --no-fail-fast --features production-tests 2>&1 | tee "$log" || status=$?
     while read -r count_passed count_failed; do
         passed=$((passed + count_passed))

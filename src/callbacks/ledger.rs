@@ -104,6 +104,11 @@ impl Ledger {
         self.frontier = Some(step.next);
     }
 
+    /// The store has not taken a step.
+    pub(super) fn not_stepped(&mut self, step: &FrontierStep) {
+        self.attempted.take_if(|stamp| *stamp == step.stamp);
+    }
+
     /// Whether what the store has of the partition is what this one last left there.
     pub(super) fn agrees_with(&self, stored: Option<&RecordedFrontier>) -> bool {
         let stored = stored.map(|frontier| frontier.stamp);

@@ -31,7 +31,8 @@ type Question = BoxFuture<'static, (usize, Result<Permission, NoAnswer>)>;
 /// Ends, each with its outbox's place, in their order.
 pub(super) type Ends = Vec<(usize, Ended)>;
 
-/// What came of a recording: the partitions whose frontier stood elsewhere than expected.
+/// What came of a recording: the partitions whose frontier stood elsewhere than expected. If there are any,
+/// nothing was recorded.
 pub(super) type RecordOutcome = Result<Vec<LogPartition>, StoreError>;
 
 /// What the store is being told.

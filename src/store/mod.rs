@@ -104,6 +104,14 @@ pub enum Applied {
     Stale,
 }
 
+/// What becomes of a transaction whose work is done.
+enum End<T> {
+    /// What it wrote stays.
+    Commit(T),
+    /// Nothing of it stays.
+    Rollback(T),
+}
+
 /// A communication's outcome as it was persisted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PersistedOutcome {

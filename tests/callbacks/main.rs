@@ -97,6 +97,12 @@ fn without_stamps_the_checker_objects_to_a_store_that_is_set_back() {
 }
 
 #[test]
+fn with_lines_parked_past_a_frontier_that_stands_elsewhere_the_checker_objects() {
+    let schedule = Schedule { fate: Fate::Restored, ..Schedule::without(Guard::Fences) };
+    must_be_noticed(schedule, "out of order");
+}
+
+#[test]
 fn without_a_look_at_what_is_recorded_the_checker_objects() {
     let schedule = Schedule { fate: Fate::Alone, ..Schedule::without(Guard::LookAtRecorded) };
     must_be_noticed(schedule, "was sent again");

@@ -125,6 +125,10 @@ impl Receivers {
             (_, true) => Ok(answer(204, None)),
             ("fast", _) => Ok(answer(202, None)),
             ("throttling", _) if chance < 30 => Ok(answer(429, Some(7))),
+            // Most of what holds up others is parked and never seen.
+            (ORDERED, _) if self.fate == Fate::Restored && chance < 50 => {
+                Err(NoAnswer("refused".to_owned()))
+            }
             (_, _) if chance < 15 => Ok(answer(503, None)),
             (_, _) if chance < 25 => Err(NoAnswer("reset".to_owned())),
             (_, _) if chance < 30 => Ok(answer(301, None)),

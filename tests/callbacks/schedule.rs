@@ -200,13 +200,17 @@ impl Run {
 
     fn act(&mut self) -> Result<(), String> {
         let index = usize::try_from(self.random.below(self.processes.len() as u64)).unwrap();
-        match (self.random.below(100), self.schedule.fate) {
+        match (self.random.below(104), self.schedule.fate) {
             (0..70, _) => return self.poll(index),
             (70..80, _) => self.feed(),
-            (80..83, Fate::Rough | Fate::Alone | Fate::Restored) => self.crash(index),
-            (83..86, Fate::Restored) => self.back_up_or_restore(),
-            (83..87, Fate::Rough | Fate::Restored) => self.freeze(index),
+            (80..83, Fate::Rough | Fate::Alone) | (80..81, Fate::Restored) => self.crash(index),
+            (81..86, Fate::Restored) => self.back_up_or_restore(),
+            (83..87, Fate::Rough) | (86..87, Fate::Restored) => self.freeze(index),
             (83..84, Fate::Alone) => self.set_back(),
+            (100, _) => self.queue.slow_polls(u32::try_from(self.random.below(8)).unwrap()),
+            (101, _) => self.queue.fail_publishing(u32::try_from(self.random.below(16)).unwrap()),
+            (102, Fate::Rough | Fate::Restored) => self.processes[index].lose_a_partition(),
+            (103, _) => self.trim(),
             (87..89, _) => self.queue.fail_next(u32::try_from(self.random.below(4)).unwrap()),
             (89..92, _) => self.deliveries.fail_next(u32::try_from(self.random.below(4)).unwrap()),
             _ => {
@@ -233,7 +237,7 @@ impl Run {
         self.fed += 1;
         if self.random.below(10) == 0 {
             // A place without a record, as the end of a transaction leaves.
-            let partition = Partition(u32::try_from(self.random.below(PARTITIONS.into())).unwrap());
+            let partition = self.partition();
             self.queue.append_mark(Topic::Results, partition);
         }
         let number = match self.random.below(10) {
@@ -249,11 +253,28 @@ impl Run {
         self.processes[index] = self.start();
     }
 
+    /// The log of a partition loses some of what is recorded and committed, also by the backup.
+    fn trim(&mut self) {
+        let partition = self.partition();
+        let of = |offsets: &BTreeMap<Partition, Offset>| offsets.get(&partition).copied();
+        let recorded = of(&self.deliveries.recorded_frontiers());
+        let restored = self.backup.as_ref().map_or(recorded, |backup| of(&backup.recorded_frontiers()));
+        let committed = of(&self.queue.committed(Topic::Results, GROUP));
+        let done = recorded.min(restored).min(committed).unwrap_or(Offset(0));
+        self.queue.trim(Topic::Results, partition, Offset(self.random.below(done.0 + 1)));
+    }
+
+    fn partition(&mut self) -> Partition {
+        Partition(u32::try_from(self.random.below(PARTITIONS.into())).unwrap())
+    }
+
     /// An operator sets the group back, which takes that nobody is in it.
     fn set_back(&mut self) {
         self.crash(0);
-        let partition = Partition(u32::try_from(self.random.below(PARTITIONS.into())).unwrap());
-        self.queue.set_back(Topic::Results, GROUP, partition, Offset(self.random.below(8)));
+        let partition = self.partition();
+        // Not to what the log has lost.
+        let offset = Offset(self.random.below(8)).max(self.queue.begin(Topic::Results, partition));
+        self.queue.set_back(Topic::Results, GROUP, partition, offset);
         self.checked.clear();
     }
 
@@ -286,6 +307,7 @@ impl Run {
     /// Receivers get well, and everybody works until nothing is left to do.
     fn drain(&mut self) -> Result<(), String> {
         self.queue.fail_next(0);
+        self.queue.fail_publishing(0);
         self.deliveries.fail_next(0);
         self.receivers.heal();
         for round in 0..60_000 {

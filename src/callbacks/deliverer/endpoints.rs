@@ -26,12 +26,14 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
         };
         let now = self.ambient.now();
         for (known, outbox) in self.states.iter_mut().zip(&mut self.sends.outboxes) {
-            let Some(state) = stored.iter().find(|state| state.name == known.name) else { continue };
+            // A store that was set back may know nothing of it any more.
+            let state = stored.iter().find(|state| state.name == known.name).cloned();
+            let state = state.unwrap_or_else(|| EndpointState::unknown(known.name.clone()));
             // Whoever else has changed it wants it to be tried, or knows that it works again.
             if state.changed_at != known.changed_at {
                 outbox.begin_anew(now);
             }
-            *known = state.clone();
+            *known = state;
         }
         for place in 0..self.states.len() {
             self.set_gate(place, now);

@@ -47,13 +47,10 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
             Ok(known) => known,
             Err(error) => return self.retry_store(error),
         };
-        // A store that was set back may have lost what holds a line: nothing of it goes before that is read again.
-        if !wanted.lines.is_empty() {
-            let read = self.inbox.len();
-            let looked = self.look_for_frontiers_set_back().await?;
-            if looked != StepOutcome::Progress || self.inbox.len() < read {
-                return Ok(looked);
-            }
+        // What the store says holds only if it has what was recorded last, and nobody else has recorded since:
+        // a store that was set back may have lost what holds a line, and may yet lose what another recorded.
+        if self.start_outdated_anew(&known.frontiers) {
+            return Ok(StepOutcome::Progress);
         }
         let letters = dead_letters.len();
         if letters > 0 {
@@ -93,7 +90,8 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
     }
 
     fn wanted(&self, routed: &[Routed]) -> WantedDeliveries {
-        let mut wanted = WantedDeliveries::default();
+        let logs = self.ledgers.keys().map(|partition| self.options.log(*partition)).collect();
+        let mut wanted = WantedDeliveries { logs, ..WantedDeliveries::default() };
         for routed in routed {
             for place in routed.places.iter().copied() {
                 let Some(key) = self.key(place, routed) else { continue };

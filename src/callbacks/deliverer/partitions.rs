@@ -3,9 +3,9 @@
 
 use std::collections::HashSet;
 
-use crate::account::{LogPartition, Offset, Partition};
+use crate::account::{Offset, Partition};
 use crate::queue::{Assignment, Consumer, Queue, QueueError, Start};
-use crate::store::{Deliveries, DeliveryKey, RecordedFrontiers};
+use crate::store::{Deliveries, DeliveryKey, RecordedFrontiers, StoreError, WantedDeliveries};
 use crate::telemetry::with_causes;
 
 use super::super::error::DelivererError;
@@ -20,10 +20,8 @@ type Begun = Result<Option<Ledger>, QueueError>;
 
 impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
     pub(super) async fn start_partitions(&mut self) -> Result<StepOutcome, DelivererError> {
-        let logs: Vec<LogPartition> =
-            self.unstarted.iter().map(|assignment| self.options.log(assignment.partition)).collect();
-        let look = self.store.frontiers(&logs);
-        let frontiers = match self.sends.alongside(&self.options, look).await {
+        let partitions = self.unstarted.iter().map(|assignment| assignment.partition).collect();
+        let frontiers = match self.frontiers(partitions).await {
             Ok(frontiers) => frontiers,
             Err(error) => return self.retry_store(error),
         };
@@ -72,21 +70,32 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
     /// Sees whether the store still has of each partition what was recorded last: no event may come that
     /// would show it.
     pub(super) async fn look_for_frontiers_set_back(&mut self) -> Result<StepOutcome, DelivererError> {
-        let logs: Vec<LogPartition> =
-            self.ledgers.keys().map(|partition| self.options.log(*partition)).collect();
-        let look = self.store.frontiers(&logs);
-        let frontiers = match self.sends.alongside(&self.options, look).await {
-            Ok(frontiers) => frontiers,
-            Err(error) => return self.retry_store(error),
-        };
-        let ledgers = self.ledgers.iter();
+        let partitions = self.ledgers.keys().copied().collect();
+        match self.frontiers(partitions).await {
+            Ok(frontiers) => {
+                self.start_outdated_anew(&frontiers);
+                Ok(StepOutcome::Progress)
+            }
+            Err(error) => self.retry_store(error),
+        }
+    }
+
+    async fn frontiers(&mut self, partitions: Vec<Partition>) -> Result<RecordedFrontiers, StoreError> {
+        let logs = partitions.into_iter().map(|partition| self.options.log(partition)).collect();
+        let wanted = WantedDeliveries { logs, ..WantedDeliveries::default() };
+        let look = self.store.look(&wanted);
+        Ok(self.sends.alongside(&self.options, look).await?.frontiers)
+    }
+
+    /// Starts the partitions anew of which the store has not what was recorded last; tells whether there are any.
+    pub(super) fn start_outdated_anew(&mut self, frontiers: &RecordedFrontiers) -> bool {
         let is_other = |(partition, ledger): (&Partition, &Ledger)| {
             let stored = frontiers.known.get(&self.options.log(*partition));
             (!ledger.agrees_with(stored)).then_some(*partition)
         };
-        let outdated: Vec<Partition> = ledgers.filter_map(is_other).collect();
+        let outdated: Vec<Partition> = self.ledgers.iter().filter_map(is_other).collect();
         self.restart(&outdated);
-        Ok(StepOutcome::Progress)
+        !outdated.is_empty()
     }
 
     /// Drops what is read of partitions and starts them anew, as if they had just been assigned.
@@ -140,6 +149,7 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
         for places in self.active.values_mut() {
             places.retain(|(partition, _)| !partitions.contains(partition));
         }
+        self.forget_what_nobody_waits_for();
         let kept = self.under_way();
         self.active.retain(|key, places| !places.is_empty() || kept.contains(key));
     }

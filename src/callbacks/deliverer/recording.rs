@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::account::Partition;
+use crate::account::{LogPartition, Offset, Partition};
 use crate::queue::{Queue, Record, Topic, dead_letter};
 use crate::store::{Deliveries, DeliveryState, FrontierStep, NewDelivery, Settled, StoreError};
 use crate::telemetry::with_causes;
@@ -31,6 +31,7 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
         if self.sends.is_recording() {
             return;
         }
+        self.forget_what_nobody_waits_for();
         if let Some((ends, steps)) = self.sends.take_failed() {
             self.record(ends, steps);
         } else if !self.sends.ended.is_empty() {
@@ -59,7 +60,9 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
         let (store, moved) = (self.store.clone(), steps.clone());
         let work = async move {
             let outdated = store.record(&new, &moved, now).await?;
-            store.settle(&settled, now).await?;
+            if outdated.is_empty() {
+                store.settle(&settled, now).await?;
+            }
             Ok(outdated)
         };
         self.sends.record(ended, steps, Box::pin(work));
@@ -102,23 +105,71 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
             }
         };
         self.max_recorded = (self.max_recorded * 2).min(MAX_RECORDED);
-        let mut lost = Vec::new();
+        if !outdated.is_empty() {
+            self.sends.ended.splice(0..0, ends);
+            self.not_recorded(&steps, &outdated);
+            return Ok(StepOutcome::Progress);
+        }
+        let mut stepped = Vec::new();
         for step in &steps {
             // A step of an earlier assignment says nothing of the one there is now.
             let ledger = self.ledgers.get_mut(&step.log.partition);
-            let Some(ledger) = ledger.filter(|ledger| ledger.has_attempted(step)) else { continue };
-            if outdated.contains(&step.log) {
-                lost.push(step.log.partition);
-            } else {
+            if let Some(ledger) = ledger.filter(|ledger| ledger.has_attempted(step)) {
                 ledger.stepped(step);
+                stepped.push(step.log.partition);
             }
         }
+        let mut unsure = Vec::new();
         for (place, ended) in ends {
             self.count(place, &ended);
-            self.is_recorded(place, &ended);
+            for (partition, offset) in self.take_places(place, &ended) {
+                if stepped.contains(&partition) {
+                    self.is_done(partition, offset);
+                } else {
+                    unsure.push(partition);
+                }
+            }
         }
-        self.restart(&lost);
+        self.start_anew(unsure);
         Ok(StepOutcome::Progress)
+    }
+
+    /// Starts partitions anew that were read again while events of theirs were recorded: whether the store
+    /// still has these is to be seen again.
+    fn start_anew(&mut self, mut partitions: Vec<Partition>) {
+        partitions.retain(|partition| self.ledgers.contains_key(partition));
+        partitions.sort_unstable();
+        partitions.dedup();
+        self.restart(&partitions);
+    }
+
+    /// Some partitions are not recorded as far as they were: they are started anew, and what has ended of others is
+    /// recorded without them.
+    fn not_recorded(&mut self, steps: &[FrontierStep], outdated: &[LogPartition]) {
+        for step in steps {
+            if let Some(ledger) = self.ledgers.get_mut(&step.log.partition) {
+                ledger.not_stepped(step);
+            }
+        }
+        self.start_anew(outdated.iter().map(|log| log.partition).collect());
+    }
+
+    /// What has ended of partitions that are not the deliverer's any more, or were started anew since, is
+    /// read again by whoever has them, so it is not recorded. Without a frontier that moves with it nobody
+    /// would notice its loss, and what is parked in a line would be so before those it came after.
+    pub(super) fn forget_what_nobody_waits_for(&mut self) {
+        let (outboxes, active) = (&mut self.sends.outboxes, &mut self.active);
+        self.sends.ended.retain(|(place, ended)| {
+            let places = active.get(&ended.job.key);
+            if ended.job.origin != Origin::Topic || places.is_some_and(|places| !places.is_empty()) {
+                return true;
+            }
+            active.remove(&ended.job.key);
+            if let Some(outbox) = outboxes.get_mut(*place) {
+                outbox.recorded(ended);
+            }
+            false
+        });
     }
 
     /// Narrows ends of which the store cannot hold one down to that one, which is put aside.
@@ -158,7 +209,9 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
         }
         self.metrics.dead_letters(NOT_STORABLE, count as u64);
         self.unstorable = None;
-        self.is_recorded(place, &ended);
+        for (partition, offset) in self.take_places(place, &ended) {
+            self.is_done(partition, offset);
+        }
         Ok(StepOutcome::Progress)
     }
 
@@ -195,18 +248,20 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
         })
     }
 
-    /// Nothing is left to be done for an end.
-    fn is_recorded(&mut self, place: usize, ended: &Ended) {
+    /// Nothing is left to be done for an end; the places of the log that waited for it.
+    fn take_places(&mut self, place: usize, ended: &Ended) -> Vec<(Partition, Offset)> {
         if let Some(outbox) = self.sends.outboxes.get_mut(place) {
             outbox.recorded(ended);
         }
-        if ended.job.origin != Origin::Topic {
-            return;
+        match ended.job.origin {
+            Origin::Topic => self.active.remove(&ended.job.key).unwrap_or_default(),
+            Origin::Store { .. } => Vec::new(),
         }
-        for (partition, offset) in self.active.remove(&ended.job.key).unwrap_or_default() {
-            if let Some(ledger) = self.ledgers.get_mut(&partition) {
-                ledger.recorded(offset);
-            }
+    }
+
+    fn is_done(&mut self, partition: Partition, offset: Offset) {
+        if let Some(ledger) = self.ledgers.get_mut(&partition) {
+            ledger.recorded(offset);
         }
     }
 

@@ -12,6 +12,7 @@ use crate::queue::{Queue, Topic};
 use crate::settings::CallbackSettings;
 use crate::telemetry::Metrics;
 
+use super::attendants::Attendants;
 use super::failed_task;
 use super::ports::Ports;
 use super::renewal::{Contents, Renewal};
@@ -28,9 +29,8 @@ const HOUSEKEEPING_TIME: Duration = Duration::from_secs(1);
 /// The deliverer while it runs.
 pub(super) struct CallbacksPart {
     deliverer: JoinHandle<Result<(), DelivererError>>,
-    housekeeper: JoinHandle<()>,
-    /// What tells operators, if anything does; it ends after the deliverer.
-    reporter: Option<JoinHandle<()>>,
+    /// They end after the deliverer.
+    attendants: Attendants,
     stop: CancellationToken,
 }
 
@@ -69,25 +69,23 @@ impl CallbacksPart {
             let (ambient, metrics) = (Ambient::system(), metrics.clone());
             operator_webhook(endpoint, type_prefix, sender, ambient, metrics)
         });
-        let reporter = match reporter {
-            Some((reports, reporter)) => {
-                deliverer = deliverer.with_reports(reports);
-                Some(tokio::spawn(reporter.run(stop.clone())))
-            }
-            None => None,
-        };
-        tokio::spawn(renewal.run(stop.clone()));
-        Ok(Self {
-            reporter,
-            deliverer: tokio::spawn(deliverer.run(stop.clone())),
-            housekeeper: tokio::spawn(housekeeper.run(stop.clone())),
-            stop,
-        })
+        let mut attendants = Attendants::default();
+        if let Some((reports, reporter)) = reporter {
+            deliverer = deliverer.with_reports(reports);
+            attendants.start("telling operators", REPORT_TIME, reporter.run(stop.clone()));
+        }
+        attendants.start("housekeeping", HOUSEKEEPING_TIME, housekeeper.run(stop.clone()));
+        attendants.start("reading keys anew", Duration::ZERO, renewal.run(stop.clone()));
+        Ok(Self { deliverer: tokio::spawn(deliverer.run(stop.clone())), attendants, stop })
     }
 
     /// Waits until it ends, which it does not by itself.
     pub(super) async fn failed(&mut self) -> anyhow::Error {
-        match (&mut self.deliverer).await {
+        let ended = tokio::select! {
+            ended = &mut self.deliverer => ended,
+            failed = self.attendants.failed() => return failed.context("callbacks stopped"),
+        };
+        match ended {
             Ok(Err(error)) => anyhow::Error::from(error).context("callbacks stopped"),
             ended => failed_task("callbacks", ended.is_err()),
         }
@@ -103,15 +101,7 @@ impl CallbacksPart {
             Ok(ended) => ended.map_err(anyhow::Error::from),
             Err(_) => Err(failed_task("callbacks", true)),
         };
-        let mut housekeeper = self.housekeeper;
-        if tokio::time::timeout(HOUSEKEEPING_TIME, &mut housekeeper).await.is_err() {
-            housekeeper.abort();
-        }
-        if let Some(mut reporter) = self.reporter
-            && tokio::time::timeout(REPORT_TIME, &mut reporter).await.is_err()
-        {
-            reporter.abort();
-        }
+        self.attendants.end().await;
         ended
     }
 }

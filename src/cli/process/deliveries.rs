@@ -4,8 +4,7 @@ use crate::account::{LogPartition, Timestamp};
 use crate::store::{
     Applied, Attempt, Attendance, Backlog, Claim, Counted, Deliveries, DeliveryKey, DeliveryRecord,
     EndpointState, FrontierStep, GivingUp, KnownDeliveries, Leased, Line, Mark, NewDelivery, ProcessId,
-    RecordedFrontiers, Redelivered, Released, Selection, Settled, StateCount, StoreError,
-    WantedDeliveries,
+    Redelivered, Released, Selection, Settled, StateCount, StoreError, WantedDeliveries,
 };
 
 use super::store::{AnyStore, forwarded};
@@ -19,7 +18,6 @@ impl Deliveries for AnyStore {
             frontiers: &[FrontierStep],
             now: Timestamp,
         ) -> Result<Vec<LogPartition>, StoreError>;
-        async fn frontiers(&self, wanted: &[LogPartition]) -> Result<RecordedFrontiers, StoreError>;
         async fn claim(
             &self,
             claims: &[Claim],

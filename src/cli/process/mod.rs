@@ -5,6 +5,7 @@
 //! the drain's time.
 
 mod admin;
+mod attendants;
 mod callbacks;
 mod deliveries;
 mod directory;

@@ -56,7 +56,7 @@ impl Renewal {
     /// Looks at the files from time to time until `stop` is cancelled.
     pub(super) async fn run(mut self, stop: CancellationToken) {
         if self.used.is_empty() {
-            return;
+            return stop.cancelled().await;
         }
         while stop.run_until_cancelled(tokio::time::sleep(INTERVAL)).await.is_some() {
             let looking = tokio::task::spawn_blocking(move || {

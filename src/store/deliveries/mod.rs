@@ -217,6 +217,8 @@ pub struct WantedDeliveries {
     pub keys: Vec<DeliveryKey>,
     /// Lines in which something may be parked.
     pub lines: Vec<Line>,
+    /// Partitions whose frontier tells whether the store is the one that is expected.
+    pub logs: Vec<LogPartition>,
 }
 
 /// What of the wanted is there.
@@ -226,6 +228,8 @@ pub struct KnownDeliveries {
     pub recorded: HashSet<DeliveryKey>,
     /// Lines with a delivery that is parked or waits.
     pub held: HashSet<Line>,
+    /// How far partitions are recorded.
+    pub frontiers: RecordedFrontiers,
 }
 
 /// A handle to what is known of deliveries; cheap to clone.
@@ -239,19 +243,13 @@ pub trait Deliveries: Clone + Send + Sync + 'static {
     /// Records deliveries from the topic, in the order of the log; their keys are distinct. One that is
     /// recorded already changes only if it is delivered now. A parked one of an ordered endpoint waits
     /// if something before it in its line does not. Frontiers move with them, each from where it is said
-    /// to stand; those that stand elsewhere stay, and are returned.
+    /// to stand; when some stand elsewhere nothing is recorded, and they are returned.
     fn record(
         &self,
         new: &[NewDelivery],
         frontiers: &[FrontierStep],
         now: Timestamp,
     ) -> impl Future<Output = Result<Vec<LogPartition>, StoreError>> + Send;
-
-    /// How far partitions are recorded.
-    fn frontiers(
-        &self,
-        wanted: &[LogPartition],
-    ) -> impl Future<Output = Result<RecordedFrontiers, StoreError>> + Send;
 
     /// Leases parked deliveries that are due, the ones due longest first.
     fn claim(

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 
-use crate::store::{Cause, StoreError};
+use crate::store::{Cause, End, StoreError};
 
 use super::error::{
     password_is_refused, session_is_sound, sessions_are_doubtful, store_error, unavailable,
@@ -36,14 +36,6 @@ pub(super) trait Work: Send + 'static {
         self,
         transaction: &mut Session,
     ) -> impl Future<Output = Result<End<Self::Output>, sqlx::Error>> + Send;
-}
-
-/// What becomes of a transaction whose work is done.
-pub(super) enum End<T> {
-    /// What it wrote stays.
-    Commit(T),
-    /// Nothing of it stays.
-    Rollback(T),
 }
 
 /// Sessions with one server; cheap to clone.

@@ -8,9 +8,9 @@ use sqlx::{Arguments, Row};
 
 use crate::account::{CommunicationNumber, View};
 use crate::store::stored::storable;
-use crate::store::{Applied, PersistedOutcome, decode};
+use crate::store::{Applied, End, PersistedOutcome, decode};
 
-use super::connections::{End, Work};
+use super::connections::Work;
 use super::error::only_reads;
 use super::rows::{Step, WantedRows};
 use super::session::Session;

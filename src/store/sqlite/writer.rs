@@ -7,7 +7,7 @@ use sqlx::{Connection, SqlitePool};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::sqlite::{Database, OpenError, Writing};
-use crate::store::Applied;
+use crate::store::{Applied, End};
 
 use super::rows::{PlanRows, Rows};
 use super::statements;
@@ -37,7 +37,7 @@ pub(super) enum Request {
     },
 }
 
-/// What is done within one transaction. What it wrote stays, unless it fails.
+/// What is done within one transaction.
 pub(super) trait Write: Send + 'static {
     /// What comes of it.
     type Output: Send;
@@ -46,7 +46,7 @@ pub(super) trait Write: Send + 'static {
     fn run(
         self,
         transaction: &mut SqliteConnection,
-    ) -> impl Future<Output = Result<Self::Output, sqlx::Error>> + Send;
+    ) -> impl Future<Output = Result<End<Self::Output>, sqlx::Error>> + Send;
 }
 
 /// A [`Write`] of any kind that waits for the writer.
@@ -111,8 +111,16 @@ impl Writer {
     async fn transaction<W: Write>(&mut self, write: W) -> Result<W::Output, sqlx::Error> {
         let mut connection = self.connection().await?;
         let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-        let output = write.run(&mut transaction).await?;
-        transaction.commit().await?;
+        let output = match write.run(&mut transaction).await? {
+            End::Commit(output) => {
+                transaction.commit().await?;
+                output
+            }
+            End::Rollback(output) => {
+                transaction.rollback().await?;
+                output
+            }
+        };
         self.0.put_back(connection).await;
         Ok(output)
     }

@@ -92,6 +92,8 @@ pub enum Guard {
     Frontiers,
     /// Frontiers move only from where they are said to stand.
     Stamps,
+    /// Nothing is recorded with a frontier that stands elsewhere.
+    Fences,
 }
 
 /// What the store held at a moment.
@@ -100,6 +102,17 @@ pub struct Backup {
     rows: Vec<Row>,
     endpoints: BTreeMap<EndpointName, EndpointState>,
     frontiers: HashMap<LogPartition, RecordedFrontier>,
+}
+
+impl Backup {
+    /// Up to where each partition was recorded.
+    pub fn recorded_frontiers(&self) -> BTreeMap<Partition, Offset> {
+        offsets(&self.frontiers)
+    }
+}
+
+fn offsets(frontiers: &HashMap<LogPartition, RecordedFrontier>) -> BTreeMap<Partition, Offset> {
+    frontiers.iter().map(|(log, frontier)| (log.partition, frontier.next)).collect()
 }
 
 #[derive(Default)]
@@ -138,8 +151,7 @@ impl MemoryDeliveries {
 
     /// Up to where each partition is recorded.
     pub fn recorded_frontiers(&self) -> BTreeMap<Partition, Offset> {
-        let state = self.lock();
-        state.frontiers.iter().map(|(log, frontier)| (log.partition, frontier.next)).collect()
+        offsets(&self.lock().frontiers)
     }
 
     pub fn backup(&self) -> Backup {
@@ -217,19 +229,18 @@ impl State {
         self.rows.iter().any(|row| row.state == DeliveryState::Parked && row.line() == *line)
     }
 
-    /// Tells whether it was moved.
-    fn move_frontier(&mut self, step: &FrontierStep) -> bool {
-        if !self.has_frontiers() {
-            return true;
-        }
+    /// Whether a frontier stands where it is said to.
+    fn may_move(&self, step: &FrontierStep) -> bool {
         let known = self.frontiers.get(&step.log).map(|frontier| frontier.stamp);
         let is_expected = known == step.expected || known == Some(step.stamp);
-        if is_expected || !self.is_on(Guard::Stamps) {
+        is_expected || !self.has_frontiers() || !self.is_on(Guard::Stamps)
+    }
+
+    fn move_frontier(&mut self, step: &FrontierStep) {
+        if self.has_frontiers() {
             let frontier = RecordedFrontier { next: step.next, stamp: step.stamp };
             self.frontiers.insert(step.log, frontier);
-            return true;
         }
-        false
     }
 
     fn record(&mut self, new: &NewDelivery, now: Timestamp) {
@@ -311,6 +322,12 @@ impl Deliveries for MemoryDeliveries {
                 let is_held = |line: &&Line| state.is_on(Guard::LookAtHeld) && state.is_held(line);
                 wanted.lines.iter().filter(is_held).cloned().collect()
             },
+            frontiers: {
+                let has_frontiers = state.has_frontiers();
+                let found = |log: &LogPartition| Some((*log, *state.frontiers.get(log)?));
+                let known = wanted.logs.iter().filter(|_| has_frontiers).filter_map(found).collect();
+                RecordedFrontiers { known, is_upgraded: !has_frontiers }
+            },
         })
         .await
     }
@@ -325,24 +342,22 @@ impl Deliveries for MemoryDeliveries {
             if new.iter().any(|new| state.poison.as_deref() == Some(new.event.source.as_str())) {
                 return Err(StoreError::Poison { action: "a test", cause: "it does not fit".into() });
             }
+            let stale = frontiers.iter().filter(|step| !state.may_move(step));
+            let stale: Vec<_> = stale.map(|step| step.log).collect();
+            if !stale.is_empty() && state.is_on(Guard::Fences) {
+                return Ok(stale);
+            }
             // The last one is forgotten when the guard is off.
             let is_forgotten = !state.is_on(Guard::Recording) || !state.is_on(Guard::Committing);
             let count = new.len() - usize::from(is_forgotten && !new.is_empty());
             new[..count].iter().for_each(|new| state.record(new, now));
-            let unmoved = frontiers.iter().filter(|step| !state.move_frontier(step));
-            Ok(unmoved.map(|step| step.log).collect())
+            frontiers
+                .iter()
+                .filter(|step| !stale.contains(&step.log))
+                .for_each(|step| state.move_frontier(step));
+            Ok(stale)
         })
         .await?
-    }
-
-    async fn frontiers(&self, wanted: &[LogPartition]) -> Result<RecordedFrontiers, StoreError> {
-        self.between(|state| {
-            let has_frontiers = state.has_frontiers();
-            let found = |log: &LogPartition| Some((*log, *state.frontiers.get(log)?));
-            let known = wanted.iter().filter(|_| has_frontiers).filter_map(found).collect();
-            RecordedFrontiers { known, is_upgraded: !has_frontiers }
-        })
-        .await
     }
 
     async fn claim(

@@ -2,9 +2,9 @@
 
 use crate::account::Timestamp;
 use crate::store::decode_delivery as decode;
-use crate::store::{DeliveryState, Line, Released};
+use crate::store::{DeliveryState, End, Line, Released};
 
-use super::super::connections::{End, Work};
+use super::super::connections::Work;
 use super::super::session::Session;
 use super::super::statements::BEGIN;
 use super::operating::{fit, names};

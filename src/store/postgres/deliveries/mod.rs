@@ -12,8 +12,8 @@ use crate::store::deliveries::{backlogs, newest, state_counts};
 use crate::store::{
     Applied, Attempt, Attendance, Backlog, Claim, Counted, Deliveries, DeliveryKey, DeliveryRecord,
     DeliveryState, EndpointState, FrontierStep, GivingUp, KnownDeliveries, Leased, Line, Mark,
-    NewDelivery, ProcessId, RecordedFrontiers, Redelivered, Released, Selection, Settled, StateCount,
-    StoreError, WantedDeliveries,
+    NewDelivery, ProcessId, Redelivered, Released, Selection, Settled, StateCount, StoreError,
+    WantedDeliveries,
 };
 
 use super::{PostgresStore, encoding_error};
@@ -25,10 +25,11 @@ impl Deliveries for PostgresStore {
     async fn look(&self, wanted: &WantedDeliveries) -> Result<KnownDeliveries, StoreError> {
         let keys = rows::keys(&wanted.keys).map_err(encoding_error::<Look>)?;
         let lines = rows::lines(&wanted.lines).map_err(encoding_error::<Look>)?;
-        if keys.is_none() && lines.is_none() {
+        let logs = rows::logs(&wanted.logs).map_err(encoding_error::<Look>)?;
+        if keys.is_none() && lines.is_none() && logs.is_none() {
             return Ok(KnownDeliveries::default());
         }
-        self.0.run(Look { keys, lines }).await
+        self.0.run(Look { keys, lines, logs }).await
     }
 
     async fn record(
@@ -41,14 +42,6 @@ impl Deliveries for PostgresStore {
             Some(work) => self.0.run(work).await,
             None => Ok(Vec::new()),
         }
-    }
-
-    async fn frontiers(&self, wanted: &[LogPartition]) -> Result<RecordedFrontiers, StoreError> {
-        let Some(arguments) = rows::logs(wanted).map_err(encoding_error::<Look>)? else {
-            return Ok(RecordedFrontiers::default());
-        };
-        let read = Read::some(statements::FRONTIERS, arguments, decode::recorded_frontier);
-        Ok(decode::recorded_frontiers(self.0.run(read).await?))
     }
 
     async fn claim(

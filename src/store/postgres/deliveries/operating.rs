@@ -7,10 +7,10 @@ use crate::account::Timestamp;
 use crate::store::decode_delivery as decode;
 use crate::store::deliveries::{Listed, Tally};
 use crate::store::{
-    Cause, Counted, DeliveryState, EndpointName, GivingUp, Line, Mark, Redelivered, Selection,
+    Cause, Counted, DeliveryState, End, EndpointName, GivingUp, Line, Mark, Redelivered, Selection,
 };
 
-use super::super::connections::{End, Work};
+use super::super::connections::Work;
 use super::super::session::Session;
 use super::super::statements::{BEGIN_SELECTION, BEGIN_SELECTION_SNAPSHOT};
 use super::work::release;

@@ -6,11 +6,11 @@ use sqlx::postgres::{PgArguments, PgRow};
 use crate::account::{LogPartition, Timestamp};
 use crate::store::decode_delivery as decode;
 use crate::store::{
-    Applied, Attendance, Cause, Ending, FrontierStep, KnownDeliveries, Leased, Line, NewDelivery,
+    Applied, Attendance, Cause, End, Ending, FrontierStep, KnownDeliveries, Leased, Line, NewDelivery,
     Settled,
 };
 
-use super::super::connections::{End, Work};
+use super::super::connections::Work;
 use super::super::session::Session;
 use super::super::statements::{BEGIN, BEGIN_SNAPSHOT};
 use super::{rows, statements};
@@ -22,6 +22,7 @@ const MAX_ROUNDS: u32 = 10;
 pub(super) struct Look {
     pub(super) keys: Option<PgArguments>,
     pub(super) lines: Option<PgArguments>,
+    pub(super) logs: Option<PgArguments>,
 }
 
 impl Work for Look {
@@ -38,6 +39,11 @@ impl Work for Look {
         if let Some(lines) = self.lines {
             let rows = snapshot.read(statements::LOOK_LINES, lines).await?;
             known.held = rows.iter().map(decode::line).collect::<Result<_, _>>()?;
+        }
+        if let Some(logs) = self.logs {
+            let rows = snapshot.read(statements::FRONTIERS, logs).await?;
+            let rows = rows.iter().map(decode::recorded_frontier).collect::<Result<_, _>>()?;
+            known.frontiers = decode::recorded_frontiers(rows);
         }
         Ok(End::Commit(known))
     }
@@ -86,6 +92,9 @@ impl Work for Record {
                 unmoved.retain(|log| *log != moved);
             }
         }
+        if !unmoved.is_empty() {
+            return Ok(End::Rollback(unmoved));
+        }
         if let Some(heads) = self.heads {
             hold(transaction, heads).await?;
         }
@@ -95,7 +104,7 @@ impl Work for Record {
         if let Some(attempts) = self.attempts {
             transaction.write(statements::INSERT_ATTEMPTS, attempts).await?;
         }
-        Ok(End::Commit(unmoved))
+        Ok(End::Commit(Vec::new()))
     }
 }
 

@@ -5,7 +5,7 @@ use sqlx::sqlite::SqliteConnection;
 use crate::account::Timestamp;
 use crate::store::decode_delivery as decode;
 use crate::store::stored::storable;
-use crate::store::{DeliveryState, Line, Released};
+use crate::store::{DeliveryState, End, Line, Released};
 
 use super::super::writer::Write;
 use super::operating::names;
@@ -21,7 +21,7 @@ pub(super) struct RemoveEnded {
 impl Write for RemoveEnded {
     type Output = u64;
 
-    async fn run(self, transaction: &mut SqliteConnection) -> Result<u64, sqlx::Error> {
+    async fn run(self, transaction: &mut SqliteConnection) -> Result<End<u64>, sqlx::Error> {
         let mut removed = 0;
         for endpoint in names(transaction, None).await? {
             for state in DeliveryState::ENDED {
@@ -40,7 +40,7 @@ impl Write for RemoveEnded {
                 removed += rows;
             }
         }
-        Ok(removed)
+        Ok(End::Commit(removed))
     }
 }
 
@@ -54,7 +54,7 @@ pub(super) struct ReleaseStranded {
 impl Write for ReleaseStranded {
     type Output = Released;
 
-    async fn run(self, transaction: &mut SqliteConnection) -> Result<Released, sqlx::Error> {
+    async fn run(self, transaction: &mut SqliteConnection) -> Result<End<Released>, sqlx::Error> {
         let after = self.after.as_ref();
         let rows = sqlx::query(statements::LOOK_AT_LINES)
             .bind(after.map_or("", |line| line.endpoint.as_str()).to_owned())
@@ -71,6 +71,6 @@ impl Write for ReleaseStranded {
             last = Some(line);
         }
         let count = release(transaction, &stranded, self.now).await?;
-        Ok(Released { count, after: last.filter(|_| rows.len() >= self.limit) })
+        Ok(End::Commit(Released { count, after: last.filter(|_| rows.len() >= self.limit) }))
     }
 }

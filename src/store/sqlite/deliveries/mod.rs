@@ -16,8 +16,8 @@ use crate::store::deliveries::{backlogs, newest, state_counts};
 use crate::store::{
     Applied, Attempt, Attendance, Backlog, Cause, Claim, Counted, Deliveries, DeliveryKey,
     DeliveryRecord, DeliveryState, EndpointState, FrontierStep, GivingUp, KnownDeliveries, Leased, Line,
-    Mark, NewDelivery, ProcessId, RecordedFrontiers, Redelivered, Released, Selection, Settled,
-    StateCount, StoreError, WantedDeliveries,
+    Mark, NewDelivery, ProcessId, Redelivered, Released, Selection, Settled, StateCount, StoreError,
+    WantedDeliveries,
 };
 
 use super::writer::{Done, Job, Request, Write};
@@ -53,8 +53,9 @@ impl Deliveries for SqliteStore {
         let action = "looking up deliveries";
         let keys = rows::keys(&wanted.keys).map_err(|cause| unfit(action, cause))?;
         let lines = rows::lines(&wanted.lines).map_err(|cause| unfit(action, cause))?;
+        let logs = rows::logs(&wanted.logs).map_err(|cause| unfit(action, cause))?;
         let readers = self.readers.clone();
-        uncancelled(action, async move { look(&readers, &keys, &lines).await }).await
+        uncancelled(action, async move { look(&readers, &keys, &lines, &logs).await }).await
     }
 
     async fn record(
@@ -68,15 +69,6 @@ impl Deliveries for SqliteStore {
             Some(record) => self.run(action, record).await,
             None => Ok(Vec::new()),
         }
-    }
-
-    async fn frontiers(&self, wanted: &[LogPartition]) -> Result<RecordedFrontiers, StoreError> {
-        let logs = rows::logs(wanted).map_err(|cause| unfit("reading deliveries", cause))?;
-        if logs.count == 0 {
-            return Ok(RecordedFrontiers::default());
-        }
-        let statement = sqlx::query(statements::FRONTIERS).bind(logs.json);
-        Ok(decode::recorded_frontiers(self.rows(statement, decode::recorded_frontier).await?))
     }
 
     async fn claim(
@@ -197,6 +189,7 @@ async fn look(
     readers: &SqlitePool,
     keys: &super::rows::Rows,
     lines: &super::rows::Rows,
+    logs: &super::rows::Rows,
 ) -> Result<KnownDeliveries, sqlx::Error> {
     let mut known = KnownDeliveries::default();
     let mut snapshot = readers.begin().await?;
@@ -213,6 +206,14 @@ async fn look(
             .fetch_all(&mut *snapshot)
             .await?;
         known.held = rows.iter().map(decode::line).collect::<Result<_, _>>()?;
+    }
+    if logs.count > 0 {
+        let rows = sqlx::query(statements::FRONTIERS)
+            .bind(logs.json.as_str())
+            .fetch_all(&mut *snapshot)
+            .await?;
+        let rows = rows.iter().map(decode::recorded_frontier).collect::<Result<_, _>>()?;
+        known.frontiers = decode::recorded_frontiers(rows);
     }
     snapshot.commit().await?;
     Ok(known)

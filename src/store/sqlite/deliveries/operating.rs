@@ -9,7 +9,9 @@ use crate::account::Timestamp;
 use crate::store::decode_delivery as decode;
 use crate::store::deliveries::{Listed, Tally};
 use crate::store::stored::storable;
-use crate::store::{Counted, DeliveryState, EndpointName, GivingUp, Line, Mark, Redelivered, Selection};
+use crate::store::{
+    Counted, DeliveryState, End, EndpointName, GivingUp, Line, Mark, Redelivered, Selection,
+};
 
 use super::super::writer::Write;
 use super::statements::{self, About};
@@ -116,7 +118,7 @@ pub(super) struct Redeliver {
 impl Write for Redeliver {
     type Output = Redelivered;
 
-    async fn run(self, transaction: &mut SqliteConnection) -> Result<Redelivered, sqlx::Error> {
+    async fn run(self, transaction: &mut SqliteConnection) -> Result<End<Redelivered>, sqlx::Error> {
         let Self { selection, mark, limit, now } = self;
         let mut done = Redelivered { count: 0, mark: mark.clone() };
         for endpoint in names(transaction, selection.endpoint.as_ref()).await? {
@@ -132,7 +134,7 @@ impl Write for Redeliver {
                 rows.iter().map(decode::redelivered).collect::<Result<_, _>>()?;
             release(transaction, &done.take(endpoint, chosen), now).await?;
         }
-        Ok(done)
+        Ok(End::Commit(done))
     }
 }
 
@@ -147,7 +149,7 @@ pub(super) struct Hasten {
 impl Write for Hasten {
     type Output = u64;
 
-    async fn run(self, transaction: &mut SqliteConnection) -> Result<u64, sqlx::Error> {
+    async fn run(self, transaction: &mut SqliteConnection) -> Result<End<u64>, sqlx::Error> {
         let Self { selection, due_after, limit, now } = self;
         let mut done = 0;
         for state in selection.states(&[DeliveryState::Parked]) {
@@ -159,7 +161,7 @@ impl Write for Hasten {
                 done += hasten.execute(&mut *transaction).await?.rows_affected();
             }
         }
-        Ok(done)
+        Ok(End::Commit(done))
     }
 }
 
@@ -173,7 +175,7 @@ pub(super) struct GiveUp {
 impl Write for GiveUp {
     type Output = u64;
 
-    async fn run(self, transaction: &mut SqliteConnection) -> Result<u64, sqlx::Error> {
+    async fn run(self, transaction: &mut SqliteConnection) -> Result<End<u64>, sqlx::Error> {
         let Self { selection, giving_up, limit } = self;
         let mut done = 0;
         for endpoint in names(transaction, selection.endpoint.as_ref()).await? {
@@ -190,6 +192,6 @@ impl Write for GiveUp {
                 release(transaction, &freed, giving_up.now).await?;
             }
         }
-        Ok(done)
+        Ok(End::Commit(done))
     }
 }

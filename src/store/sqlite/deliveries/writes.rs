@@ -7,8 +7,8 @@ use crate::account::{LogPartition, Timestamp};
 use crate::store::decode_delivery as decode;
 use crate::store::stored::storable;
 use crate::store::{
-    Applied, Attendance, Breaker, Cause, Claim, EndpointState, FrontierStep, Leased, Line, NewDelivery,
-    ProcessId, Settled,
+    Applied, Attendance, Breaker, Cause, Claim, End, EndpointState, FrontierStep, Leased, Line,
+    NewDelivery, ProcessId, Settled,
 };
 
 use super::super::rows::Rows;
@@ -49,7 +49,7 @@ impl Record {
 impl Write for Record {
     type Output = Vec<LogPartition>;
 
-    async fn run(self, transaction: &mut SqliteConnection) -> Result<Self::Output, sqlx::Error> {
+    async fn run(self, transaction: &mut SqliteConnection) -> Result<End<Self::Output>, sqlx::Error> {
         let mut unmoved = self.logs;
         if self.frontiers.count > 0 {
             let moved = sqlx::query(statements::MOVE_FRONTIERS).bind(self.frontiers.json);
@@ -57,6 +57,9 @@ impl Write for Record {
                 let moved = decode::log_partition(&row)?;
                 unmoved.retain(|log| *log != moved);
             }
+        }
+        if !unmoved.is_empty() {
+            return Ok(End::Rollback(unmoved));
         }
         if self.deliveries.count > 0 {
             sqlx::query(statements::RECORD)
@@ -66,7 +69,7 @@ impl Write for Record {
                 .await?;
         }
         insert_attempts(transaction, self.attempts).await?;
-        Ok(unmoved)
+        Ok(End::Commit(Vec::new()))
     }
 }
 
@@ -80,7 +83,7 @@ pub(super) struct ClaimDue {
 impl Write for ClaimDue {
     type Output = Vec<Leased>;
 
-    async fn run(self, transaction: &mut SqliteConnection) -> Result<Vec<Leased>, sqlx::Error> {
+    async fn run(self, transaction: &mut SqliteConnection) -> Result<End<Vec<Leased>>, sqlx::Error> {
         let mut due: Vec<(i64, Leased)> = Vec::new();
         for claim in self.claims {
             let rows = sqlx::query(statements::DUE)
@@ -102,7 +105,7 @@ impl Write for ClaimDue {
                 .execute(transaction)
                 .await?;
         }
-        Ok(leased)
+        Ok(End::Commit(leased))
     }
 }
 
@@ -132,7 +135,7 @@ impl Settle {
 impl Write for Settle {
     type Output = ();
 
-    async fn run(self, transaction: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    async fn run(self, transaction: &mut SqliteConnection) -> Result<End<()>, sqlx::Error> {
         let settled = sqlx::query(statements::SETTLE)
             .bind(self.settled.json)
             .bind(self.now.unix_millis())
@@ -145,7 +148,8 @@ impl Write for Settle {
             }
         }
         insert_attempts(transaction, self.attempts).await?;
-        release(transaction, &freed, self.now).await.map(drop)
+        release(transaction, &freed, self.now).await?;
+        Ok(End::Commit(()))
     }
 }
 
@@ -159,14 +163,15 @@ pub(super) struct Attend {
 impl Write for Attend {
     type Output = Attendance;
 
-    async fn run(self, transaction: &mut SqliteConnection) -> Result<Attendance, sqlx::Error> {
+    async fn run(self, transaction: &mut SqliteConnection) -> Result<End<Attendance>, sqlx::Error> {
         let id = self.process.0.as_bytes().to_vec();
         for (statement, at) in [(statements::REPORT, self.until), (statements::FORGET_GONE, self.now)] {
             let statement = sqlx::query(statement).bind(id.clone()).bind(at.unix_millis());
             statement.execute(&mut *transaction).await?;
         }
         let row = sqlx::query(statements::ATTENDANCE).bind(id).fetch_one(transaction).await?;
-        Ok(Attendance { processes: decode::processes(&row)?, is_first: row.try_get("is_first")? })
+        let processes = decode::processes(&row)?;
+        Ok(End::Commit(Attendance { processes, is_first: row.try_get("is_first")? }))
     }
 }
 
@@ -176,7 +181,7 @@ pub(super) struct Change(pub(super) EndpointState);
 impl Write for Change {
     type Output = Applied;
 
-    async fn run(self, transaction: &mut SqliteConnection) -> Result<Applied, sqlx::Error> {
+    async fn run(self, transaction: &mut SqliteConnection) -> Result<End<Applied>, sqlx::Error> {
         let state = self.0;
         let (since, probe_at, probes) = match state.breaker {
             Breaker::Closed => (None, None, 0),
@@ -195,7 +200,8 @@ impl Write for Change {
             .bind(storable(state.version))
             .execute(transaction)
             .await?;
-        Ok(if result.rows_affected() == 0 { Applied::Stale } else { Applied::Done })
+        let applied = if result.rows_affected() == 0 { Applied::Stale } else { Applied::Done };
+        Ok(End::Commit(applied))
     }
 }
 
