@@ -66,7 +66,8 @@ pub enum DeletedEvents {
 
 /// The smaller of the recorded frontier and the committed offset, if the log still has what is not recorded.
 /// A log that ends before the frontier is another one, and is read from its beginning: what is recorded of its
-/// events is not sent again.
+/// events is not sent again. A group that has committed nothing may stand before another one that is longer by
+/// now, so then too all of it is read.
 ///
 /// Another process may go on with the partition meanwhile, so the three must be read in this order: the
 /// assignment, the frontiers, the end of the log.
@@ -92,7 +93,7 @@ pub(super) fn start_offset(
         return Ok(StartAt { offset: earliest, frontier: None, missed });
     }
     if recorded >= earliest {
-        let offset = committed.unwrap_or(recorded).min(recorded).max(earliest);
+        let offset = committed.unwrap_or(earliest).min(recorded).max(earliest);
         return Ok(StartAt { offset, frontier, missed: None });
     }
     match deleted {
@@ -149,7 +150,7 @@ mod tests {
         assert_eq!(start(Some(0), None, 0..9), Ok(0), "committed before anything was read");
         assert_eq!(start(Some(5), Some(7), 0..9), Ok(5), "recorded, not committed");
         assert_eq!(start(Some(7), Some(5), 0..9), Ok(5), "the store was set back");
-        assert_eq!(start(None, Some(7), 0..9), Ok(7), "recorded, never committed");
+        assert_eq!(start(None, Some(7), 2..9), Ok(2), "recorded, and the group's offsets are gone");
         assert_eq!(start(Some(9), Some(9), 9..9), Ok(9));
         assert_eq!(start(Some(2), Some(7), 4..9), Ok(4), "what is gone is recorded");
     }

@@ -45,6 +45,14 @@ impl Topic {
     /// Every topic with durable records.
     pub const ALL: [Self; 3] = [Self::Submitted, Self::Results, Self::DeadLetter];
 
+    /// Whether its records are in order by key, so that its partition count must stay as it is.
+    pub fn is_ordered(self) -> bool {
+        match self {
+            Self::Submitted | Self::Results => true,
+            Self::DeadLetter => false,
+        }
+    }
+
     /// The topic's name.
     pub fn name(self) -> &'static str {
         match self {

@@ -14,8 +14,8 @@ use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 
 use super::consuming::{
-    DEADLINE, GROUP, done, join_group, limits, next_assigned, next_revoked, record, records, resume,
-    seek_to_committed, take,
+    DEADLINE, GROUP, done, join, join_group, limits, next_assigned, next_revoked, record, records,
+    resume, seek_to_committed, take,
 };
 use super::rig::{PARTITIONS, QueueRig};
 use super::servers::kafka::{TopicPrefix, brokers};
@@ -128,6 +128,18 @@ async fn another_partition_count_than_pinned_is_refused() {
     let options = KafkaQueueOptions { partitions: 12, ..rig.options() };
     let error = try_open(options, Metrics::disabled()).await.unwrap_err();
     assert!(matches!(&error, KafkaOpenError::PartitionCount { found: 4, expected: 12, .. }), "{error}");
+    // Its events are in order by account, too.
+    add_partitions(rig.topics.as_str(), &[Topic::Results], 5).await;
+    let refused = async {
+        loop {
+            if let Err(error) = try_open(rig.options(), Metrics::disabled()).await {
+                return error;
+            }
+        }
+    };
+    let error = tokio::time::timeout(DEADLINE, refused).await.expect("a broker hears of it in time");
+    assert!(matches!(&error, KafkaOpenError::PartitionCount { found: 5, expected: 4, .. }), "{error}");
+    assert!(error.to_string().contains(Topic::Results.name()), "{error}");
 }
 
 #[tokio::test]
@@ -324,13 +336,45 @@ async fn a_partition_count_that_changes_is_refused_by_everybody_within_seconds_a
     }
 }
 
+/// A member that read on would pass over what was appended to the new log up to where it stood.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_that_is_created_anew_and_filled_under_a_member_is_not_committed_over() {
+    let rig = KafkaQueueRig::default();
+    let queue = rig.open().await;
+    let (mut member, assignments) = join(&queue).await;
+    seek_to_committed(&mut member, &assignments).await;
+    queue.publish(Topic::Submitted, records(0..100)).await.unwrap();
+    let read = done(&take(&mut member, 100).await);
+    member.commit(read.clone()).await.unwrap();
+    // It goes on over what it has committed itself.
+    member.commit(read.clone()).await.unwrap();
+    delete_submitted(&rig).await;
+    create_topics(&brokers(), rig.topics.as_str(), &[]).await;
+    let refill = async { while queue.publish(Topic::Submitted, records(0..200)).await.is_err() {} };
+    tokio::time::timeout(DEADLINE, refill).await.expect("the new topic takes records in time");
+    let further: Vec<_> = read.iter().map(|(partition, offset)| (*partition, offset.next())).collect();
+    let reason = broken_soon(async || member.commit(further.clone()).await).await;
+    assert!(reason.contains("no longer knows what it had committed"), "{reason}");
+    let assignments = join_group(&rig.open().await, "others").await.1;
+    assert!(assignments.iter().all(|found| found.earliest == Offset(0)), "it is another log");
+    let standing = queue.standing(Topic::Submitted, GROUP).await.unwrap();
+    assert!(
+        standing.iter().all(|found| found.committed.is_none()),
+        "nothing was committed: {standing:?}"
+    );
+}
+
+async fn delete_submitted(rig: &KafkaQueueRig) {
+    let name = format!("{}{}", rig.topics.as_str(), Topic::Submitted.name());
+    admin(&brokers()).delete_topics(&[&name], &AdminOptions::new()).await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_topic_that_is_gone_is_not_ready() {
     let rig = KafkaQueueRig::default();
     let queue = rig.open().await;
     queue.check().await.unwrap();
-    let name = format!("{}{}", rig.topics.as_str(), Topic::Submitted.name());
-    admin(&brokers()).delete_topics(&[&name], &AdminOptions::new()).await.unwrap();
+    delete_submitted(&rig).await;
     let gone = async { while queue.check().await.is_ok() {} };
     tokio::time::timeout(DEADLINE, gone).await.expect("it is seen in time");
     create_topics(&brokers(), rig.topics.as_str(), &[]).await;

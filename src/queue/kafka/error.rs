@@ -110,8 +110,9 @@ pub enum KafkaOpenError {
         "the topic {topic} has {found} partitions, but {expected} are expected (queue.kafka.partitions, or \
          what it had when the process began): with another count the records of an account change their \
          partition, out of order, so nothing is written or read. Set queue.kafka.partitions back if only that \
-         was changed. If the topic was: stop every producer, set queue.kafka.partitions to {found}, let the \
-         workers read all there is, and only then start the producers again; or begin a new log with another \
+         was changed. If the topic was: stop every role, give accounts.submitted and accounts.results the same \
+         count, set queue.kafka.partitions to it, and start callbacks, then the workers, then the intakes, each \
+         when the ones before have read all there is; or begin a new log with another \
          queue.kafka.topic_prefix and a higher queue.generation"
     )]
     PartitionCount {
@@ -178,7 +179,7 @@ pub(super) fn unavailable(action: &'static str, cause: impl Into<Cause>) -> Queu
     QueueError::Unavailable { action, cause: cause.into() }
 }
 
-pub(super) fn broken(action: &'static str, cause: &'static str) -> QueueError {
+pub(super) fn broken(action: &'static str, cause: impl Into<Cause>) -> QueueError {
     QueueError::Broken { action, cause: cause.into() }
 }
 

@@ -134,6 +134,7 @@ impl KafkaQueue {
         }
         let pinned = self.pinned(topic).map(Arc::as_ref);
         if let Some(pinned) = pinned {
+            pinned.used();
             pinned.check(publisher::ACTION)?;
         }
         let name = self.topic(topic);
@@ -226,11 +227,14 @@ impl Queue for KafkaQueue {
         let action = "joining the group";
         let Inner { options, observing, asking, seats, .. } = &*self.inner;
         let seat = seats.take(group);
+        let pinned = self.pinned(topic).cloned();
+        pinned.iter().for_each(|pinned| pinned.used());
         let config = options.member(group, seat.number()).map_err(broken_settings(action))?;
         let joining = Joining {
             config,
             topic: self.topic(topic),
-            pinned: self.pinned(topic).cloned(),
+            pinned,
+            all_pinned: self.inner.pinned.iter().map(|(_, pinned)| Arc::clone(pinned)).collect(),
             name: format!("{group}-{}", seat.number()),
             observing: observing.clone(),
             witness: Arc::clone(asking),

@@ -2,7 +2,7 @@
 //! to another partition, out of order with those before: keys are placed by the count of the beginning,
 //! and a topic that has another one by now is neither written to nor read.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -25,11 +25,23 @@ pub(super) struct Pinned {
     partitions: u32,
     /// What the brokers told last.
     found: AtomicU32,
+    /// This process reads it or writes to it.
+    is_used: AtomicBool,
 }
 
 impl Pinned {
     pub(super) fn new(topic: String, partitions: u32) -> Self {
-        Self { topic, partitions, found: AtomicU32::new(partitions) }
+        Self { topic, partitions, found: AtomicU32::new(partitions), is_used: AtomicBool::new(false) }
+    }
+
+    /// This process reads it or writes to it from now on.
+    pub(super) fn used(&self) {
+        self.is_used.store(true, Ordering::Relaxed);
+    }
+
+    /// Refuses, if this process reads the topic or writes to it, whatever would put records out of order.
+    pub(super) fn check_if_used(&self, action: &'static str) -> Result<(), QueueError> {
+        if self.is_used.load(Ordering::Relaxed) { self.check(action) } else { Ok(()) }
     }
 
     /// Where the records of a key belong.
@@ -128,6 +140,15 @@ mod tests {
         assert!(is_broken(&pinned.check("reading")));
         pinned.note(12);
         assert!(pinned.check("reading").is_ok());
+    }
+
+    #[test]
+    fn only_what_a_process_uses_stops_it() {
+        let pinned = Pinned::new("accounts.results".to_owned(), 12);
+        pinned.note(24);
+        assert!(pinned.check_if_used("checking").is_ok());
+        pinned.used();
+        assert!(is_broken(&pinned.check_if_used("checking")));
     }
 
     #[test]

@@ -46,7 +46,7 @@ impl KafkaQueue {
             return Err(unavailable(ACTION, format!("a consumer has not joined the group {group} yet")));
         }
         for (_, pinned) in &self.inner.pinned {
-            pinned.check(ACTION)?;
+            pinned.check_if_used(ACTION)?;
         }
         let submitted = self.topic(Topic::Submitted);
         let asking = Arc::clone(&self.inner.asking);

@@ -46,7 +46,7 @@ impl Found {
     }
 }
 
-/// Looks whether every topic is there and the submitted one as it was pinned. Blocks.
+/// Looks whether every topic is there, and those that are in order as they were pinned. Blocks.
 pub(super) fn check_topics(
     client: &Client<Asking>,
     options: &KafkaQueueOptions,
@@ -56,7 +56,7 @@ pub(super) fn check_topics(
     for topic in Topic::ALL {
         let name = options.topic(topic.name());
         let (partitions, replicas) = settled_shape_of(client, options, &name, deadline)?;
-        if topic == Topic::Submitted && partitions != options.partitions as usize {
+        if topic.is_ordered() && partitions != options.partitions as usize {
             let (found, expected) = (partitions, options.partitions);
             return Err(KafkaOpenError::PartitionCount { topic: name, found, expected });
         }

@@ -96,31 +96,43 @@ pub(super) fn find(
     Ok((found.unwrap_or(end).max(earliest).min(end), end))
 }
 
+/// What the group has committed of partitions, where it has.
+pub(super) fn committed<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    topic: &str,
+    partitions: &[i32],
+) -> KafkaResult<BTreeMap<i32, Offset>> {
+    let mut asked = TopicPartitionList::new();
+    for partition in partitions {
+        asked.add_partition(topic, *partition);
+    }
+    let answer = consumer.committed_offsets(asked, TIMEOUT)?;
+    let mut committed = BTreeMap::new();
+    for partition in partitions {
+        let element = answer.find_partition(topic, *partition).ok_or(KafkaError::NoMessageReceived)?;
+        element.error()?;
+        if let KafkaOffset::Offset(found) = element.offset() {
+            committed.insert(*partition, offset(found));
+        }
+    }
+    Ok(committed)
+}
+
 /// What is known of partitions that were just given to this member.
 pub(in super::super) fn assignments<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
     topic: &str,
     partitions: &[i32],
 ) -> KafkaResult<Vec<Assignment>> {
-    let mut asked = TopicPartitionList::new();
-    for partition in partitions {
-        asked.add_partition(topic, *partition);
-    }
-    let committed = consumer.committed_offsets(asked, TIMEOUT)?;
+    let committed = committed(consumer, topic, partitions)?;
     let earliest = places(consumer, topic, partitions, KafkaOffset::Beginning)?;
     let ends = ends(consumer, topic, partitions)?;
     partitions
         .iter()
         .map(|partition| {
-            let element =
-                committed.find_partition(topic, *partition).ok_or(KafkaError::NoMessageReceived)?;
-            element.error()?;
             let earliest = place(&earliest, *partition)?;
             let end = place(&ends, *partition)?;
-            let committed = match element.offset() {
-                KafkaOffset::Offset(committed) => Some(offset(committed)),
-                _ => None,
-            };
+            let committed = committed.get(partition).copied();
             Ok(Assignment { partition: number(*partition), committed, earliest, end })
         })
         .collect()

@@ -32,7 +32,7 @@ use super::record::raw;
 use super::seats::Seat;
 use blueprint::{Blueprint, Current};
 use flow::Flow;
-use poller::{Change, Command, Poller, Progress, SeekError, Told};
+use poller::{Change, Command, CommitError, Poller, Progress, SeekError, Told};
 use reading::Reading;
 use signal::{RaiseOnDrop, Signal};
 
@@ -46,6 +46,8 @@ pub(super) struct Joining {
     pub(super) topic: String,
     /// What must not change while it is read.
     pub(super) pinned: Option<Arc<Pinned>>,
+    /// What must not change of all that the process uses.
+    pub(super) all_pinned: Vec<Arc<Pinned>>,
     /// Names the member in metrics and logs.
     pub(super) name: String,
     pub(super) observing: Observing,
@@ -78,8 +80,8 @@ impl KafkaConsumer {
     /// Joins the group in the background. Revoked partitions are waited for a third of the session
     /// timeout.
     pub(super) fn join(joining: Joining, seat: Seat) -> KafkaResult<Self> {
-        let Joining { config, topic, pinned, name, observing, witness, session_timeout, stall_timeout } =
-            joining;
+        let Joining { config, topic, pinned, all_pinned, .. } = joining;
+        let Joining { name, observing, witness, session_timeout, stall_timeout, .. } = joining;
         let signal = Arc::new(Signal::default());
         let blueprint =
             Blueprint { config, topic: topic.clone(), name, observing, signal: Arc::clone(&signal) };
@@ -95,6 +97,7 @@ impl KafkaConsumer {
             witness,
             topic: topic.clone(),
             pinned,
+            all_pinned,
             commands: received_commands,
             own_commands: commands.clone(),
             changes: told,
@@ -295,8 +298,13 @@ impl Asked {
                 self.ask(action, Command::Commit { offsets: offsets.clone(), done })?;
                 match committed.await.map_err(|_| broken(action, "the consumer has ended"))? {
                     Some(Ok(())) => return Ok(()),
-                    Some(Err(error)) if !is_in_motion(&error) => return Err(queue_error(action, error)),
-                    Some(Err(_)) | None => tokio::time::sleep(COMMIT_PAUSE).await,
+                    Some(Err(CommitError::Forgotten(forgotten))) => {
+                        return Err(broken(action, forgotten));
+                    }
+                    Some(Err(CommitError::Client(error))) if !is_in_motion(&error) => {
+                        return Err(queue_error(action, error));
+                    }
+                    Some(Err(CommitError::Client(_))) | None => tokio::time::sleep(COMMIT_PAUSE).await,
                 }
             }
         };

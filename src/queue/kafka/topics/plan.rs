@@ -156,7 +156,7 @@ pub(super) fn wanted(options: &KafkaQueueOptions, layout: &TopicLayout) -> Vec<W
     let durable = |topic: Topic, rules: Vec<(&'static str, Rule)>| WantedTopic {
         name: options.topic(topic.name()),
         partitions: options.partitions,
-        is_pinned: topic == Topic::Submitted,
+        is_pinned: topic.is_ordered(),
         replication_factor: layout.replication_factor,
         rules: [vec![delete.clone(), in_sync.clone()], rules].concat(),
     };

@@ -4,13 +4,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::TopicPartitionList;
-use rdkafka::consumer::{CommitMode, Consumer as _};
+use rdkafka::consumer::Consumer as _;
 use rdkafka::error::{KafkaError, KafkaResult};
-use tokio::sync::oneshot;
 
 use super::super::lookup::{self, number};
 use super::super::membership::{give_back, held};
-use super::partitions::{Commit, Effect, Placement, Refused};
+use super::partitions::{Effect, Placement, Refused};
 use super::{Change, Command, Poller};
 use crate::account::{Offset, Partition};
 use crate::queue::Assignment;
@@ -22,8 +21,6 @@ const LOOKUP_PAUSE: Duration = Duration::from_millis(500);
 
 /// The answer to a seek: the epoch of what is read from now on.
 pub(in super::super) type Sought = Result<u64, SeekError>;
-/// The answer to a commit; none while another one is on its way.
-pub(in super::super) type Committed = Option<KafkaResult<()>>;
 
 /// Why a partition is not read from where it was said.
 #[derive(Debug)]
@@ -81,6 +78,7 @@ impl Poller {
     ) {
         let action = "looking up committed offsets of new partitions";
         let found = result.inspect_err(|error| self.consumer.context().log_error(error, action)).ok();
+        self.progress.remembered.found(found.as_deref().unwrap_or_default());
         let effects = self.progress.partitions.found(partitions, epoch, found);
         self.act(effects);
     }
@@ -124,34 +122,6 @@ impl Poller {
         at.add_partition_offset(&self.topic, partition, raw_offset(offset))?;
         self.consumer.incremental_assign(&at)?;
         if placement.is_paused { self.consumer.pause(&list) } else { self.consumer.resume(&list) }
-    }
-
-    pub(super) fn commit(&mut self, offsets: &[(i32, u64, Offset)], done: oneshot::Sender<Committed>) {
-        let Some(Commit { number, offsets }) = self.progress.partitions.commit(offsets) else {
-            let _ = done.send(None);
-            return;
-        };
-        if offsets.is_empty() {
-            let _ = done.send(Some(Ok(())));
-            return;
-        }
-        // The client tells the end of a commit only to a thread that waits for it, which takes long
-        // while the coordinator is away.
-        let (consumer, topic) = (Arc::clone(&self.consumer), self.topic.clone());
-        let (commands, signal) = (self.own_commands.clone(), Arc::clone(&self.signal));
-        std::thread::spawn(move || {
-            let mut list = TopicPartitionList::new();
-            let listed = offsets.iter().try_for_each(|(partition, offset)| {
-                list.add_partition_offset(&topic, *partition, raw_offset(*offset))
-            });
-            let result = listed.and_then(|()| consumer.commit(&list, CommitMode::Sync));
-            drop(consumer);
-            // Before the answer: whoever has it may commit again at once.
-            let _ = commands.send(Command::Committed { number });
-            signal.raise();
-            // Nobody waits when it took too long.
-            let _ = done.send(Some(result));
-        });
     }
 
     fn log_failure(&self, result: KafkaResult<()>, action: &str) {

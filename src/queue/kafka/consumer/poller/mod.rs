@@ -7,6 +7,7 @@
 
 mod acting;
 mod arrival;
+mod commits;
 mod liveness;
 mod partitions;
 mod passing;
@@ -34,12 +35,14 @@ use crate::queue::kafka::record::received;
 use crate::queue::kafka::seats::Joined;
 use crate::telemetry::RebalancePhase;
 use arrival::Arrival;
+use commits::Remembered;
 use liveness::{End, Liveness};
 use partitions::Partitions;
 use passing::Passing;
 use replacement::ACTION;
 
-pub(super) use acting::{Committed, SeekError, Sought};
+pub(super) use acting::{SeekError, Sought};
+pub(super) use commits::{CommitError, Committed};
 
 /// How long the thread sleeps at most: events that raise no signal are served this late.
 const NAP: Duration = Duration::from_millis(50);
@@ -76,8 +79,8 @@ pub(super) enum Command {
     Seek { partition: i32, offset: Offset, is_behind: bool, done: oneshot::Sender<Sought> },
     /// Commit what of this is still the owner's, each with the epoch of the seek that led there.
     Commit { offsets: Vec<(i32, u64, Offset)>, done: oneshot::Sender<Committed> },
-    /// A commit has come to its end.
-    Committed { number: u64 },
+    /// A commit has come to its end, and these partitions are committed.
+    Committed { number: u64, partitions: Vec<i32> },
     /// Give back what is to be given back of these.
     Release { partitions: Vec<i32> },
     /// Brokers have told what they know of new partitions.
@@ -96,6 +99,7 @@ pub(super) struct Poller {
     pub(super) witness: Arc<BaseConsumer<Asking>>,
     pub(super) topic: String,
     pub(super) pinned: Option<Arc<Pinned>>,
+    pub(super) all_pinned: Vec<Arc<Pinned>>,
     pub(super) commands: Receiver<Command>,
     pub(super) own_commands: std::sync::mpsc::Sender<Command>,
     pub(super) changes: mpsc::UnboundedSender<Change>,
@@ -112,6 +116,7 @@ pub(super) struct Progress {
     liveness: Liveness,
     arrival: Arrival,
     passing: Passing,
+    remembered: Remembered,
     /// The owner was told that this member is at its end.
     has_failed: bool,
     /// It was said in the log that records are on other partitions than their keys'.
@@ -126,6 +131,7 @@ impl Progress {
             liveness: Liveness::new(stall_timeout),
             arrival: Arrival::default(),
             passing: Passing::default(),
+            remembered: Remembered::default(),
             has_failed: false,
             has_told_misplaced: false,
         }
@@ -174,7 +180,8 @@ impl Poller {
                 let _ = done.send(sought);
             }
             Command::Commit { offsets, done } => self.commit(&offsets, done),
-            Command::Committed { number } => {
+            Command::Committed { number, partitions: committed } => {
+                self.progress.remembered.committed(&committed);
                 let effects = partitions.committed(number, Instant::now());
                 self.act(effects);
             }
@@ -197,12 +204,12 @@ impl Poller {
         may_read
     }
 
-    /// The owner cannot go on with a topic that has another partition count by now.
+    /// The owner cannot go on where a topic that its process uses has another partition count by now.
     fn check_partition_count(&mut self) {
         if self.progress.has_failed {
             return;
         }
-        if let Some(Err(error)) = self.pinned.as_ref().map(|pinned| pinned.check(ACTION)) {
+        if let Err(error) = self.all_pinned.iter().try_for_each(|pinned| pinned.check_if_used(ACTION)) {
             self.fail(error);
         }
     }
@@ -292,6 +299,7 @@ impl Poller {
                 }
             };
             self.progress.arrival.keep(|partition| self.progress.partitions.keeps(partition));
+            self.progress.remembered.keep(|partition| self.progress.partitions.keeps(partition));
             self.act(effects);
         }
     }
