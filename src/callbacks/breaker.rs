@@ -55,6 +55,11 @@ pub struct Failing {
 }
 
 impl Failing {
+    /// Attempts that have failed in a row.
+    pub fn count(&self) -> usize {
+        self.count as usize
+    }
+
     /// An attempt was answered as it should, or what was counted does not hold any longer.
     pub fn succeeded(&mut self) {
         *self = Self::default();

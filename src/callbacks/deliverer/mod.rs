@@ -214,9 +214,9 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
             return Ok(StepOutcome::Progress);
         }
         if self.may_claim_more || is_due(self.timers.claimed, self.options.claim_interval, now) {
-            match self.claim_parked(now).await? {
-                StepOutcome::Idle => {}
-                outcome => return Ok(outcome),
+            // However much is parked, the topic has its turn after each claim.
+            if let pause @ StepOutcome::Pause(_) = self.claim_parked(now).await? {
+                return Ok(pause);
             }
         }
         if !self.inbox.is_empty() {
@@ -225,7 +225,14 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
         if self.make_room() {
             return Ok(StepOutcome::Progress);
         }
-        self.poll(self.poll_limits()).await
+        let mut limits = self.poll_limits();
+        if self.may_claim_more {
+            limits.max_wait = Duration::ZERO;
+        }
+        match self.poll(limits).await? {
+            StepOutcome::Idle if self.may_claim_more => Ok(StepOutcome::Progress),
+            outcome => Ok(outcome),
+        }
     }
 
     /// Records what ends while nothing new begins, commits, and leaves the group.

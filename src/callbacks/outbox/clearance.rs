@@ -161,6 +161,11 @@ impl Clearance {
         matches!(self.gate, Gate::Probe { .. }) || matches!(self.quiet, Quiet::Asked { .. })
     }
 
+    /// Attempts that have failed since the last one that did not.
+    pub(super) fn failures(&self) -> usize {
+        self.failing.count()
+    }
+
     /// Whether the receiver has agreed, or needs not be asked.
     pub(super) fn is_agreed(&self) -> bool {
         self.agreement.is_given()

@@ -35,9 +35,12 @@ impl Leasing {
     }
 
     /// How many to lease now, at most `max`. When the last ones went fast, more are leased at a time; when
-    /// they went slowly, fewer, so that no lease ends while its delivery waits.
-    pub(super) fn next(&mut self, now: Timestamp, max: usize) -> usize {
-        let changed = if now <= later(self.claimed_at, CLAIM_LASTS) {
+    /// they went slowly, fewer, so that no lease ends while its delivery waits. An endpoint that only fails does so
+    /// fast, and each failure is a row to be leased and parked again: it gets no more than is tried at a time.
+    pub(super) fn next(&mut self, now: Timestamp, max: usize, only_fails: bool) -> usize {
+        let changed = if only_fails {
+            self.least
+        } else if now <= later(self.claimed_at, CLAIM_LASTS) {
             self.size.saturating_mul(2)
         } else {
             self.size / 2
@@ -50,5 +53,24 @@ impl Leasing {
     pub(super) fn leased(&mut self, count: usize, now: Timestamp) {
         self.drain.spend(count);
         self.claimed_at = now;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{at, endpoint};
+    use super::*;
+
+    #[test]
+    fn more_is_leased_of_an_endpoint_that_is_fast_and_least_of_one_that_only_fails() {
+        let mut leasing = Leasing::new(&endpoint(), at(0));
+        let mut next = |only_fails| {
+            let size = leasing.next(at(0), 100, only_fails);
+            leasing.leased(size, at(0));
+            size
+        };
+        assert_eq!([next(false), next(false), next(false)], [4, 8, 16]);
+        assert_eq!([next(true), next(true)], [2, 2], "what goes at a time");
+        assert_eq!(next(false), 4, "and more again once it works");
     }
 }

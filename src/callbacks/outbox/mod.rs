@@ -135,7 +135,8 @@ impl Outbox {
         let limit = if self.clearance.is_probing() {
             usize::from(self.is_idle())
         } else {
-            self.leasing.next(now, max)
+            let only_fails = self.clearance.failures() >= self.endpoint.full_flights();
+            self.leasing.next(now, max, only_fails)
         };
         (limit > 0).then(|| Claim { endpoint: self.endpoint.name.clone(), limit })
     }
