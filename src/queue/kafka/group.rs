@@ -1,6 +1,6 @@
 //! How a group stands, seen and set from outside of it. Every call blocks, for a bounded time.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
@@ -15,6 +15,8 @@ use super::error::{broken, queue_error};
 use super::record::{raw, raw_offset};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// How long an answer is waited for before it is asked for again.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// A client with a group's name that is no member of it.
 pub(super) struct Outsider(BaseConsumer<Asking>);
@@ -38,7 +40,16 @@ impl Outsider {
             .map(rdkafka::metadata::MetadataPartition::id)
             .collect();
         partitions.sort_unstable();
-        lookup::assignments(&self.0, topic, &partitions).map_err(failed)
+        let deadline = Instant::now() + TIMEOUT;
+        loop {
+            match lookup::assignments(&self.0, topic, &partitions) {
+                // A group that nobody has asked for yet has no coordinator for a moment.
+                Err(error) if is_unsettled(&error) && Instant::now() < deadline => {
+                    std::thread::sleep(PAUSE)
+                }
+                answered => return answered.map_err(failed),
+            }
+        }
     }
 
     /// Commits for the group, which takes that it has no members.
@@ -63,6 +74,20 @@ impl Outsider {
         list.add_partition_offset(topic, raw(partition), raw_offset(offset)).map_err(failed)?;
         self.0.commit(&list, CommitMode::Sync).map_err(failed)
     }
+}
+
+/// Whether the group has no coordinator that answers for it yet.
+fn is_unsettled(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode as Code;
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            Code::NotCoordinator
+                | Code::CoordinatorNotAvailable
+                | Code::CoordinatorLoadInProgress
+                | Code::WaitingForCoordinator
+        )
+    )
 }
 
 /// Whether a commit was refused because the group has members.

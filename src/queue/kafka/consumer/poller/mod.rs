@@ -266,7 +266,8 @@ impl Poller {
                 offset = received.offset.0,
                 "a record is not on the partition its key belongs to, and may be out of order with others of \
                  its account: its producer must choose partitions by murmur2 of the key, as Kafka's own \
-                 clients do (partitioner=murmur2 in clients on librdkafka). Told once; the metric \
+                 clients do (partitioner=murmur2 in clients on librdkafka), unless the topic had another \
+                 partition count when it was written. Told once; the metric \
                  penstock_kafka_consumer_misplaced counts them"
             );
         }
