@@ -79,6 +79,34 @@ async fn left_to_itself_the_server_would_read_a_whole_table() {
     assert!(reads_a_whole_table(&plan), "{plan}");
 }
 
+/// A step that is forbidden and all the same the only one counts as immensely dear, and what is dear is compiled
+/// unless that is turned off.
+#[tokio::test]
+async fn no_statement_is_compiled_before_it_runs() {
+    let rig = PostgresStoreRig::default();
+    let mut session = session_with_small_tables(&rig).await;
+    session.execute("SET jit = on").await.unwrap();
+    let (now, then) = ("now()", "now() + interval '1 minute'");
+    let attend = format!("EXECUTE attend (gen_random_uuid(), {now}, {then})");
+    for begin in [
+        statements::BEGIN,
+        statements::BEGIN_SNAPSHOT,
+        statements::BEGIN_SELECTION,
+        statements::BEGIN_SELECTION_SNAPSHOT,
+    ] {
+        session.execute(begin).await.unwrap();
+        let jit: String = sqlx::query_scalar("SHOW jit").fetch_one(&mut session).await.unwrap();
+        assert_eq!(jit, "off", "{begin}");
+        let prepare = format!("PREPARE attend AS {}", delivery_statements::ATTEND);
+        session.execute(AssertSqlSafe(prepare)).await.unwrap();
+        let explain = AssertSqlSafe(format!("EXPLAIN {attend}"));
+        let plan: Vec<String> = sqlx::query_scalar(explain).fetch_all(&mut session).await.unwrap();
+        let plan = plan.join("\n");
+        assert!(!plan.contains("JIT"), "{plan}");
+        session.execute("DEALLOCATE attend; ROLLBACK").await.unwrap();
+    }
+}
+
 /// An endpoint goes down: much is parked, and the server's statistics are from before.
 const SUDDEN_BACKLOG: &str = "
 ALTER TABLE deliveries SET (autovacuum_enabled = false);

@@ -4,14 +4,21 @@
 //! Rows are taken in the order of their keys' bytes, whatever order they are given in: two transactions
 //! that meet on several keys then wait for each other in a line, never in a circle.
 
+/// Has whole tables read only where nothing else is possible. That counts as immensely dear, also for a table of
+/// three rows, and what is dear is compiled first: for a second, to run for a millisecond. So nothing is compiled.
+macro_rules! by_index {
+    ($begin:literal) => {
+        concat!($begin, "; SET LOCAL jit = off; SET LOCAL enable_seqscan = off")
+    };
+}
+
 /// Has rows found by their keys. The server keeps the plan of a prepared statement until a table is
 /// analyzed: one made while a table was small would read the whole table for every batch until then,
 /// however fast a first feed fills it.
 macro_rules! by_keys {
     ($begin:literal) => {
         concat!(
-            $begin,
-            "; SET LOCAL enable_seqscan = off",
+            by_index!($begin),
             "; SET LOCAL enable_hashjoin = off",
             "; SET LOCAL enable_mergejoin = off",
         )
@@ -28,7 +35,7 @@ pub const BEGIN_SNAPSHOT: &str = by_keys!("BEGIN ISOLATION LEVEL REPEATABLE READ
 /// to sort it, or the whole table, reads millions of rows for the first fifty.
 macro_rules! in_ranges {
     ($begin:literal) => {
-        concat!($begin, "; SET LOCAL enable_seqscan = off", "; SET LOCAL enable_bitmapscan = off")
+        concat!(by_index!($begin), "; SET LOCAL enable_bitmapscan = off")
     };
 }
 
