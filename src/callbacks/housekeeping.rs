@@ -1,6 +1,5 @@
 //! What one process does for all: removing what has ended long ago, giving up what was parked for too long,
-//! releasing lines that nothing holds, and
-//! telling what is parked. It runs beside the deliverers, in small slices, and whatever becomes of it
+//! releasing lines that nothing holds, and telling what is parked. It runs beside the deliverers, in small slices, and whatever becomes of it
 //! stops nothing: what could not be done is done in a later round, by this process or another.
 
 use std::time::Duration;
@@ -22,7 +21,7 @@ const MISSED_ROUNDS: u32 = 3;
 pub struct HousekeepingOptions {
     /// The wait between rounds.
     pub interval: Duration,
-    /// The wait before the next slice while there is more to remove.
+    /// The wait before the next slice while there is more to remove or to give up.
     pub slice_pause: Duration,
     /// How long deliveries that have ended are kept.
     pub retention: Duration,
@@ -46,8 +45,8 @@ pub struct Housekeeper<D> {
     gauges: Vec<BacklogGauges>,
     /// After which line the search for lines without a head goes on.
     stranded_after: Option<Line>,
-    /// When the backlog was told last.
-    told_at: Option<Timestamp>,
+    /// When what is done once an interval was done last.
+    surveyed_at: Option<Timestamp>,
 }
 
 impl<D: Deliveries> Housekeeper<D> {
@@ -68,7 +67,7 @@ impl<D: Deliveries> Housekeeper<D> {
             metrics,
             gauges: Vec::new(),
             stranded_after: None,
-            told_at: None,
+            surveyed_at: None,
         }
     }
 
@@ -93,7 +92,7 @@ impl<D: Deliveries> Housekeeper<D> {
             Ok(attendance) if attendance.is_first => {}
             attendance => {
                 self.gauges.clear();
-                self.told_at = None;
+                self.surveyed_at = None;
                 if let Err(error) = attendance {
                     self.tell_failure(&error);
                 }
@@ -101,14 +100,16 @@ impl<D: Deliveries> Housekeeper<D> {
             }
         }
         // Each is done whatever becomes of the other.
-        let tell_before = earlier(now, self.options.interval);
-        if self.told_at.is_none_or(|told_at| told_at <= tell_before) {
-            self.told_at = Some(now);
-            if let Err(error) = self.tell_backlog(now).await {
-                self.tell_failure(&error);
+        let survey_before = earlier(now, self.options.interval);
+        if self.surveyed_at.is_none_or(|surveyed_at| surveyed_at <= survey_before) {
+            self.surveyed_at = Some(now);
+            for part in [self.tell_backlog(now).await, self.release_stranded(now).await] {
+                if let Err(error) = part {
+                    self.tell_failure(&error);
+                }
             }
         }
-        let parts = [self.remove(now).await, self.give_up(now).await, self.release_stranded(now).await];
+        let parts = [self.remove(now).await, self.give_up(now).await];
         let mut may_be_more = false;
         for part in parts {
             match part {
@@ -143,12 +144,13 @@ impl<D: Deliveries> Housekeeper<D> {
         Ok(given_up >= limit as u64)
     }
 
-    /// Releases what waits behind nothing in a slice of the lines; whether there are more lines.
-    async fn release_stranded(&mut self, now: Timestamp) -> Result<bool, StoreError> {
+    /// Releases what waits behind nothing in the next slice of the lines. One slice an interval: a long backlog
+    /// has very many lines, all of which are in order but for a rare one.
+    async fn release_stranded(&mut self, now: Timestamp) -> Result<(), StoreError> {
         let after = self.stranded_after.take();
         let released = self.store.release_stranded(after.as_ref(), self.options.max_sweep, now).await?;
         self.stranded_after = released.after;
-        Ok(self.stranded_after.is_some())
+        Ok(())
     }
 
     fn tell_failure(&self, error: &StoreError) {

@@ -8,6 +8,7 @@ mod backlog;
 mod bounds;
 mod checker;
 mod consent;
+mod housekeeping;
 mod operators;
 mod receivers;
 mod schedule;
