@@ -361,7 +361,7 @@ impl World {
     pub async fn count(&self, name: &str, state: Option<DeliveryState>) -> u64 {
         let endpoint = Some(EndpointName::parse(name).unwrap());
         let selection = Selection { endpoint, state, ..Selection::default() };
-        self.store.count(&selection).await.unwrap().count
+        self.store.count(&selection, None).await.unwrap().count
     }
 
     /// Waits until as many deliveries of an endpoint are in a state.

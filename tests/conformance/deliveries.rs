@@ -48,6 +48,7 @@ macro_rules! deliveries_conformance {
             what_is_given_up_leaves_alone_what_is_under_way
             an_endpoints_state_changes_only_over_its_version
             selections_list_and_count_the_newest_first
+            what_is_selected_is_counted_no_further_than_asked
             failed_attempts_are_listed_in_their_order
             what_has_ended_is_delivered_again_on_demand
             a_redelivery_in_steps_takes_nothing_twice
@@ -532,7 +533,7 @@ pub(crate) async fn selections_list_and_count_the_newest_first<R: DeliveriesRig>
         let found: Vec<String> =
             found.iter().map(|record| format!("{} {}", record.key.endpoint, record.number)).collect();
         assert_eq!(found, expected, "{selection:?}");
-        let counted = deliveries.count(&selection).await.unwrap();
+        let counted = deliveries.count(&selection, None).await.unwrap();
         assert_eq!((counted.count, counted.may_be_more), (expected.len() as u64, false));
     };
     let all = Selection::default();
@@ -547,6 +548,26 @@ pub(crate) async fn selections_list_and_count_the_newest_first<R: DeliveriesRig>
     let first = &deliveries.list(&all, 1).await.unwrap()[0];
     assert_eq!((first.attempts, first.recorded_at, first.due_at), (1, at(5), None));
     assert_eq!(first.last_attempt, Some(attempt(0, Some(204))));
+    rig.close_deliveries(deliveries).await;
+}
+
+pub(crate) async fn what_is_selected_is_counted_no_further_than_asked<R: DeliveriesRig>() {
+    let rig = R::default();
+    let deliveries = rig.open_deliveries().await;
+    let new: Vec<_> = (1..=3).map(|number| parked("risk", number, 9)).collect();
+    deliveries.record(&new, &[], at(0)).await.unwrap();
+    deliveries.record(&[delivered("audit", 1), delivered("risk", 4)], &[], at(0)).await.unwrap();
+    let all = Selection::default();
+    for (limit, count, may_be_more) in [
+        (None, 5, false),
+        (Some(6), 5, false),
+        (Some(5), 5, true),
+        (Some(3), 3, true),
+        (Some(1), 1, true),
+    ] {
+        let counted = deliveries.count(&all, limit).await.unwrap();
+        assert_eq!((counted.count, counted.may_be_more), (count, may_be_more), "{limit:?}");
+    }
     rig.close_deliveries(deliveries).await;
 }
 
@@ -688,7 +709,7 @@ pub(crate) async fn a_thousand_deliveries_are_one_call<R: DeliveriesRig>() {
     let endings: Vec<_> = leased.iter().map(|leased| settled(leased, Ending::Delivered)).collect();
     deliveries.settle(&endings, at(1)).await.unwrap();
     let selection = Selection { state: Some(DeliveryState::Delivered), ..Selection::default() };
-    assert_eq!(deliveries.count(&selection).await.unwrap().count, 1_000);
+    assert_eq!(deliveries.count(&selection, None).await.unwrap().count, 1_000);
     rig.close_deliveries(deliveries).await;
 }
 

@@ -253,8 +253,12 @@ async fn what_an_operator_asks_reads_no_more_than_a_range_of_an_index() {
             session.execute("DEALLOCATE asked; ROLLBACK").await.unwrap();
             let plan = plan.join("\n");
             // A plan for any values cannot know that the event is named, or that the state has its own index.
-            let any =
-                ["deliveries_by_state_since", "deliveries_key", "deliveries_due", "deliveries_unsettled"];
+            let any = [
+                "deliveries_by_state_since",
+                "deliveries_key",
+                "deliveries_due",
+                "deliveries_unsettled",
+            ];
             let indexes = if mode == "force_generic_plan" { &any[..] } else { indexes };
             assert!(is_bounded(&plan, indexes), "{mode} {arguments}\n{statement}\n{plan}");
         }
@@ -271,7 +275,10 @@ async fn what_is_counted_is_counted_in_the_index_alone() {
     for (statement, arguments) in [
         (delivery_statements::TALLY, "'risk', 'delivered', 40000"),
         (delivery_statements::COUNT, "'risk', 'delivered', NULL, NULL, NULL, NULL, 40000"),
-        (delivery_statements::COUNT, "'risk', 'delivered', NULL, NULL, now() - interval '20 days', NULL, 40000"),
+        (
+            delivery_statements::COUNT,
+            "'risk', 'delivered', NULL, NULL, now() - interval '20 days', NULL, 40000",
+        ),
     ] {
         session.execute(statements::BEGIN_SELECTION_SNAPSHOT).await.unwrap();
         session.execute(AssertSqlSafe(format!("PREPARE counted AS {statement}"))).await.unwrap();

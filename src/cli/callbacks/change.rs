@@ -119,7 +119,7 @@ pub(super) async fn resume(args: ResumeArgs) -> anyhow::Result<Exit> {
             note(&format!("{} until later before, due now", deliveries(done)))?;
             return Ok(exit);
         }
-        let parked = store.count(&selection).await.map_err(unavailable)?;
+        let parked = store.count(&selection, None).await.map_err(unavailable)?;
         if parked.count > 0 {
             note(&format!(
                 "{} parked: each goes out when it is due, as `penstock callbacks list` shows; --now has them \

@@ -108,7 +108,7 @@ fn each_live(selection: &Selection) -> impl Iterator<Item = Selection> + '_ {
 async fn live(store: &impl Deliveries, selection: &Selection) -> Result<Counted, StoreError> {
     let mut live = Counted::default();
     for selection in each_live(selection) {
-        live = live.and(store.count(&selection).await?);
+        live = live.and(store.count(&selection, None).await?);
     }
     Ok(live)
 }

@@ -66,7 +66,7 @@ pub(super) async fn run(args: ListArgs) -> anyhow::Result<Exit> {
             output::note(&format!("the last {listed}; --limit shows more, --count how many there are"))?;
             return Ok(Exit::Ok);
         }
-        let all = store.count(&selection).await.map_err(unavailable)?;
+        let all = store.count(&selection, None).await.map_err(unavailable)?;
         let more = if all.count > limit as u64 { "; --limit shows more" } else { "" };
         output::note(&format!("the last {listed} of {}{more}", output::counted(all)))?;
         Ok(Exit::Ok)

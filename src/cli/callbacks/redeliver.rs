@@ -65,7 +65,7 @@ pub(super) async fn run(args: RedeliverArgs) -> anyhow::Result<Exit> {
         if let Some(name) = &selection.endpoint {
             configured(settings, name.as_str())?;
         }
-        let selected = store.count(&selection).await.map_err(unavailable)?;
+        let selected = store.count(&selection, limit).await.map_err(unavailable)?;
         let planned = at_most(selected, limit);
         let name = selection.state.map(DeliveryState::as_str).unwrap_or_default();
         if planned.count == 0 {
@@ -152,7 +152,7 @@ pub(super) async fn hasten_all(
 async fn tell_others(store: &impl Deliveries, selection: &Selection) -> anyhow::Result<Exit> {
     for other in Redeliverable::value_variants().iter().map(|other| other.state()) {
         let selection = Selection { state: Some(other), ..selection.clone() };
-        let count = store.count(&selection).await.map_err(unavailable)?;
+        let count = store.count(&selection, None).await.map_err(unavailable)?;
         if count.count > 0 {
             let state = other.as_str();
             note(&format!("--state {state} takes {}", counted(count)))?;

@@ -51,7 +51,7 @@ impl Deliveries for AnyStore {
             selection: &Selection,
             limit: usize,
         ) -> Result<Vec<DeliveryRecord>, StoreError>;
-        async fn count(&self, selection: &Selection) -> Result<Counted, StoreError>;
+        async fn count(&self, selection: &Selection, limit: Option<u64>) -> Result<Counted, StoreError>;
         async fn failed_attempts(&self, key: &DeliveryKey) -> Result<Vec<Attempt>, StoreError>;
         async fn redeliver(
             &self,

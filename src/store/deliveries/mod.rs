@@ -316,8 +316,13 @@ pub trait Deliveries: Clone + Send + Sync + 'static {
         limit: usize,
     ) -> impl Future<Output = Result<Vec<DeliveryRecord>, StoreError>> + Send;
 
-    /// How many deliveries are selected, counted up to a bound for each endpoint and state.
-    fn count(&self, selection: &Selection) -> impl Future<Output = Result<Counted, StoreError>> + Send;
+    /// How many deliveries are selected, counted up to a bound for each endpoint and state, and in all up to
+    /// `limit`, if there is one.
+    fn count(
+        &self,
+        selection: &Selection,
+        limit: Option<u64>,
+    ) -> impl Future<Output = Result<Counted, StoreError>> + Send;
 
     /// The attempts of a delivery that failed, in their order.
     fn failed_attempts(

@@ -70,6 +70,12 @@ impl Counted {
         Self { count: found, may_be_more: found >= bound }
     }
 
+    /// Up to how many the next of a range is counted, whose own bound is `bound`; none when that is enough.
+    pub(in crate::store) fn next_bound(self, bound: u64, limit: Option<u64>) -> Option<u64> {
+        let left = limit.map_or(u64::MAX, |limit| limit.saturating_sub(self.count));
+        (left > 0).then_some(bound.min(left))
+    }
+
     /// Both together.
     #[must_use]
     pub fn and(self, other: Self) -> Self {

@@ -528,10 +528,11 @@ impl Deliveries for MemoryDeliveries {
         .await
     }
 
-    async fn count(&self, selection: &Selection) -> Result<Counted, StoreError> {
-        self.between(|state| Counted {
-            count: state.rows.iter().filter(|row| row.is_selected(selection)).count() as u64,
-            may_be_more: false,
+    async fn count(&self, selection: &Selection, limit: Option<u64>) -> Result<Counted, StoreError> {
+        self.between(|state| {
+            let selected = state.rows.iter().filter(|row| row.is_selected(selection)).count() as u64;
+            let limit = limit.unwrap_or(u64::MAX);
+            Counted { count: selected.min(limit), may_be_more: selected >= limit }
         })
         .await
     }

@@ -115,8 +115,8 @@ impl Deliveries for PostgresStore {
         Ok(newest(listed, limit))
     }
 
-    async fn count(&self, selection: &Selection) -> Result<Counted, StoreError> {
-        self.0.run(Count(selection.clone())).await
+    async fn count(&self, selection: &Selection, limit: Option<u64>) -> Result<Counted, StoreError> {
+        self.0.run(Count { selection: selection.clone(), limit }).await
     }
 
     async fn failed_attempts(&self, key: &DeliveryKey) -> Result<Vec<Attempt>, StoreError> {

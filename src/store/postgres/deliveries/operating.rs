@@ -55,7 +55,10 @@ impl Work for List {
 }
 
 /// Counts what is selected.
-pub(super) struct Count(pub(super) Selection);
+pub(super) struct Count {
+    pub(super) selection: Selection,
+    pub(super) limit: Option<u64>,
+}
 
 impl Work for Count {
     type Output = Counted;
@@ -63,11 +66,14 @@ impl Work for Count {
     const BEGIN: &'static str = BEGIN_SELECTION_SNAPSHOT;
 
     async fn run(self, snapshot: &mut Session) -> Result<End<Counted>, sqlx::Error> {
+        let Self { selection, limit } = self;
         let mut counted = Counted::default();
-        for endpoint in names(snapshot, self.0.endpoint.as_ref()).await? {
-            for state in self.0.states(&DeliveryState::ALL) {
-                let bound = state.most_counted();
-                let arguments = fit(rows::selection(&self.0, &endpoint, Some(state), bound))?;
+        for endpoint in names(snapshot, selection.endpoint.as_ref()).await? {
+            for state in selection.states(&DeliveryState::ALL) {
+                let Some(bound) = counted.next_bound(state.most_counted(), limit) else {
+                    return Ok(End::Commit(counted));
+                };
+                let arguments = fit(rows::selection(&selection, &endpoint, Some(state), bound))?;
                 let found = snapshot.read(statements::COUNT, arguments).await?;
                 let found = found.iter().map(decode::count).sum::<Result<u64, _>>()?;
                 counted = counted.and(Counted::up_to(bound, found));

@@ -140,8 +140,8 @@ impl Deliveries for SqliteStore {
         uncancelled("listing deliveries", list).await.map(|listed| newest(listed, limit))
     }
 
-    async fn count(&self, selection: &Selection) -> Result<Counted, StoreError> {
-        let count = operating::count(self.readers.clone(), selection.clone());
+    async fn count(&self, selection: &Selection, limit: Option<u64>) -> Result<Counted, StoreError> {
+        let count = operating::count(self.readers.clone(), selection.clone(), limit);
         uncancelled("counting deliveries", count).await
     }
 

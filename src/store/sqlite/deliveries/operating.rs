@@ -69,12 +69,18 @@ pub(super) async fn list(
 }
 
 /// How many are selected.
-pub(super) async fn count(readers: SqlitePool, selection: Selection) -> Result<Counted, sqlx::Error> {
+pub(super) async fn count(
+    readers: SqlitePool,
+    selection: Selection,
+    limit: Option<u64>,
+) -> Result<Counted, sqlx::Error> {
     let mut snapshot = readers.begin().await?;
     let mut counted = Counted::default();
     for endpoint in names(&mut snapshot, selection.endpoint.as_ref()).await? {
         for state in selection.states(&DeliveryState::ALL) {
-            let bound = state.most_counted();
+            let Some(bound) = counted.next_bound(state.most_counted(), limit) else {
+                return Ok(counted);
+            };
             let count = selected(&statements::COUNT, &selection, &endpoint, Some(state));
             let found = count.bind(storable(bound)).fetch_one(&mut *snapshot).await?;
             counted = counted.and(Counted::up_to(bound, decode::count(&found)?));
