@@ -11,7 +11,7 @@ use super::deliveries::{Listed, Tally};
 use super::stored::event_of;
 use super::{
     Attempt, Availability, Breaker, DeliveryKey, DeliveryRecord, DeliveryState, EndpointName,
-    EndpointState, Leased, Line, RecordedFrontier, RecordedFrontiers, Stamp,
+    EndpointState, Leased, Line, Place, RecordedFrontier, RecordedFrontiers, Stamp,
 };
 
 pub(super) fn key(row: &impl StoredRow) -> Decoded<DeliveryKey> {
@@ -111,9 +111,10 @@ pub(super) fn tally(row: &impl StoredRow) -> Decoded<Option<Tally>> {
     Ok(Some(Tally { count: count(row)?, oldest_at, due_at: row.optional_time("due_at")? }))
 }
 
-/// How far a redelivery has come within its endpoint, and the line that goes on.
-pub(super) fn redelivered(row: &impl StoredRow) -> Decoded<(i64, Line)> {
-    Ok((row.offset("id")?, line(row)?))
+/// The place of what had ended in a state, and the line that goes on.
+pub(super) fn redelivered(row: &impl StoredRow, state: DeliveryState) -> Decoded<(Place, Line)> {
+    let place = Place::of(state, time(row, "since")?, row.offset("id")?);
+    Ok((place.ok_or_else(|| unreadable("state"))?, line(row)?))
 }
 
 /// A line that was looked at, and whether something in it waits behind nothing.

@@ -21,8 +21,8 @@ use crate::account::{
 pub use deliveries::{
     Attempt, Attendance, Backlog, Claim, Counted, Deliveries, DeliveryKey, DeliveryRecord,
     DeliveryState, Ending, FrontierStep, GivingUp, KnownDeliveries, Leased, Line, Mark, NewDelivery,
-    ProcessId, RecordedFrontier, RecordedFrontiers, Redelivered, Released, Selection, Settled, Stamp,
-    StateCount, WantedDeliveries,
+    Place, ProcessId, RecordedFrontier, RecordedFrontiers, Redelivered, Released, Selection, Settled,
+    Stamp, StateCount, WantedDeliveries,
 };
 pub use endpoints::{Availability, Breaker, EndpointName, EndpointState, NameError};
 

@@ -52,6 +52,8 @@ macro_rules! deliveries_conformance {
             failed_attempts_are_listed_in_their_order
             what_has_ended_is_delivered_again_on_demand
             a_redelivery_in_steps_takes_nothing_twice
+            a_redelivery_in_steps_takes_each_once_while_others_end
+            what_was_given_up_is_delivered_again_in_the_order_of_the_log
             what_is_parked_is_hastened_on_demand_but_not_what_may_be_leased
             deliveries_are_counted_by_endpoint_and_state
             the_backlog_is_counted_by_endpoint
@@ -430,7 +432,7 @@ pub(crate) async fn what_ended_long_ago_is_removed_counted_from_its_end<R: Deliv
     let leased = claim(&deliveries, "risk", 1, 15).await;
     deliveries.settle(&[settled(&leased[0], Ending::Exhausted)], at(15)).await.unwrap();
     let other = Selection { endpoint: Some(endpoint("other")), ..Selection::default() };
-    assert_eq!(deliveries.redeliver(&other, Mark::START, 9, at(14)).await.unwrap().count, 1);
+    assert_eq!(deliveries.redeliver(&other, Mark::start(at(14)), 9, at(14)).await.unwrap().count, 1);
     let leased = claim(&deliveries, "other", 9, 14).await;
     deliveries.settle(&[settled(&leased[0], Ending::Delivered)], at(15)).await.unwrap();
     deliveries.record(&[delivered("late", 6)], &[], at(16)).await.unwrap();
@@ -468,7 +470,7 @@ pub(crate) async fn what_is_parked_too_long_is_given_up_and_can_be_redelivered<R
     assert_eq!(told, [(at(20), Some("a test")); 3]);
 
     // What is taken up again has all its time once more.
-    assert_eq!(deliveries.redeliver(&exhausted, Mark::START, 9, at(30)).await.unwrap().count, 3);
+    assert_eq!(deliveries.redeliver(&exhausted, Mark::start(at(30)), 9, at(30)).await.unwrap().count, 3);
     assert_eq!(deliveries.give_up(&old, &given_up_at(31), 9).await.unwrap(), 0);
     let risk = Selection { endpoint: Some(endpoint("risk")), ..Selection::default() };
     let reasons = deliveries.list(&risk, 9).await.unwrap().into_iter().map(|record| record.reason);
@@ -600,11 +602,11 @@ pub(crate) async fn what_has_ended_is_delivered_again_on_demand<R: DeliveriesRig
     ];
     deliveries.record(&new, &[], at(0)).await.unwrap();
     let risk = Selection { endpoint: Some(endpoint("risk")), ..Selection::default() };
-    let first = deliveries.redeliver(&risk, Mark::START, 2, at(1)).await.unwrap();
+    let first = deliveries.redeliver(&risk, Mark::start(at(1)), 2, at(1)).await.unwrap();
     assert_eq!(first.count, 2, "the first two");
     assert_eq!(numbers(&claim(&deliveries, "risk", 9, 1).await), ["n-1"], "one after the other");
     let other = Selection { endpoint: Some(endpoint("other")), ..Selection::default() };
-    let ended = deliveries.redeliver(&other, Mark::START, 9, at(1)).await.unwrap();
+    let ended = deliveries.redeliver(&other, Mark::start(at(1)), 9, at(1)).await.unwrap();
     assert_eq!(ended.count, 1, "what is parked stays so");
     assert_eq!(numbers(&claim(&deliveries, "other", 9, 1).await), ["n-4"]);
     rig.close_deliveries(deliveries).await;
@@ -617,7 +619,7 @@ pub(crate) async fn a_redelivery_in_steps_takes_nothing_twice<R: DeliveriesRig>(
     deliveries.record(&new, &[], at(0)).await.unwrap();
     deliveries.record(&[delivered("audit", 6)], &[], at(0)).await.unwrap();
     let all = Selection { state: Some(DeliveryState::Delivered), ..Selection::default() };
-    let (mut mark, mut steps) = (Mark::START, Vec::new());
+    let (mut mark, mut steps) = (Mark::start(at(1)), Vec::new());
     for second in 1..=4 {
         let step = deliveries.redeliver(&all, mark.clone(), 2, at(second)).await.unwrap();
         // It is delivered again before the next step.
@@ -629,6 +631,60 @@ pub(crate) async fn a_redelivery_in_steps_takes_nothing_twice<R: DeliveriesRig>(
         mark = step.mark;
     }
     assert_eq!(steps, ["n-6 n-1", "n-2 n-3", "n-4 n-5", ""], "endpoint by endpoint");
+    rig.close_deliveries(deliveries).await;
+}
+
+pub(crate) async fn a_redelivery_in_steps_takes_each_once_while_others_end<R: DeliveriesRig>() {
+    let rig = R::default();
+    let deliveries = rig.open_deliveries().await;
+    // The first recorded was delivered last, and some were at the same time.
+    deliveries.record(&[parked("risk", 8, 0)], &[], at(0)).await.unwrap();
+    let new: Vec<_> = (1..=6).map(|number| delivered("risk", number)).collect();
+    deliveries.record(&new, &[], at(1)).await.unwrap();
+    deliveries.record(&[delivered("risk", 7)], &[], at(2)).await.unwrap();
+    let leased = claim(&deliveries, "risk", 9, 3).await;
+    deliveries.settle(&[settled(&leased[0], Ending::Delivered)], at(3)).await.unwrap();
+    let all = Selection { state: Some(DeliveryState::Delivered), ..Selection::default() };
+    let (mut mark, mut steps) = (Mark::start(at(10)), Vec::new());
+    for second in 10..=14 {
+        let step = deliveries.redeliver(&all, mark.clone(), 2, at(second)).await.unwrap();
+        let leased = claim(&deliveries, "risk", 9, second).await;
+        assert_eq!(leased.len() as u64, step.count);
+        // Where it is delivered again the clock is behind; others end meanwhile.
+        let endings: Vec<_> = leased.iter().map(|leased| settled(leased, Ending::Delivered)).collect();
+        deliveries.settle(&endings, at(5)).await.unwrap();
+        let other = delivered("risk", 20 + u32::try_from(second).unwrap());
+        deliveries.record(&[other], &[], at(second)).await.unwrap();
+        let mut taken = numbers(&leased);
+        taken.sort();
+        steps.push(taken.join(" "));
+        mark = step.mark;
+    }
+    assert_eq!(steps, ["n-1 n-2", "n-3 n-4", "n-5 n-6", "n-7 n-8", ""]);
+    rig.close_deliveries(deliveries).await;
+}
+
+pub(crate) async fn what_was_given_up_is_delivered_again_in_the_order_of_the_log<R: DeliveriesRig>() {
+    let rig = R::default();
+    let deliveries = rig.open_deliveries().await;
+    let line = [in_line(1, "a"), in_line(2, "a"), in_line(3, "a")];
+    deliveries.record(&line, &[], at(0)).await.unwrap();
+    // What waits is given up before what it waits for.
+    for second in [20, 21, 22] {
+        let given_up = deliveries.give_up(&Selection::default(), &given_up_at(second), 1).await;
+        assert_eq!(given_up.unwrap(), 1);
+    }
+    let (mut mark, mut order) = (Mark::start(at(30)), Vec::new());
+    for second in 30..33 {
+        let all = Selection::default();
+        let step = deliveries.redeliver(&all, mark, 1, at(second)).await.unwrap();
+        let leased = claim(&deliveries, "risk", 9, second).await;
+        deliveries.settle(&[settled(&leased[0], Ending::Exhausted)], at(second)).await.unwrap();
+        order.extend(numbers(&leased));
+        mark = step.mark;
+    }
+    assert_eq!(order, ["n-1", "n-2", "n-3"]);
+    assert_eq!(deliveries.redeliver(&Selection::default(), mark, 9, at(40)).await.unwrap().count, 0);
     rig.close_deliveries(deliveries).await;
 }
 

@@ -28,8 +28,8 @@ async fn nothing_that_is_asked_reads_all_deliveries_or_sorts_them() {
     let day = Selection { from: Some(at), to: Some(at), ..Selection::default() };
     let event = Selection { event: Some(EventId(Uuid::nil())), ..Selection::default() };
     let numbered = Selection { number: Some("n".to_owned()), ..Selection::default() };
-    let (delivered, exhausted) = (Some(DeliveryState::Delivered), Some(DeliveryState::Exhausted));
-    let (parked, waiting) = (Some(DeliveryState::Parked), Some(DeliveryState::Waiting));
+    let (delivered, exhausted) = (DeliveryState::Delivered, DeliveryState::Exhausted);
+    let (parked, waiting) = (DeliveryState::Parked, DeliveryState::Waiting);
     for (statement, index) in [
         (selecting(&statements::LIST, &all, delivered), "deliveries_by_state"),
         (selecting(&statements::LIST, &day, parked), "deliveries_by_state"),
@@ -37,7 +37,15 @@ async fn nothing_that_is_asked_reads_all_deliveries_or_sorts_them() {
         (selecting(&statements::LIST, &event, delivered), "(endpoint=? AND event_id=?)"),
         (selecting(&statements::COUNT, &all, delivered), "deliveries_by_state"),
         (selecting(&statements::COUNT, &day, delivered), "deliveries_by_state"),
-        (selecting(&statements::REDELIVER, &all, exhausted), "deliveries_exhausted"),
+        (
+            selecting(&statements::DELIVERED, &all, delivered),
+            "deliveries_by_state (endpoint=? AND state=? AND <expr>>?",
+        ),
+        (
+            selecting(&statements::EXHAUSTED, &all, exhausted),
+            "deliveries_exhausted (endpoint=? AND id>?)",
+        ),
+        (statements::REDELIVER.to_owned(), "PRIMARY KEY"),
         (selecting(&statements::GIVE_UP, &all, waiting), "deliveries_by_state"),
         (selecting(&statements::GIVE_UP, &day, parked), "deliveries_by_state"),
         (selecting(&statements::HASTEN, &all, parked), "deliveries_due"),

@@ -29,7 +29,8 @@ pub(super) struct RedeliverArgs {
     /// Those in this state: what was given up, what is parked until later, or what was acknowledged
     #[arg(long, value_enum, default_value_t = Redeliverable::Exhausted)]
     state: Redeliverable,
-    /// At most so many, those recorded first [default: all]
+    /// At most so many: of what was given up those recorded first, of what was acknowledged those first that were
+    /// first [default: all]
     #[arg(long, value_name = "COUNT")]
     limit: Option<u64>,
     /// Do it, although it is more than one delivery
@@ -115,7 +116,7 @@ async fn carry_out(
     lease: Duration,
     limit: Option<u64>,
 ) -> Result<u64, StoreError> {
-    let (mut mark, mut done) = (Mark::START, 0);
+    let (mut mark, mut done) = (Mark::start(now()), 0);
     let limit = limit.unwrap_or(u64::MAX);
     while done < limit {
         let limit = usize::try_from(limit - done).map_or(STEP, |left| left.min(STEP));

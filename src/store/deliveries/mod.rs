@@ -27,7 +27,8 @@ pub(super) use tally::{Listed, Tally, backlogs, newest, state_counts};
 
 pub use frontier::{FrontierStep, RecordedFrontier, RecordedFrontiers, Stamp};
 pub use operating::{
-    Backlog, Counted, DeliveryRecord, GivingUp, Mark, Redelivered, Released, Selection, StateCount,
+    Backlog, Counted, DeliveryRecord, GivingUp, Mark, Place, Redelivered, Released, Selection,
+    StateCount,
 };
 pub use processes::{Attendance, ProcessId};
 
@@ -330,8 +331,9 @@ pub trait Deliveries: Clone + Send + Sync + 'static {
         key: &DeliveryKey,
     ) -> impl Future<Output = Result<Vec<Attempt>, StoreError>> + Send;
 
-    /// Makes at most `limit` selected deliveries that have ended and come after `mark` due anew, endpoint by
-    /// endpoint, in each the first recorded first, with no failures counted.
+    /// Makes at most `limit` selected deliveries that have ended and come after `mark` due anew, with no failures
+    /// counted, endpoint by endpoint: in each first what was delivered, the first delivered first, then what was
+    /// given up, the first recorded first.
     fn redeliver(
         &self,
         selection: &Selection,

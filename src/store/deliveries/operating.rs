@@ -118,29 +118,90 @@ pub struct StateCount {
     pub due_at: Option<Timestamp>,
 }
 
-/// How far a redelivery has come: everything up to there, in the order of the endpoints' names and then of
-/// the log, is done with.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+/// A place in the order in which what has ended is delivered again, of one endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    /// What was delivered goes in the order in which it was: since when it has been delivered, and the number
+    /// under which it was recorded, counted up from 1.
+    Delivered(Timestamp, i64),
+    /// What was given up goes in the order of the log, by the number under which it was recorded: what waited
+    /// in a line was given up before what it waited for.
+    Exhausted(i64),
+}
+
+impl Place {
+    /// The place of what has been in a state since then; none in a state that is no end.
+    pub fn of(state: DeliveryState, since: Timestamp, number: i64) -> Option<Self> {
+        match state {
+            DeliveryState::Delivered => Some(Self::Delivered(since, number)),
+            DeliveryState::Exhausted => Some(Self::Exhausted(number)),
+            DeliveryState::Parked | DeliveryState::Waiting => None,
+        }
+    }
+
+    /// Before everything of its state.
+    fn first(state: DeliveryState) -> Option<Self> {
+        Self::of(state, Timestamp::from_unix_millis(0), 0)
+    }
+
+    fn state(self) -> DeliveryState {
+        match self {
+            Self::Delivered(..) => DeliveryState::Delivered,
+            Self::Exhausted(_) => DeliveryState::Exhausted,
+        }
+    }
+}
+
+/// How far a redelivery has come: everything up to there is done with, in the order of the endpoints' names
+/// and then of their places. It takes what was delivered before it began: what it made due ends later, and
+/// is not taken again.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mark {
-    pub(in crate::store) endpoint: Option<EndpointName>,
-    pub(in crate::store) id: i64,
+    began: Timestamp,
+    reached: Option<(EndpointName, Place)>,
 }
 
 impl Mark {
-    /// Before everything.
-    pub const START: Self = Self { endpoint: None, id: 0 };
-
-    /// The mark of the delivery to an endpoint that was recorded as this number, counted up from 1.
-    pub fn of(endpoint: EndpointName, number: i64) -> Self {
-        Self { endpoint: Some(endpoint), id: number }
+    /// Of a redelivery that begins now.
+    pub fn start(began: Timestamp) -> Self {
+        Self { began, reached: None }
     }
 
-    /// Where it stands in an endpoint: the number after which it goes on; none when that is done with.
-    pub(in crate::store) fn within(&self, endpoint: &EndpointName) -> Option<i64> {
-        match &self.endpoint {
-            Some(reached) if endpoint < reached => None,
-            Some(reached) if endpoint == reached => Some(self.id),
-            _ => Some(0),
+    /// When the redelivery began.
+    pub fn began(&self) -> Timestamp {
+        self.began
+    }
+
+    /// The mark of the same redelivery once it has come there.
+    #[must_use]
+    pub fn reaching(&self, endpoint: EndpointName, place: Place) -> Self {
+        Self { began: self.began, reached: Some((endpoint, place)) }
+    }
+
+    /// Whether the redelivery is still to take what is there.
+    pub fn is_before(&self, endpoint: &EndpointName, place: Place) -> bool {
+        self.within(endpoint, place.state()).is_some_and(|after| after < place)
+            && !matches!(place, Place::Delivered(since, _) if since >= self.began)
+    }
+
+    /// Where it stands in a state of an endpoint: the place after which it goes on; none when that is done
+    /// with, or no end.
+    pub(in crate::store) fn within(
+        &self,
+        endpoint: &EndpointName,
+        state: DeliveryState,
+    ) -> Option<Place> {
+        let first = Place::first(state);
+        match &self.reached {
+            Some((reached, _)) if endpoint < reached => None,
+            Some((reached, place)) if endpoint == reached => {
+                if place.state() == state {
+                    Some(*place)
+                } else {
+                    first.filter(|first| first > place)
+                }
+            }
+            _ => first,
         }
     }
 }
@@ -155,14 +216,14 @@ pub struct Redelivered {
 }
 
 impl Redelivered {
-    /// Takes in what of an endpoint was made due, each by its id and line; the lines are handed on.
+    /// Takes in what of an endpoint was made due, each by its place and line; the lines are handed on.
     pub(in crate::store) fn take(
         &mut self,
-        endpoint: EndpointName,
-        chosen: Vec<(i64, super::Line)>,
+        endpoint: &EndpointName,
+        chosen: Vec<(Place, super::Line)>,
     ) -> Vec<super::Line> {
-        if let Some(last) = chosen.iter().map(|(id, _)| *id).max() {
-            self.mark = Mark::of(endpoint, last);
+        if let Some(last) = chosen.iter().map(|(place, _)| *place).max() {
+            self.mark = self.mark.reaching(endpoint.clone(), last);
         }
         self.count += chosen.len() as u64;
         chosen.into_iter().map(|(_, line)| line).collect()

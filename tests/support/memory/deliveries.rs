@@ -8,8 +8,8 @@ use penstock::events::CloudEvent;
 use penstock::store::{
     Applied, Attempt, Attendance, Backlog, Claim, Counted, Deliveries, DeliveryKey, DeliveryRecord,
     DeliveryState, Ending, EndpointName, EndpointState, FrontierStep, GivingUp, KnownDeliveries, Leased,
-    Line, Mark, NewDelivery, ProcessId, RecordedFrontier, RecordedFrontiers, Redelivered, Released,
-    Selection, Settled, StateCount, StoreError, WantedDeliveries,
+    Line, Mark, NewDelivery, Place, ProcessId, RecordedFrontier, RecordedFrontiers, Redelivered,
+    Released, Selection, Settled, StateCount, StoreError, WantedDeliveries,
 };
 
 use super::point;
@@ -31,10 +31,14 @@ pub struct Row {
     attempts: u32,
     last_attempt: Option<Attempt>,
     failed_attempts: Vec<Attempt>,
-    mark: Mark,
+    number: i64,
 }
 
 impl Row {
+    fn place(&self) -> Option<Place> {
+        Place::of(self.state, self.since, self.number)
+    }
+
     fn line(&self) -> Line {
         Line { endpoint: self.key.endpoint.clone(), account: Arc::clone(&self.account) }
     }
@@ -45,7 +49,7 @@ impl Row {
 
     fn end(&mut self, ending: Ending, attempt: Option<&Attempt>, now: Timestamp) {
         if !matches!(ending, Ending::Parked { .. }) {
-            self.since = now;
+            self.since = now.max(self.since);
         }
         match ending {
             Ending::Delivered => self.state = DeliveryState::Delivered,
@@ -274,7 +278,7 @@ impl State {
             attempts: 0,
             last_attempt: None,
             failed_attempts: Vec::new(),
-            mark: Mark::of(key.endpoint.clone(), self.recorded),
+            number: self.recorded,
         };
         row.end(new.ending, attempt, now);
         row.note(new.ending, attempt);
@@ -554,19 +558,23 @@ impl Deliveries for MemoryDeliveries {
     ) -> Result<Redelivered, StoreError> {
         self.between(|state| {
             let mut lines = Vec::new();
+            let now = now.max(mark.began());
             let mut redelivered = Redelivered { count: 0, mark: mark.clone() };
-            let mut chosen: Vec<&mut Row> = state
+            let mut chosen: Vec<(Place, &mut Row)> = state
                 .rows
                 .iter_mut()
-                .filter(|row| row.mark > mark && !row.holds() && row.is_selected(selection))
+                .filter(|row| row.is_selected(selection))
+                .filter_map(|row| row.place().map(|place| (place, row)))
+                .filter(|(place, row)| mark.is_before(&row.key.endpoint, *place))
                 .collect();
-            chosen.sort_by(|a, b| a.mark.cmp(&b.mark));
-            for row in chosen.into_iter().take(limit) {
+            chosen.sort_by(|(a, row), (b, other)| (&row.key.endpoint, a).cmp(&(&other.key.endpoint, b)));
+            for (place, row) in chosen.into_iter().take(limit) {
                 row.state = if row.is_ordered { DeliveryState::Waiting } else { DeliveryState::Parked };
                 (row.due_at, row.failures, row.lease) = (now, 0, row.lease + 1);
                 (row.since, row.reason) = (now, None);
                 lines.push(row.line());
-                redelivered = Redelivered { count: redelivered.count + 1, mark: row.mark.clone() };
+                let reached = redelivered.mark.reaching(row.key.endpoint.clone(), place);
+                redelivered = Redelivered { count: redelivered.count + 1, mark: reached };
             }
             for line in &lines {
                 state.release(line, now);

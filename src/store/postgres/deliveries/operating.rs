@@ -121,15 +121,21 @@ impl Work for Redeliver {
 
     async fn run(self, transaction: &mut Session) -> Result<End<Redelivered>, sqlx::Error> {
         let Self { selection, mark, limit, now } = self;
+        // Whatever is made due ends after that, also if the clock was set back since the redelivery began.
+        let now = now.max(mark.began());
         let mut done = Redelivered { count: 0, mark: mark.clone() };
         for endpoint in names(transaction, selection.endpoint.as_ref()).await? {
-            let left = (limit as u64).saturating_sub(done.count);
-            let Some(after) = mark.within(&endpoint).filter(|_| left > 0) else { continue };
-            let arguments = fit(rows::redeliver(&selection, &endpoint, after, left, now))?;
-            let chosen = transaction.read(statements::REDELIVER, arguments).await?;
-            let chosen: Vec<(i64, Line)> =
-                chosen.iter().map(decode::redelivered).collect::<Result<_, _>>()?;
-            release(transaction, &done.take(endpoint, chosen), now).await?;
+            for state in selection.states(&DeliveryState::ENDED) {
+                let left = (limit as u64).saturating_sub(done.count);
+                let after = mark.within(&endpoint, state).filter(|_| left > 0);
+                let Some(after) = after.map(|after| (mark.began(), after)) else { continue };
+                let chosen = rows::redeliver(&selection, (&endpoint, state), after, left, now);
+                let (statement, arguments) = fit(chosen)?;
+                let chosen = transaction.read(statement, arguments).await?;
+                let chosen = chosen.iter().map(|row| decode::redelivered(row, state));
+                let chosen = chosen.collect::<Result<Vec<_>, _>>()?;
+                release(transaction, &done.take(&endpoint, chosen), now).await?;
+            }
         }
         Ok(End::Commit(done))
     }
@@ -230,6 +236,6 @@ impl<T: Send + 'static> Work for Read<T> {
 }
 
 /// What cannot be sent to the server is a fault of the row.
-pub(super) fn fit(arguments: Result<PgArguments, Cause>) -> Result<PgArguments, sqlx::Error> {
+pub(super) fn fit<T>(arguments: Result<T, Cause>) -> Result<T, sqlx::Error> {
     arguments.map_err(sqlx::Error::Encode)
 }

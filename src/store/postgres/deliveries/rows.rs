@@ -9,10 +9,11 @@ use crate::account::{LogPartition, Timestamp};
 use crate::store::stored::{attributes_of, duration_ms, failed_attempt, new_states, state_of, storable};
 use crate::store::{
     Attempt, Breaker, Cause, Claim, DeliveryKey, DeliveryState, Ending, EndpointName, EndpointState,
-    FrontierStep, GivingUp, Line, NewDelivery, ProcessId, Selection, Settled,
+    FrontierStep, GivingUp, Line, NewDelivery, Place, ProcessId, Selection, Settled,
 };
 
 use super::super::rows::{Columns, columns, time};
+use super::statements;
 
 pub(super) fn keys(keys: &[DeliveryKey]) -> Result<Option<PgArguments>, Cause> {
     columns(keys, |keys, columns| key_columns(keys.iter(), columns))
@@ -185,17 +186,28 @@ pub(super) fn selection(
     Ok(arguments)
 }
 
+/// The statement that makes deliveries due anew from after a place, and what it takes.
 pub(super) fn redeliver(
     selection: &Selection,
-    endpoint: &EndpointName,
-    after: i64,
+    (endpoint, state): (&EndpointName, DeliveryState),
+    (began, after): (Timestamp, Place),
     limit: u64,
     now: Timestamp,
-) -> Result<PgArguments, Cause> {
-    let selected = self::selection(selection, endpoint, selection.state, limit)?;
+) -> Result<(&'static str, PgArguments), Cause> {
+    let selected = self::selection(selection, endpoint, Some(state), limit)?;
     let mut arguments = with_times(selected, [now])?;
-    arguments.add(after)?;
-    Ok(arguments)
+    match after {
+        Place::Delivered(since, id) => {
+            arguments.add(time(since))?;
+            arguments.add(id)?;
+            arguments.add(time(began))?;
+            Ok((statements::REDELIVER_DELIVERED, arguments))
+        }
+        Place::Exhausted(id) => {
+            arguments.add(id)?;
+            Ok((statements::REDELIVER_EXHAUSTED, arguments))
+        }
+    }
 }
 
 pub(super) fn hasten(

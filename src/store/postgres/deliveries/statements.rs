@@ -89,7 +89,8 @@ ON CONFLICT (endpoint, event_id) DO UPDATE SET
     state = 'delivered', due_at = NULL, lease = deliveries.lease + 1,
     attempts = deliveries.attempts + 1, attempted_at = excluded.attempted_at,
     duration_ms = excluded.duration_ms, status = excluded.status, answer = excluded.answer,
-    state_since = excluded.recorded_at, reason = NULL
+    state_since = greatest(
+        excluded.recorded_at, coalesce(deliveries.state_since, deliveries.recorded_at)), reason = NULL
 WHERE excluded.state = 'delivered' AND deliveries.state <> 'delivered'";
 
 /// Attempts that failed.
@@ -124,7 +125,8 @@ pub const SETTLE: &str = "
 WITH settled AS (
     UPDATE deliveries AS d SET
         state = s.state, due_at = s.due_at, failures = s.failures,
-        state_since = CASE WHEN s.state = 'parked' THEN d.state_since ELSE $11 END,
+        state_since = CASE WHEN s.state = 'parked' THEN d.state_since
+                      ELSE greatest($11, coalesce(d.state_since, d.recorded_at)) END,
         attempts = d.attempts + (s.attempted_at IS NOT NULL)::int,
         attempted_at = coalesce(s.attempted_at, d.attempted_at),
         duration_ms = CASE WHEN s.attempted_at IS NULL THEN d.duration_ms ELSE s.duration_ms END,
@@ -215,14 +217,14 @@ FROM callback_processes WHERE id <> $1 AND seen_until >= $2";
 /// The conditions of a selection: of the endpoint `$1` and the state `$2`, with the number `$3`, the event `$4`,
 /// from `$5` to before `$6`, where these are set.
 macro_rules! selected {
-    ($begin:literal, $end:literal) => {
+    ($begin:literal, $($end:literal),+) => {
         concat!(
             $begin,
             " WHERE endpoint = $1 AND state = $2
       AND ($3::text IS NULL OR number = $3) AND ($4::uuid IS NULL OR event_id = $4)
       AND ($5::timestamptz IS NULL OR coalesce(state_since, recorded_at) >= $5)
       AND ($6::timestamptz IS NULL OR coalesce(state_since, recorded_at) < $6) ",
-            $end
+            $($end),+
         )
     };
 }
@@ -297,17 +299,18 @@ SELECT attempted_at, duration_ms, status, answer
 FROM delivery_attempts WHERE endpoint = $1 AND event_id = $2
 ORDER BY attempted_at";
 
-/// Makes at most `$7` selected deliveries that have ended due at `$8`, the first recorded after `$9`
-/// first.
-pub const REDELIVER: &str = "
+/// Makes at most `$7` selected deliveries of a state that have ended due at `$8`, those first that come first
+/// in an order.
+macro_rules! redelivering {
+    ($after:literal, $order:literal) => {
+        selected!(
+            "
 WITH chosen AS MATERIALIZED (
-    SELECT endpoint, event_id FROM deliveries
-    WHERE endpoint = $1 AND state IN ('delivered', 'exhausted') AND ($2::text IS NULL OR state = $2)
-      AND ($3::text IS NULL OR number = $3) AND ($4::uuid IS NULL OR event_id = $4)
-      AND ($5::timestamptz IS NULL OR coalesce(state_since, recorded_at) >= $5)
-      AND ($6::timestamptz IS NULL OR coalesce(state_since, recorded_at) < $6)
-      AND id > $9
-    ORDER BY id LIMIT $7
+    SELECT endpoint, event_id, coalesce(state_since, recorded_at) AS since FROM deliveries",
+            $after,
+            " ORDER BY ",
+            $order,
+            " LIMIT $7
     FOR UPDATE
 )
 UPDATE deliveries AS d SET
@@ -315,7 +318,20 @@ UPDATE deliveries AS d SET
     state_since = $8, reason = NULL, due_at = $8, failures = 0, lease = d.lease + 1
 FROM chosen
 WHERE d.endpoint = chosen.endpoint AND d.event_id = chosen.event_id
-RETURNING d.id, d.endpoint, d.account";
+RETURNING d.id, d.endpoint, d.account, chosen.since"
+        )
+    };
+}
+
+/// Makes deliveries due anew that were delivered before `$11`, from after the time `$9` and the id `$10`.
+pub const REDELIVER_DELIVERED: &str = redelivering!(
+    "AND state = 'delivered' AND coalesce(state_since, recorded_at) < $11
+      AND (coalesce(state_since, recorded_at), id) > ($9, $10)",
+    "coalesce(state_since, recorded_at), id"
+);
+
+/// Makes deliveries due anew that were given up, from after the id `$9`.
+pub const REDELIVER_EXHAUSTED: &str = redelivering!("AND state = 'exhausted' AND id > $9", "id");
 
 /// Makes at most `$7` selected deliveries that are parked until after `$9` due at `$8`. What somebody
 /// else is about to take is left to them.

@@ -3,16 +3,17 @@
 
 use sqlx::query::Query;
 use sqlx::sqlite::{SqliteArguments, SqliteConnection};
-use sqlx::{AssertSqlSafe, Sqlite, SqlitePool};
+use sqlx::{AssertSqlSafe, Row, Sqlite, SqlitePool};
 
 use crate::account::Timestamp;
 use crate::store::decode_delivery as decode;
 use crate::store::deliveries::{Listed, Tally};
 use crate::store::stored::storable;
 use crate::store::{
-    Counted, DeliveryState, End, EndpointName, GivingUp, Line, Mark, Redelivered, Selection,
+    Counted, DeliveryState, End, EndpointName, GivingUp, Line, Mark, Place, Redelivered, Selection,
 };
 
+use super::super::rows::Rows;
 use super::super::writer::Write;
 use super::statements::{self, About};
 use super::writes::release;
@@ -25,11 +26,11 @@ fn selected(
     about: &About,
     selection: &Selection,
     endpoint: &EndpointName,
-    state: Option<DeliveryState>,
+    state: DeliveryState,
 ) -> Statement<'static> {
     sqlx::query(AssertSqlSafe(statements::selecting(about, selection, state)))
         .bind(endpoint.as_str().to_owned())
-        .bind(state.map(DeliveryState::as_str))
+        .bind(state.as_str())
         .bind(selection.number.clone())
         .bind(selection.event.map(|event| event.0.as_bytes().to_vec()))
         .bind(selection.from.map(Timestamp::unix_millis))
@@ -58,7 +59,7 @@ pub(super) async fn list(
     let mut listed = Vec::new();
     for endpoint in names(&mut snapshot, selection.endpoint.as_ref()).await? {
         for state in selection.states(&DeliveryState::ALL) {
-            let list = selected(&statements::LIST, &selection, &endpoint, Some(state));
+            let list = selected(&statements::LIST, &selection, &endpoint, state);
             let found = list.bind(storable(limit as u64)).fetch_all(&mut *snapshot).await?;
             let found: Result<Vec<_>, _> = found.iter().map(decode::listed).collect();
             listed.append(&mut found?);
@@ -81,7 +82,7 @@ pub(super) async fn count(
             let Some(bound) = counted.next_bound(state.most_counted(), limit) else {
                 return Ok(counted);
             };
-            let count = selected(&statements::COUNT, &selection, &endpoint, Some(state));
+            let count = selected(&statements::COUNT, &selection, &endpoint, state);
             let found = count.bind(storable(bound)).fetch_one(&mut *snapshot).await?;
             counted = counted.and(Counted::up_to(bound, decode::count(&found)?));
         }
@@ -113,6 +114,30 @@ pub(super) async fn tallies(
     Ok(tallies)
 }
 
+/// What of an endpoint comes after a place in the order in which it is delivered again.
+fn ended_after(
+    selection: &Selection,
+    endpoint: &EndpointName,
+    after: Place,
+    limit: u64,
+    began: Timestamp,
+) -> Statement<'static> {
+    match after {
+        Place::Delivered(since, id) => {
+            selected(&statements::DELIVERED, selection, endpoint, DeliveryState::Delivered)
+                .bind(storable(limit))
+                .bind(since.unix_millis())
+                .bind(id)
+                .bind(began.unix_millis())
+        }
+        Place::Exhausted(id) => {
+            selected(&statements::EXHAUSTED, selection, endpoint, DeliveryState::Exhausted)
+                .bind(storable(limit))
+                .bind(id)
+        }
+    }
+}
+
 /// Makes ended deliveries due.
 pub(super) struct Redeliver {
     pub(super) selection: Selection,
@@ -126,19 +151,23 @@ impl Write for Redeliver {
 
     async fn run(self, transaction: &mut SqliteConnection) -> Result<End<Redelivered>, sqlx::Error> {
         let Self { selection, mark, limit, now } = self;
+        // Whatever is made due ends after that, also if the clock was set back since the redelivery began.
+        let now = now.max(mark.began());
         let mut done = Redelivered { count: 0, mark: mark.clone() };
         for endpoint in names(transaction, selection.endpoint.as_ref()).await? {
-            let left = (limit as u64).saturating_sub(done.count);
-            let Some(after) = mark.within(&endpoint).filter(|_| left > 0) else { continue };
-            let rows = selected(&statements::REDELIVER, &selection, &endpoint, selection.state)
-                .bind(storable(left))
-                .bind(now.unix_millis())
-                .bind(after)
-                .fetch_all(&mut *transaction)
-                .await?;
-            let chosen: Vec<(i64, Line)> =
-                rows.iter().map(decode::redelivered).collect::<Result<_, _>>()?;
-            release(transaction, &done.take(endpoint, chosen), now).await?;
+            for state in selection.states(&DeliveryState::ENDED) {
+                let left = (limit as u64).saturating_sub(done.count);
+                let Some(after) = mark.within(&endpoint, state).filter(|_| left > 0) else { continue };
+                let choose = ended_after(&selection, &endpoint, after, left, mark.began());
+                let rows = choose.fetch_all(&mut *transaction).await?;
+                let ids = rows.iter().map(|row| row.try_get("id")).collect::<Result<Vec<i64>, _>>()?;
+                let ids = Rows::of(&ids).map_err(|cause| sqlx::Error::Encode(cause.into()))?;
+                let redeliver = sqlx::query(statements::REDELIVER).bind(ids.json);
+                redeliver.bind(now.unix_millis()).execute(&mut *transaction).await?;
+                let chosen = rows.iter().map(|row| decode::redelivered(row, state));
+                let chosen = chosen.collect::<Result<Vec<_>, _>>()?;
+                release(transaction, &done.take(&endpoint, chosen), now).await?;
+            }
         }
         Ok(End::Commit(done))
     }
@@ -160,7 +189,7 @@ impl Write for Hasten {
         let mut done = 0;
         for state in selection.states(&[DeliveryState::Parked]) {
             for endpoint in names(transaction, selection.endpoint.as_ref()).await? {
-                let hasten = selected(&statements::HASTEN, &selection, &endpoint, Some(state))
+                let hasten = selected(&statements::HASTEN, &selection, &endpoint, state)
                     .bind(storable((limit as u64).saturating_sub(done)))
                     .bind(now.unix_millis())
                     .bind(due_after.unix_millis());
@@ -186,7 +215,7 @@ impl Write for GiveUp {
         let mut done = 0;
         for endpoint in names(transaction, selection.endpoint.as_ref()).await? {
             for state in selection.states(&DeliveryState::LIVE) {
-                let rows = selected(&statements::GIVE_UP, &selection, &endpoint, Some(state))
+                let rows = selected(&statements::GIVE_UP, &selection, &endpoint, state)
                     .bind(storable((limit as u64).saturating_sub(done)))
                     .bind(giving_up.now.unix_millis())
                     .bind(giving_up.leases_end.unix_millis())

@@ -84,7 +84,8 @@ ON CONFLICT (endpoint, event_id) DO UPDATE SET
     state = 'delivered', due_at = NULL, lease = deliveries.lease + 1,
     attempts = deliveries.attempts + 1, attempted_at = excluded.attempted_at,
     duration_ms = excluded.duration_ms, status = excluded.status, answer = excluded.answer,
-    state_since = excluded.recorded_at, reason = NULL
+    state_since = max(
+        excluded.recorded_at, coalesce(deliveries.state_since, deliveries.recorded_at)), reason = NULL
 WHERE excluded.state = 'delivered' AND deliveries.state <> 'delivered'";
 
 /// Attempts that failed: an array of `[endpoint, event, time, duration, status, answer]`.
@@ -112,7 +113,8 @@ WHERE deliveries.id = due.value";
 pub const SETTLE: &str = "
 UPDATE deliveries SET
     state = s.value ->> 3, due_at = s.value ->> 4, failures = s.value ->> 5,
-    state_since = CASE WHEN s.value ->> 3 = 'parked' THEN state_since ELSE ?2 END,
+    state_since = CASE WHEN s.value ->> 3 = 'parked' THEN state_since
+                  ELSE max(?2, coalesce(state_since, recorded_at)) END,
     attempts = attempts + (s.value ->> 6 IS NOT NULL),
     attempted_at = coalesce(s.value ->> 6, attempted_at),
     duration_ms = CASE WHEN s.value ->> 6 IS NULL THEN duration_ms ELSE s.value ->> 7 END,
@@ -228,15 +230,12 @@ SELECT (
     SELECT min(due_at) FROM deliveries
     WHERE ?2 = 'parked' AND endpoint = ?1 AND state = 'parked') AS due_at";
 
-/// A statement about selected deliveries to an endpoint, in one state or in both that have ended: with the
-/// conditions that are set and no others, so that the indexes fit those that are. `?1` is the endpoint, `?3` to
-/// `?6` are the selection's values in its order, set or not.
-pub fn selecting(about: &About, selection: &Selection, state: Option<DeliveryState>) -> String {
+/// A statement about selected deliveries to an endpoint, in one state: with the conditions that are set and no
+/// others, so that the indexes fit those that are. `?1` is the endpoint, `?3` to `?6` are the selection's values
+/// in its order, set or not.
+pub fn selecting(about: &About, selection: &Selection, state: DeliveryState) -> String {
     // Word for word, as an index of one state has it.
-    let states = state.map_or_else(
-        || "state IN ('delivered', 'exhausted')".to_owned(),
-        |state| format!("state = '{}'", state.as_str()),
-    );
+    let state = state.as_str();
     let conditions = [
         (selection.number.is_some(), " AND number = ?3"),
         (selection.event.is_some(), " AND event_id = ?4"),
@@ -245,7 +244,7 @@ pub fn selecting(about: &About, selection: &Selection, state: Option<DeliverySta
     ];
     let set = conditions.into_iter().filter(|(is_set, _)| *is_set);
     let conditions: String = set.map(|(_, condition)| condition).collect();
-    format!("{} WHERE endpoint = ?1 AND {states}{conditions}{}", about.before, about.after)
+    format!("{} WHERE endpoint = ?1 AND state = '{state}'{conditions}{}", about.before, about.after)
 }
 
 /// What stands before and after the conditions of a selection.
@@ -267,15 +266,28 @@ FROM deliveries",
 pub const COUNT: About =
     About { before: "SELECT count(*) AS count FROM (SELECT 1 FROM deliveries", after: " LIMIT ?7)" };
 
-/// Makes at most `?7` that have ended due at `?8`, the first recorded after `?9` first.
-pub const REDELIVER: About = About {
+/// At most `?7` that were delivered before `?10`, from after the time `?8` and the id `?9`.
+pub const DELIVERED: About = About {
     before: "
+SELECT id, endpoint, account, coalesce(state_since, recorded_at) AS since FROM deliveries",
+    after: " AND coalesce(state_since, recorded_at) >= ?8 AND coalesce(state_since, recorded_at) < ?10
+    AND (coalesce(state_since, recorded_at), id) > (?8, ?9)
+    ORDER BY coalesce(state_since, recorded_at), id LIMIT ?7",
+};
+
+/// At most `?7` that were given up, from after the id `?8`.
+pub const EXHAUSTED: About = About {
+    before: "
+SELECT id, endpoint, account, coalesce(state_since, recorded_at) AS since FROM deliveries",
+    after: " AND id > ?8 ORDER BY id LIMIT ?7",
+};
+
+/// Makes an array of ids due anew at `?2`.
+pub const REDELIVER: &str = "
 UPDATE deliveries SET
     state = CASE WHEN is_ordered THEN 'waiting' ELSE 'parked' END,
-    state_since = ?8, reason = NULL, due_at = ?8, failures = 0, lease = lease + 1
-WHERE id IN (SELECT id FROM deliveries",
-    after: " AND id > ?9 ORDER BY id LIMIT ?7) RETURNING id, endpoint, account",
-};
+    state_since = ?2, reason = NULL, due_at = ?2, failures = 0, lease = lease + 1
+WHERE id IN (SELECT value FROM json_each(?1))";
 
 /// Makes at most `?7` that are parked until after `?9` due at `?8`.
 pub const HASTEN: About = About {
