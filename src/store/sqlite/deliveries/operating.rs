@@ -160,6 +160,9 @@ impl Write for Redeliver {
                 let Some(after) = mark.within(&endpoint, state).filter(|_| left > 0) else { continue };
                 let choose = ended_after(&selection, &endpoint, after, left, mark.began());
                 let rows = choose.fetch_all(&mut *transaction).await?;
+                if rows.is_empty() {
+                    continue;
+                }
                 let ids = rows.iter().map(|row| row.try_get("id")).collect::<Result<Vec<i64>, _>>()?;
                 let ids = Rows::of(&ids).map_err(|cause| sqlx::Error::Encode(cause.into()))?;
                 let redeliver = sqlx::query(statements::REDELIVER).bind(ids.json);
