@@ -9,6 +9,7 @@ pub mod callbacks;
 pub mod cli;
 pub mod events;
 pub mod intake;
+mod migrations;
 pub mod queue;
 pub mod settings;
 pub mod sqlite;

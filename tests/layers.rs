@@ -27,13 +27,22 @@ const LAYERS: &[Layer] = &[
     layer("events", &["account"]),
     layer("telemetry", &["account"]),
     layer("settings", &["account"]),
-    layer("sqlite", &["telemetry"]),
-    layer("queue::sqlite", &["account", "events", "queue", "sqlite", "telemetry"]),
+    layer("migrations", &[]),
+    layer("sqlite", &["migrations", "telemetry"]),
+    layer("queue::sqlite", &["account", "events", "migrations", "queue", "sqlite", "telemetry"]),
     layer("store::decode_delivery", &["account", "store", "store::decode"]),
     layer("store::decode", &["account", "store"]),
     layer(
         "store::postgres",
-        &["account", "events", "store", "store::decode", "store::decode_delivery", "telemetry"],
+        &[
+            "account",
+            "events",
+            "migrations",
+            "store",
+            "store::decode",
+            "store::decode_delivery",
+            "telemetry",
+        ],
     ),
     layer("queue::kafka", &["account", "events", "queue", "telemetry"]),
     layer(
@@ -41,6 +50,7 @@ const LAYERS: &[Layer] = &[
         &[
             "account",
             "events",
+            "migrations",
             "store",
             "store::decode",
             "store::decode_delivery",

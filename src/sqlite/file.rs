@@ -6,12 +6,14 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use sqlx::migrate::{Migrate, Migrator};
+use sqlx::migrate::Migrate;
 use sqlx::sqlite::{
     SqliteAutoVacuum, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions,
     SqliteSynchronous,
 };
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, SqlitePool};
+
+use crate::migrations::{self, MigrationFile};
 
 use super::error::{FailureClass, OpenError, classify};
 use super::mark::{self, sync_directory_of};
@@ -33,7 +35,7 @@ pub(crate) struct FileKind {
     /// Written into the file's header; see `PRAGMA application_id`.
     pub(crate) application_id: i32,
     /// Its schema.
-    pub(crate) migrator: Migrator,
+    pub(crate) migrations: &'static [MigrationFile],
     /// Bytes a page has; fixed when the file is created.
     pub(crate) page_bytes: u32,
     /// Memory for pages of the writing connection, in KiB.
@@ -351,11 +353,11 @@ async fn versions(
     kind: &FileKind,
 ) -> Result<Versions, OpenError> {
     let applied = connection
-        .list_applied_migrations(&kind.migrator.table_name)
+        .list_applied_migrations(&migrations::migrator(kind.migrations).table_name)
         .await
         .map_err(|cause| OpenError::Migration { path: path.to_owned(), cause })?;
     let found = applied.iter().map(|migration| migration.version).max().unwrap_or(0);
-    let known = kind.migrator.iter().map(|migration| migration.version).max().unwrap_or(0);
+    let known = migrations::newest(kind.migrations);
     if found > known {
         return Err(OpenError::Newer { path: path.to_owned(), found, known });
     }
@@ -367,7 +369,7 @@ async fn migrate(
     path: &Path,
     kind: &FileKind,
 ) -> Result<(), OpenError> {
-    kind.migrator
+    migrations::migrator(kind.migrations)
         // `run` itself makes the future of every caller not `Send`.
         .run_direct(None, connection, false)
         .await

@@ -77,7 +77,7 @@ impl Endpoint {
 }
 
 /// A delivery as the store has it.
-#[derive(Clone, Debug, sqlx::FromRow)]
+#[derive(Clone, Debug)]
 pub struct Stored {
     pub endpoint: String,
     pub event_id: Uuid,
@@ -223,9 +223,10 @@ impl Installation {
     pub async fn stored(&self) -> anyhow::Result<Vec<Stored>> {
         let mut session = self.database.session().await;
         let rows = sqlx::query_as("SELECT endpoint, event_id, state FROM deliveries");
-        let rows = rows.fetch_all(&mut session).await?;
+        let rows: Vec<(String, Uuid, String)> = rows.fetch_all(&mut session).await?;
         session.close().await?;
-        Ok(rows)
+        let stored = |(endpoint, event_id, state)| Stored { endpoint, event_id, state };
+        Ok(rows.into_iter().map(stored).collect())
     }
 
     /// Runs a statement; tells how many rows it wrote.

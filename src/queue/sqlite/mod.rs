@@ -24,6 +24,7 @@ use sqlx::{Connection, SqlitePool};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::account::{Offset, Partition};
+use crate::migrations::SQLITE_QUEUE;
 use crate::sqlite::{Database, FailureClass, FileKind, OpenError, classify};
 
 use super::partitioner::partition_of;
@@ -41,7 +42,7 @@ pub use consumer::SqliteConsumer;
 const KIND: FileKind = FileKind {
     name: "queue",
     application_id: 0x7065_6e71,
-    migrator: sqlx::migrate!("migrations/sqlite/queue"),
+    migrations: SQLITE_QUEUE,
     page_bytes: 4096,
     // Appends touch the end of each partition only.
     cache_kib: 8_192,

@@ -8,10 +8,11 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::migrate::MigrateError;
 use sqlx::postgres::PgArguments;
 use sqlx::{AssertSqlSafe, Row};
 
+use crate::migrations::{self, POSTGRES_STORE};
 use crate::store::{Cause, StoreError};
 
 use super::error::{self, names_are_lost, store_error};
@@ -170,8 +171,10 @@ async fn bring_up_to_date(
     session: &mut Session,
     options: &PostgresStoreOptions,
 ) -> Result<(), PostgresOpenError> {
-    let mut migrator = migrator();
+    let mut migrator = migrations::migrator(POSTGRES_STORE);
     migrator.set_locking(false);
+    // A later release may have been here; its steps are none of ours.
+    migrator.set_ignore_missing(true);
     let mut attempts = 0;
     loop {
         drop_unfinished(session).await?;
@@ -219,16 +222,9 @@ pub(super) async fn check(options: &PostgresStoreOptions) -> Result<Session, Pos
     Ok(session)
 }
 
-/// The steps this release knows. A later one may have been here; its steps are none of ours.
-fn migrator() -> Migrator {
-    let mut migrator = sqlx::migrate!("migrations/postgres/store");
-    migrator.set_ignore_missing(true);
-    migrator
-}
-
 /// The version of the schema this release needs.
 fn needed() -> i64 {
-    migrator().iter().map(|migration| migration.version).max().unwrap_or(0)
+    migrations::newest(POSTGRES_STORE)
 }
 
 async fn connect(options: &PostgresStoreOptions) -> Result<Session, PostgresOpenError> {

@@ -16,6 +16,7 @@ use sqlx::SqlitePool;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::account::{CommunicationNumber, Plan, View};
+use crate::migrations::SQLITE_STORE;
 use crate::sqlite::{Database, FailureClass, FileKind, OpenError, classify};
 
 use super::{Applied, PersistedOutcome, Store, StoreError, Wanted};
@@ -26,7 +27,7 @@ use writer::{Request, Writer};
 const KIND: FileKind = FileKind {
     name: "store",
     application_id: 0x7065_6e73,
-    migrator: sqlx::migrate!("migrations/sqlite/store"),
+    migrations: SQLITE_STORE,
     page_bytes: 4096,
     // The unique indexes are touched at random places; what does not fit is read again and again.
     cache_kib: 65_536,
