@@ -111,7 +111,7 @@ async fn the_commands_do_what_the_readme_says() {
 #[test]
 fn the_first_command_starts_dev() {
     let first = block(README, "```sh\n").unwrap();
-    assert_eq!(first.trim(), "cargo run -- dev");
+    assert_eq!(first.trim(), "cargo run --release -- dev");
 }
 
 #[test]
