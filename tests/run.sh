@@ -4,28 +4,33 @@
 #   tests/run.sh               all steps
 #   tests/run.sh lint tests    only these: lint, docs, tests, openapi, supply-chain
 #
-# Needs rustup (or cargo), a C and a C++ compiler, the development files of OpenSSL, and python3. What
-# else it needs is installed, pinned, under ${PENSTOCK_CACHE:-~/.cache/penstock}. The last line counts:
-# "N passed, N failed".
+# Needs Rust and the packages that tests/prerequisites.sh lists: root on Debian or Ubuntu gets them, anybody else
+# is told all that is missing before anything is run. What else it needs is installed, pinned, under
+# ${PENSTOCK_CACHE:-~/.cache/penstock}. The last line counts: "N passed, N failed".
 #
 # The tests of the production store use the server named by PENSTOCK_TEST_POSTGRES, the URL of a user
 # who may create databases; without it they start one by deploy/local/postgres.sh. Those of the Kafka
 # queue use the brokers that PENSTOCK_TEST_KAFKA names; without it they start one by
-# deploy/local/kafka.sh, which needs Java 17 or later and Maven. Those behind a pooler need PgBouncer, whose
-# package root gets by apt-get when it is missing. The fault suite (tests/faults.sh, about 15
-# minutes of the step "tests") breaks its servers and so always starts its own; filling a disk takes root.
+# deploy/local/kafka.sh. The fault suite (tests/faults.sh, about 15 minutes of the step "tests") breaks its
+# servers and so always starts its own; filling a disk takes root.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 # shellcheck source=tests/tools.sh
 source tests/tools.sh
+# shellcheck source=tests/prerequisites.sh
+source tests/prerequisites.sh
 
 readonly ALL_STEPS=(lint docs tests openapi supply-chain)
 
 export CARGO_TERM_COLOR="${CARGO_TERM_COLOR:-never}"
 # One set of build artefacts for every step, without the incremental ones a single pass never uses.
 export CARGO_INCREMENTAL="${CARGO_INCREMENTAL:-0}"
+# OpenSSL takes minutes to build, so the system's is used where it is there.
+if pkg-config --exists openssl 2>/dev/null; then
+    export OPENSSL_NO_VENDOR="${OPENSSL_NO_VENDOR:-1}"
+fi
 
 passed=0
 failed=0
@@ -56,14 +61,10 @@ check() {
     fi
 }
 
-require() {
-    command -v "$1" >/dev/null || die "$1 is missing: install $2 and run again"
-}
-
 step_lint() {
     check "format" cargo fmt --all --check
     check "clippy" cargo clippy --locked --all-targets --features production-tests --quiet -- -D warnings
-    check "clippy of the default build" cargo clippy --locked --quiet -- -D warnings
+    check "clippy of the lean build" cargo clippy --locked --no-default-features --quiet -- -D warnings
     check "shell scripts" shellcheck .ci/run tests/*.sh deploy/local/*.sh
 }
 
@@ -145,9 +146,7 @@ step_supply_chain() {
 main() {
     local steps=("$@") step
     [[ ${#steps[@]} -gt 0 ]] || steps=("${ALL_STEPS[@]}")
-    require cargo "Rust (rustup)"
-    require python3 "Python 3 with its venv module"
-    require cc "a C compiler"
+    if [[ " ${steps[*]} " == *" tests "* ]]; then require_packages tests; else require_packages; fi
     install_tools
     for step in "${steps[@]}"; do
         case "$step" in
