@@ -100,8 +100,8 @@ require_kafka() {
 
 # How many tests of a binary go at a time: they mostly wait for servers, timers and other processes.
 test_threads() {
-    local threads=$((3 * $(getconf _NPROCESSORS_ONLN)))
-    echo $((threads < 12 ? threads : 12))
+    local threads=$((2 * $(getconf _NPROCESSORS_ONLN)))
+    echo $((threads < 8 ? threads : 8))
 }
 
 # Adds up the closing lines of the test binaries; a build that fails counts as one failure.

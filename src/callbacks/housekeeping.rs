@@ -1,6 +1,7 @@
 //! What one process does for all: removing what has ended long ago, giving up what was parked for too long,
-//! releasing lines that nothing holds, and telling what is parked. It runs beside the deliverers, in small slices, and whatever becomes of it
-//! stops nothing: what could not be done is done in a later round, by this process or another.
+//! releasing lines that nothing holds, and telling what is parked. It runs beside the deliverers, in small
+//! slices, and whatever becomes of it stops nothing: what could not be done is done in a later round, by this
+//! process or another.
 
 use std::time::Duration;
 

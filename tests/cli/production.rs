@@ -128,10 +128,24 @@ async fn the_contract_holds_behind_a_pooler_in_transaction_mode_also_after_resta
         }
         let doctor = installation.run(&["doctor"]).await;
         assert!(doctor.status.success(), "{}{}", text(&doctor.stdout), text(&doctor.stderr));
-        assert_eq!(intake.send(example_batch()).await.1["results"][1]["errorCode"], "O005");
+        assert_eq!(outcome(&intake).await, "O005");
         intake.stop().await;
         worker.stop().await;
     }
+}
+
+/// What became of the example's second account. A worker that has just started may take longer to it than an
+/// answer waits; sent again, it has the same outcome.
+async fn outcome(intake: &Dev) -> serde_json::Value {
+    let decided = async {
+        loop {
+            let code = intake.send(example_batch()).await.1["results"][1]["errorCode"].take();
+            if !code.is_null() {
+                return code;
+            }
+        }
+    };
+    tokio::time::timeout(DEADLINE, decided).await.expect("it is decided in time")
 }
 
 #[tokio::test]
@@ -153,7 +167,7 @@ async fn the_commands_of_the_readme_set_an_installation_up() {
         assert_eq!(output.status.code(), Some(expected), "{command}: {}", text(&output.stderr));
     }
     let intake = processes.pop().unwrap();
-    assert_eq!(intake.send(example_batch()).await.1["results"][1]["errorCode"], "O005");
+    assert_eq!(outcome(&intake).await, "O005");
     intake.stop().await;
     processes.pop().unwrap().stop().await;
 }

@@ -48,6 +48,9 @@ async fn lines_have_ids_and_no_data() {
         .with_max_level(tracing::Level::DEBUG)
         .with_ansi(false)
         .finish();
+    // While there is only one subscriber, a callsite that another test comes by first asks that test's thread,
+    // where nobody listens, and never again.
+    let _another = tracing::Dispatch::new(tracing_subscriber::registry());
     let _guard = tracing::subscriber::set_default(subscriber);
     let intake = Harness::new().await;
     let canary = account_with("accountNumber", Some(json!("CANARY-1")));
