@@ -45,7 +45,7 @@ impl Outsider {
             match lookup::assignments(&self.0, topic, &partitions) {
                 // A group that nobody has asked for yet has no coordinator for a moment.
                 Err(error) if is_unsettled(&error) && Instant::now() < deadline => {
-                    std::thread::sleep(PAUSE)
+                    std::thread::sleep(PAUSE);
                 }
                 answered => return answered.map_err(failed),
             }

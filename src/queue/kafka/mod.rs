@@ -228,7 +228,9 @@ impl Queue for KafkaQueue {
         let Inner { options, observing, asking, seats, .. } = &*self.inner;
         let seat = seats.take(group);
         let pinned = self.pinned(topic).cloned();
-        pinned.iter().for_each(|pinned| pinned.used());
+        if let Some(pinned) = &pinned {
+            pinned.used();
+        }
         let config = options.member(group, seat.number()).map_err(broken_settings(action))?;
         let joining = Joining {
             config,
