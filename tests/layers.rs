@@ -98,6 +98,7 @@ const IO_CRATES: &[(&str, &[&str])] = &[
     (
         "sqlx",
         &[
+            "migrations",
             "sqlite",
             "queue::sqlite",
             "store::decode",
