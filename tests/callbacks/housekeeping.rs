@@ -4,15 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
-use penstock::account::{EventId, Timestamp};
+use penstock::account::Timestamp;
 use penstock::callbacks::{Ambient, Housekeeper, HousekeepingOptions};
-use penstock::events::CloudEvent;
-use penstock::store::{Deliveries, DeliveryKey, DeliveryState, Ending, EndpointName, NewDelivery};
+use penstock::store::{Deliveries, DeliveryState, Ending, EndpointName, NewDelivery};
 use penstock::telemetry::Metrics;
-use uuid::Uuid;
 
-use super::memory::deliveries::MemoryDeliveries;
+use crate::memory::deliveries::MemoryDeliveries;
+use crate::world::parked;
 
 const HOUR_S: i64 = 3_600;
 
@@ -21,23 +19,8 @@ fn at(seconds: i64) -> Timestamp {
 }
 
 fn new(number: u32, account: &str, ending: Ending) -> NewDelivery {
-    let event = CloudEvent {
-        id: EventId(Uuid::from_u128(number.into())),
-        source: format!("n-{number}"),
-        event_type: "penstock.account.accepted".to_owned(),
-        further: Vec::new(),
-        trace: Vec::new(),
-        data: Bytes::from_static(b"{}"),
-    };
-    NewDelivery {
-        key: DeliveryKey { endpoint: EndpointName::parse("risk").unwrap(), event: event.id },
-        account: account.into(),
-        event: Arc::new(event),
-        is_ordered: true,
-        ending,
-        failures: 0,
-        attempt: None,
-    }
+    let parked = parked(&EndpointName::parse("risk").unwrap(), number, at(0));
+    NewDelivery { account: account.into(), is_ordered: true, ending, ..parked }
 }
 
 /// Lines in which something waits behind a head that was delivered unseen, long ago.

@@ -255,7 +255,8 @@ fn record(number: u32) -> Record {
     Record { key, value: Bytes::from(format!("{{\"number\": {number}, \"text\": \"ž\"}}")), headers }
 }
 
-fn parked(endpoint: &EndpointName, number: u32, due_at: Timestamp) -> NewDelivery {
+/// An event that is parked for an endpoint.
+pub fn parked(endpoint: &EndpointName, number: u32, due_at: Timestamp) -> NewDelivery {
     let Record { value, headers, .. } = record(number);
     let event = CloudEvent::from_kafka(headers.iter(), value).unwrap();
     NewDelivery {

@@ -20,17 +20,28 @@ INSERT INTO rejections (generation, partition, log_offset, verdict, event_id, nu
 SELECT 1, 0, n, 'O005', gen_random_uuid(), 'number-' || n, 'unit', 'account-' || n, 'customer', 'requester'
 FROM generate_series(1, 1000) AS n";
 
+/// How the server explains a prepared statement with these arguments in a transaction that has begun so.
+async fn explained(
+    session: &mut PgConnection,
+    begin: &str,
+    explain: &str,
+    statement: &str,
+    arguments: &str,
+) -> String {
+    session.execute(AssertSqlSafe(begin.to_owned())).await.unwrap();
+    session.execute(AssertSqlSafe(format!("PREPARE asked AS {statement}"))).await.unwrap();
+    let explain = AssertSqlSafe(format!("{explain} EXECUTE asked ({arguments})"));
+    let rows: Vec<String> = sqlx::query_scalar(explain).fetch_all(&mut *session).await.unwrap();
+    session.execute("DEALLOCATE asked; ROLLBACK").await.unwrap();
+    rows.join("\n")
+}
+
 /// The plan that the server keeps of a statement in a transaction that has begun so.
 async fn kept_plan(session: &mut PgConnection, begin: &'static str, statement: &str) -> String {
     let parameters = (1..=30).rev().find(|n| statement.contains(&format!("${n}"))).unwrap();
     let nulls = vec!["NULL"; parameters].join(", ");
-    session.execute(begin).await.unwrap();
-    session.execute("SET LOCAL plan_cache_mode = force_generic_plan").await.unwrap();
-    session.execute(AssertSqlSafe(format!("PREPARE kept AS {statement}"))).await.unwrap();
-    let explain = AssertSqlSafe(format!("EXPLAIN EXECUTE kept ({nulls})"));
-    let rows: Vec<String> = sqlx::query_scalar(explain).fetch_all(&mut *session).await.unwrap();
-    session.execute("DEALLOCATE kept; ROLLBACK").await.unwrap();
-    rows.join("\n")
+    let begin = format!("{begin}; SET LOCAL plan_cache_mode = force_generic_plan");
+    explained(session, &begin, "EXPLAIN", statement, &nulls).await
 }
 
 fn reads_a_whole_table(plan: &str) -> bool {
@@ -86,8 +97,7 @@ async fn no_statement_is_compiled_before_it_runs() {
     let rig = PostgresStoreRig::default();
     let mut session = session_with_small_tables(&rig).await;
     session.execute("SET jit = on").await.unwrap();
-    let (now, then) = ("now()", "now() + interval '1 minute'");
-    let attend = format!("EXECUTE attend (gen_random_uuid(), {now}, {then})");
+    let attend = "gen_random_uuid(), now(), now() + interval '1 minute'";
     for begin in [
         statements::BEGIN,
         statements::BEGIN_SNAPSHOT,
@@ -97,13 +107,10 @@ async fn no_statement_is_compiled_before_it_runs() {
         session.execute(begin).await.unwrap();
         let jit: String = sqlx::query_scalar("SHOW jit").fetch_one(&mut session).await.unwrap();
         assert_eq!(jit, "off", "{begin}");
-        let prepare = format!("PREPARE attend AS {}", delivery_statements::ATTEND);
-        session.execute(AssertSqlSafe(prepare)).await.unwrap();
-        let explain = AssertSqlSafe(format!("EXPLAIN {attend}"));
-        let plan: Vec<String> = sqlx::query_scalar(explain).fetch_all(&mut session).await.unwrap();
-        let plan = plan.join("\n");
+        session.execute("ROLLBACK").await.unwrap();
+        let statement = delivery_statements::ATTEND;
+        let plan = explained(&mut session, begin, "EXPLAIN", statement, attend).await;
         assert!(!plan.contains("JIT"), "{plan}");
-        session.execute("DEALLOCATE attend; ROLLBACK").await.unwrap();
     }
 }
 
@@ -248,17 +255,8 @@ async fn what_an_operator_asks_reads_no_more_than_a_range_of_an_index() {
     session.execute(A_MONTH).await.unwrap();
     for mode in ["force_custom_plan", "force_generic_plan"] {
         for (begin, statement, arguments, indexes) in asked() {
-            session.execute(begin).await.unwrap();
-            session
-                .execute(AssertSqlSafe(format!(
-                    "SET LOCAL plan_cache_mode = {mode}; PREPARE asked AS {statement}"
-                )))
-                .await
-                .unwrap();
-            let explain = AssertSqlSafe(format!("EXPLAIN EXECUTE asked ({arguments})"));
-            let plan: Vec<String> = sqlx::query_scalar(explain).fetch_all(&mut session).await.unwrap();
-            session.execute("DEALLOCATE asked; ROLLBACK").await.unwrap();
-            let plan = plan.join("\n");
+            let begin = format!("{begin}; SET LOCAL plan_cache_mode = {mode}");
+            let plan = explained(&mut session, &begin, "EXPLAIN", statement, &arguments).await;
             // A plan for any values cannot know that the event is named, or which state has its own index.
             let any = [
                 "deliveries_by_state_since",
@@ -291,12 +289,8 @@ async fn what_is_counted_is_counted_in_the_index_alone() {
             "'risk', 'delivered', NULL, NULL, now() - interval '20 days', NULL, 40000",
         ),
     ] {
-        session.execute(statements::BEGIN_SELECTION_SNAPSHOT).await.unwrap();
-        session.execute(AssertSqlSafe(format!("PREPARE counted AS {statement}"))).await.unwrap();
-        let explain = AssertSqlSafe(format!("EXPLAIN ANALYZE EXECUTE counted ({arguments})"));
-        let plan: Vec<String> = sqlx::query_scalar(explain).fetch_all(&mut session).await.unwrap();
-        session.execute("DEALLOCATE counted; ROLLBACK").await.unwrap();
-        let plan = plan.join("\n");
+        let begin = statements::BEGIN_SELECTION_SNAPSHOT;
+        let plan = explained(&mut session, begin, "EXPLAIN ANALYZE", statement, arguments).await;
         assert!(plan.contains("Index Only Scan using deliveries_by_state_since"), "{plan}");
         let fetches = plan.lines().filter(|line| line.contains("Heap Fetches"));
         assert!(fetches.clone().count() > 0, "{plan}");

@@ -225,14 +225,7 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
         if self.make_room() {
             return Ok(StepOutcome::Progress);
         }
-        let mut limits = self.poll_limits();
-        if self.may_claim_more {
-            limits.max_wait = Duration::ZERO;
-        }
-        match self.poll(limits).await? {
-            StepOutcome::Idle if self.may_claim_more => Ok(StepOutcome::Progress),
-            outcome => Ok(outcome),
-        }
+        self.poll(self.poll_limits()).await
     }
 
     /// Records what ends while nothing new begins, commits, and leaves the group.
@@ -288,13 +281,16 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
         }
     }
 
-    /// Nothing more is read while as much waits for an endpoint, or to be recorded, as may.
+    /// Nothing more is read while as much waits for an endpoint, or to be recorded, as may; and nothing is waited
+    /// for while there may be more to lease.
     fn poll_limits(&self) -> PollLimits {
         let is_full = |outbox: &Outbox| outbox.waiting() >= self.options.max_waiting;
         let is_behind = self.sends.unrecorded() >= MAX_UNRECORDED;
         let max_records =
             if is_behind || self.sends.outboxes.iter().any(is_full) { 0 } else { usize::MAX };
-        PollLimits { max_records: max_records.min(self.options.poll.max_records), ..self.options.poll }
+        let max_records = max_records.min(self.options.poll.max_records);
+        let max_wait = if self.may_claim_more { Duration::ZERO } else { self.options.poll.max_wait };
+        PollLimits { max_records, max_wait, ..self.options.poll }
     }
 
     /// An endpoint that is behind must not hold up one that has nothing to do: what has waited for it

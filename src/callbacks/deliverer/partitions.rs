@@ -94,24 +94,28 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
             (!ledger.agrees_with(stored)).then_some(*partition)
         };
         let outdated: Vec<Partition> = self.ledgers.iter().filter_map(is_other).collect();
-        self.restart(&outdated);
-        !outdated.is_empty()
+        let is_any = !outdated.is_empty();
+        self.restart(outdated);
+        is_any
     }
 
-    /// Drops what is read of partitions and starts them anew, as if they had just been assigned.
-    pub(super) fn restart(&mut self, partitions: &[Partition]) {
-        if partitions.is_empty() {
+    /// Drops what is read of partitions and starts them anew, as if they had just been assigned. Those that are not
+    /// read are left alone.
+    pub(super) fn restart(&mut self, partitions: impl IntoIterator<Item = Partition>) {
+        let ledgers = partitions.into_iter().filter_map(|partition| self.ledgers.get(&partition));
+        let unstarted: Vec<_> = ledgers.map(Ledger::reassigned).collect();
+        if unstarted.is_empty() {
             return;
         }
+        let partitions: Vec<_> = unstarted.iter().map(|assignment| assignment.partition).collect();
         tracing::warn!(
             partitions = partitions.len(),
             "the store does not have what was recorded last, as after a restored backup, or another process \
              records these partitions; reading again what may not be recorded"
         );
-        let ledgers = partitions.iter().filter_map(|partition| self.ledgers.get(partition));
-        self.unstarted.extend(ledgers.map(Ledger::reassigned).collect::<Vec<_>>());
-        self.forget(partitions);
-        self.forget_places(partitions);
+        self.unstarted.extend(unstarted);
+        self.forget(&partitions);
+        self.forget_places(&partitions);
     }
 
     /// Forgets what is not under way of revoked partitions, commits what is done of them, and gives them back.

@@ -1,7 +1,7 @@
 //! What has ended goes into the store, beside everything else, and with it how far each partition is recorded;
 //! only then it counts for the offsets.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::account::{LogPartition, Offset, Partition};
 use crate::queue::{Queue, Record, Topic, dead_letter};
@@ -119,28 +119,20 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
                 stepped.push(step.log.partition);
             }
         }
-        let mut unsure = Vec::new();
+        // Read again while events of theirs were recorded: whether the store still has these is to be seen again.
+        let mut unsure = BTreeSet::new();
         for (place, ended) in ends {
             self.count(place, &ended);
             for (partition, offset) in self.take_places(place, &ended) {
                 if stepped.contains(&partition) {
                     self.is_done(partition, offset);
                 } else {
-                    unsure.push(partition);
+                    unsure.insert(partition);
                 }
             }
         }
-        self.start_anew(unsure);
+        self.restart(unsure);
         Ok(StepOutcome::Progress)
-    }
-
-    /// Starts partitions anew that were read again while events of theirs were recorded: whether the store
-    /// still has these is to be seen again.
-    fn start_anew(&mut self, mut partitions: Vec<Partition>) {
-        partitions.retain(|partition| self.ledgers.contains_key(partition));
-        partitions.sort_unstable();
-        partitions.dedup();
-        self.restart(&partitions);
     }
 
     /// Some partitions are not recorded as far as they were: they are started anew, and what has ended of others is
@@ -151,25 +143,21 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
                 ledger.not_stepped(step);
             }
         }
-        self.start_anew(outdated.iter().map(|log| log.partition).collect());
+        self.restart(outdated.iter().map(|log| log.partition));
     }
 
     /// What has ended of partitions that are not the deliverer's any more, or were started anew since, is
     /// read again by whoever has them, so it is not recorded. Without a frontier that moves with it nobody
     /// would notice its loss, and what is parked in a line would be so before those it came after.
     pub(super) fn forget_what_nobody_waits_for(&mut self) {
-        let (outboxes, active) = (&mut self.sends.outboxes, &mut self.active);
-        self.sends.ended.retain(|(place, ended)| {
-            let places = active.get(&ended.job.key);
-            if ended.job.origin != Origin::Topic || places.is_some_and(|places| !places.is_empty()) {
-                return true;
-            }
-            active.remove(&ended.job.key);
-            if let Some(outbox) = outboxes.get_mut(*place) {
-                outbox.recorded(ended);
-            }
-            false
-        });
+        let active = &self.active;
+        let is_forgotten = |(_, ended): &mut (usize, Ended)| {
+            ended.job.origin == Origin::Topic && active.get(&ended.job.key).is_none_or(Vec::is_empty)
+        };
+        let forgotten: Ends = self.sends.ended.extract_if(.., is_forgotten).collect();
+        for (place, ended) in forgotten {
+            self.take_places(place, &ended);
+        }
     }
 
     /// Narrows ends of which the store cannot hold one down to that one, which is put aside.

@@ -183,6 +183,20 @@ pub(super) fn broken(action: &'static str, cause: impl Into<Cause>) -> QueueErro
     QueueError::Broken { action, cause: cause.into() }
 }
 
+/// Whether a group has no coordinator that answers for it yet.
+pub(super) fn lacks_coordinator(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode as Code;
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            Code::CoordinatorLoadInProgress
+                | Code::CoordinatorNotAvailable
+                | Code::NotCoordinator
+                | Code::WaitingForCoordinator
+        )
+    )
+}
+
 fn needs_an_operator(code: RDKafkaErrorCode) -> bool {
     use RDKafkaErrorCode as Code;
     matches!(

@@ -11,7 +11,7 @@ use crate::queue::{Assignment, QueueError};
 
 use super::client::{self, Asking, Observing};
 use super::consumer::lookup;
-use super::error::{broken, queue_error};
+use super::error::{broken, lacks_coordinator, queue_error};
 use super::record::{raw, raw_offset};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -44,7 +44,7 @@ impl Outsider {
         loop {
             match lookup::assignments(&self.0, topic, &partitions) {
                 // A group that nobody has asked for yet has no coordinator for a moment.
-                Err(error) if is_unsettled(&error) && Instant::now() < deadline => {
+                Err(error) if lacks_coordinator(&error) && Instant::now() < deadline => {
                     std::thread::sleep(PAUSE);
                 }
                 answered => return answered.map_err(failed),
@@ -74,20 +74,6 @@ impl Outsider {
         list.add_partition_offset(topic, raw(partition), raw_offset(offset)).map_err(failed)?;
         self.0.commit(&list, CommitMode::Sync).map_err(failed)
     }
-}
-
-/// Whether the group has no coordinator that answers for it yet.
-fn is_unsettled(error: &KafkaError) -> bool {
-    use RDKafkaErrorCode as Code;
-    matches!(
-        error.rdkafka_error_code(),
-        Some(
-            Code::NotCoordinator
-                | Code::CoordinatorNotAvailable
-                | Code::CoordinatorLoadInProgress
-                | Code::WaitingForCoordinator
-        )
-    )
 }
 
 /// Whether a commit was refused because the group has members.

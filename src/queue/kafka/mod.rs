@@ -134,7 +134,6 @@ impl KafkaQueue {
         }
         let pinned = self.pinned(topic).map(Arc::as_ref);
         if let Some(pinned) = pinned {
-            pinned.used();
             pinned.check(publisher::ACTION)?;
         }
         let name = self.topic(topic);
@@ -145,8 +144,11 @@ impl KafkaQueue {
         self.inner.options.topic(topic.name())
     }
 
+    /// What must not change of a topic that this process reads or writes to from now on.
     fn pinned(&self, topic: Topic) -> Option<&Arc<Pinned>> {
-        self.inner.pinned.iter().find(|(known, _)| *known == topic).map(|(_, pinned)| pinned)
+        let (_, pinned) = self.inner.pinned.iter().find(|(known, _)| *known == topic)?;
+        pinned.used();
+        Some(pinned)
     }
 
     /// Does something about a group without being in it.
@@ -227,15 +229,11 @@ impl Queue for KafkaQueue {
         let action = "joining the group";
         let Inner { options, observing, asking, seats, .. } = &*self.inner;
         let seat = seats.take(group);
-        let pinned = self.pinned(topic).cloned();
-        if let Some(pinned) = &pinned {
-            pinned.used();
-        }
         let config = options.member(group, seat.number()).map_err(broken_settings(action))?;
         let joining = Joining {
             config,
             topic: self.topic(topic),
-            pinned,
+            pinned: self.pinned(topic).cloned(),
             all_pinned: self.inner.pinned.iter().map(|(_, pinned)| Arc::clone(pinned)).collect(),
             name: format!("{group}-{}", seat.number()),
             observing: observing.clone(),

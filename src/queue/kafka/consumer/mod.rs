@@ -26,7 +26,7 @@ use crate::queue::{Consumer, PollLimits, Polled, QueueError, Start};
 
 use super::blocking;
 use super::client::{Asking, Observing};
-use super::error::{broken, queue_error, unavailable};
+use super::error::{broken, lacks_coordinator, queue_error, unavailable};
 use super::pinned::Pinned;
 use super::record::raw;
 use super::seats::Seat;
@@ -80,8 +80,17 @@ impl KafkaConsumer {
     /// Joins the group in the background. Revoked partitions are waited for a third of the session
     /// timeout.
     pub(super) fn join(joining: Joining, seat: Seat) -> KafkaResult<Self> {
-        let Joining { config, topic, pinned, all_pinned, .. } = joining;
-        let Joining { name, observing, witness, session_timeout, stall_timeout, .. } = joining;
+        let Joining {
+            config,
+            topic,
+            pinned,
+            all_pinned,
+            name,
+            observing,
+            witness,
+            session_timeout,
+            stall_timeout,
+        } = joining;
         let signal = Arc::new(Signal::default());
         let blueprint =
             Blueprint { config, topic: topic.clone(), name, observing, signal: Arc::clone(&signal) };
@@ -319,18 +328,14 @@ impl Asked {
 /// next try, and the rest is taken once the group has settled.
 fn is_in_motion(error: &KafkaError) -> bool {
     use RDKafkaErrorCode as Code;
-    let code = error.rdkafka_error_code();
-    matches!(
-        code,
-        Some(
-            Code::RebalanceInProgress
-                | Code::IllegalGeneration
-                | Code::UnknownMemberId
-                | Code::CoordinatorLoadInProgress
-                | Code::CoordinatorNotAvailable
-                | Code::NotCoordinator
-                | Code::WaitingForCoordinator
-                | Code::State
+    lacks_coordinator(error)
+        || matches!(
+            error.rdkafka_error_code(),
+            Some(
+                Code::RebalanceInProgress
+                    | Code::IllegalGeneration
+                    | Code::UnknownMemberId
+                    | Code::State
+            )
         )
-    )
 }

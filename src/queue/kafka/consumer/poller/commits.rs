@@ -17,7 +17,7 @@ use super::partitions::Commit;
 use super::{Command, Poller};
 use crate::account::Offset;
 use crate::queue::Assignment;
-use crate::queue::kafka::record::raw_offset;
+use crate::queue::kafka::record::{raw, raw_offset};
 
 /// The answer to a commit; none while another one is on its way.
 pub(in super::super) type Committed = Option<Result<(), CommitError>>;
@@ -57,7 +57,7 @@ impl Remembered {
     /// What was found when partitions were given to this member.
     pub(super) fn found(&mut self, assignments: &[Assignment]) {
         for found in assignments {
-            let Ok(partition) = i32::try_from(found.partition.0) else { continue };
+            let partition = raw(found.partition);
             if found.committed.is_some() {
                 self.0.insert(partition);
             } else {
