@@ -1,6 +1,6 @@
 //! Consumer groups: a partition has one owner at a time, and changes hands only in steps.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -247,21 +247,46 @@ impl Witness {
 async fn member_for(consumer: &mut impl Consumer, member: usize, records: usize, witness: &Witness) {
     let limits = PollLimits { max_records: 20, max_wait: Duration::from_millis(5), ..limits() };
     let mut read = 0;
+    // Partitions that were not sought yet, and from where they are to be read.
+    let mut unsought = BTreeMap::new();
+    // Those that the group wanted back before they were sought.
+    let mut refused = BTreeSet::new();
     while read < records && !witness.finished.load(Ordering::Acquire) {
+        for (partition, start) in std::mem::take(&mut unsought) {
+            match consumer.seek(partition, Start::Offset(start)).await {
+                Ok(_) => {}
+                Err(QueueError::NotAssigned { .. }) => {
+                    refused.insert(partition);
+                }
+                // Others are given back first, which its next polls tell.
+                Err(QueueError::Unavailable { .. }) => {
+                    unsought.insert(partition, start);
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
         match consumer.poll(limits).await.unwrap() {
             Polled::Assigned(assignments) => {
                 for assignment in &assignments {
                     witness.gained(member, assignment.partition);
+                    let start = assignment.committed.unwrap_or(assignment.earliest);
+                    unsought.insert(assignment.partition, start);
                 }
-                seek_to_committed(consumer, &assignments).await;
             }
             Polled::Revoked(revoked) => {
                 for partition in &revoked {
                     witness.lost(member, *partition);
+                    unsought.remove(partition);
+                    refused.remove(partition);
                 }
                 consumer.release(&revoked).await.unwrap();
             }
             Polled::Records(received) => {
+                assert_eq!(
+                    refused,
+                    BTreeSet::new(),
+                    "that they are gone is told before anything else is read"
+                );
                 read += received.len();
                 {
                     let owners = witness.owners.lock().unwrap();

@@ -213,11 +213,14 @@ impl Partitions {
         effects
     }
 
-    /// The owner has let go of partitions.
+    /// The owner has let go of partitions. One that was given again meanwhile it may have sought before it heard
+    /// that: it says anew from where to read it.
     pub(super) fn released(&mut self, partitions: &[i32], now: Instant) -> Vec<Effect> {
         for partition in partitions {
-            if let Some(State::Revoked { owner, .. }) = self.owned.get_mut(partition) {
-                *owner = Owner::IsDone;
+            match self.owned.get_mut(partition) {
+                Some(State::Revoked { owner, .. }) => *owner = Owner::IsDone,
+                Some(state @ State::Reading { .. }) => *state = State::Announced,
+                Some(State::LookingUp { .. } | State::Announced) | None => {}
             }
         }
         self.give_back_when_due(now)

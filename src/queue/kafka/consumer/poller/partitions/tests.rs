@@ -491,3 +491,18 @@ fn what_was_done_in_an_earlier_life_of_a_partition_is_not_committed() {
     let commit = world.partitions.commit(&[(1, epoch, Offset(7))]).unwrap();
     assert_eq!(commit.offsets, []);
 }
+
+#[test]
+fn what_was_sought_before_its_owner_heard_that_it_was_lost_is_sought_anew() {
+    let mut world = reading(&[1]);
+    world.happen(Event::Lose(0b10));
+    for event in [Event::Assign(0b10), Event::Found(0, Answer::All), Event::Seek(1, false)] {
+        world.happen(event);
+    }
+    let epoch = world.partitions.epoch_of(1).unwrap();
+    world.happen(Event::Hear);
+    world.happen(Event::Release);
+    assert_eq!(world.partitions.epoch_of(1), None, "it has let go of what it sought");
+    assert_eq!(world.partitions.commit(&[(1, epoch, Offset(7))]).unwrap().offsets, []);
+    world.come_to_rest();
+}
