@@ -192,6 +192,36 @@ pub trait Consumer: Send + 'static {
     fn backlog_records(&self) -> u64;
 }
 
+/// A bounded part of a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadRange {
+    /// The partition.
+    pub partition: Partition,
+    /// The first offset.
+    pub from: Offset,
+    /// The offset after the last one.
+    pub to: Offset,
+}
+
+/// Reads bounded parts of a topic, outside of every group: it commits nothing, and nobody gives way to it.
+pub trait Reader: Send + 'static {
+    /// The next records, in the order of their offsets within each partition, at most as many as `limits`
+    /// say, and none that lies outside of its range. Empty when none came in time, or all are read.
+    /// [`QueueError::Broken`] when the log no longer holds what is still to be read. Dropping the future
+    /// may lose records: whoever drops it opens another reader.
+    fn read(
+        &mut self,
+        limits: PollLimits,
+    ) -> impl Future<Output = Result<Vec<Received>, QueueError>> + Send;
+
+    /// How far a partition is read: every record of its range before this offset was brought. The end of
+    /// the range once it is read whole, although offsets are not dense; none when it is not read at all.
+    fn position(&self, partition: Partition) -> Option<Offset>;
+
+    /// Whether every range is read whole.
+    fn is_done(&self) -> bool;
+}
+
 /// Id of a batch: a UUIDv7, so that it tells when the batch was received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BatchId(pub Uuid);
@@ -253,6 +283,8 @@ pub trait ReplyInbox: Send + 'static {
 pub trait Queue: Clone + Send + Sync + 'static {
     /// Its consumers.
     type Consumer: Consumer;
+    /// Its readers.
+    type Reader: Reader;
     /// Its inboxes.
     type Inbox: ReplyInbox;
 
@@ -276,6 +308,22 @@ pub trait Queue: Clone + Send + Sync + 'static {
         topic: Topic,
         group: &str,
     ) -> impl Future<Output = Result<Self::Consumer, QueueError>> + Send;
+
+    /// Where `start` is in a partition that the topic has: an offset that the log holds, or its end.
+    fn find(
+        &self,
+        topic: Topic,
+        partition: Partition,
+        start: Start,
+    ) -> impl Future<Output = Result<Offset, QueueError>> + Send;
+
+    /// Opens a reader of these ranges, at most one a partition. What lies past the end of a partition is not
+    /// waited for.
+    fn open_reader(
+        &self,
+        topic: Topic,
+        ranges: Vec<ReadRange>,
+    ) -> impl Future<Output = Result<Self::Reader, QueueError>> + Send;
 
     /// Opens an inbox.
     fn open_inbox(&self) -> impl Future<Output = Result<Self::Inbox, QueueError>> + Send;

@@ -21,6 +21,7 @@ mod kafka_replacement;
 #[allow(dead_code, reason = "the lane's tests use the rest")]
 mod memory;
 mod queue;
+mod ranges;
 mod rig;
 mod rig_memory;
 #[cfg(feature = "production-tests")]

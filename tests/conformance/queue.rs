@@ -48,6 +48,13 @@ macro_rules! queue_conformance {
             publishing_nothing_is_done
             the_queue_answers
         );
+        $crate::queue_conformance!(@each ranges $rig:
+            ranges_are_read_whole_and_nothing_else_is
+            a_reader_keeps_its_limits
+            reading_disturbs_no_group
+            an_end_is_no_wait
+            a_window_begins_where_its_time_is
+        );
         $crate::queue_conformance!(@each groups $rig:
             nothing_is_read_before_seek
             a_second_member_gets_its_share_after_the_first_released_it

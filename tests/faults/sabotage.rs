@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use anyhow::Context;
 use penstock::account::{CommunicationNumber, Generation, Offset, Partition, Plan, Policy, View};
-use penstock::queue::kafka::{KafkaConsumer, KafkaQueue, KafkaQueueOptions};
+use penstock::queue::kafka::{KafkaConsumer, KafkaQueue, KafkaQueueOptions, KafkaReader};
 use penstock::queue::{
-    Assignment, ChannelInbox, PollLimits, Queue, QueueError, Record, Reply, ReplyAddress, Topic,
+    Assignment, ChannelInbox, PollLimits, Queue, QueueError, ReadRange, Record, Reply, ReplyAddress,
+    Start, Topic,
 };
 use penstock::store::postgres::{PostgresStore, PostgresStoreOptions};
 use penstock::store::{Applied, OffsetRange, PersistedOutcome, Store, StoreError, Wanted};
@@ -120,6 +121,7 @@ struct SabotagedQueue {
 
 impl Queue for SabotagedQueue {
     type Consumer = KafkaConsumer;
+    type Reader = KafkaReader;
     type Inbox = ChannelInbox;
 
     fn system(&self) -> &'static str {
@@ -140,6 +142,23 @@ impl Queue for SabotagedQueue {
 
     async fn subscribe(&self, topic: Topic, group: &str) -> Result<KafkaConsumer, QueueError> {
         self.inner.subscribe(topic, group).await
+    }
+
+    async fn find(
+        &self,
+        topic: Topic,
+        partition: Partition,
+        start: Start,
+    ) -> Result<Offset, QueueError> {
+        self.inner.find(topic, partition, start).await
+    }
+
+    async fn open_reader(
+        &self,
+        topic: Topic,
+        ranges: Vec<ReadRange>,
+    ) -> Result<KafkaReader, QueueError> {
+        self.inner.open_reader(topic, ranges).await
     }
 
     async fn open_inbox(&self) -> Result<ChannelInbox, QueueError> {

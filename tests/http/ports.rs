@@ -7,8 +7,8 @@ use penstock::account::{
     CommunicationNumber, EventId, Offset, Outcome, Partition, Plan, RejectionCode, Verdict, View,
 };
 use penstock::queue::{
-    Answer, Assignment, Consumer, Envelope, PollLimits, Polled, Queue, QueueError, Record, Reply,
-    ReplyAddress, ReplyInbox, Start, Topic,
+    Answer, Assignment, Consumer, Envelope, PollLimits, Polled, Queue, QueueError, ReadRange, Reader,
+    Received, Record, Reply, ReplyAddress, ReplyInbox, Start, Topic,
 };
 use penstock::store::{Applied, PersistedOutcome, Store, StoreError, Wanted};
 use tokio::sync::mpsc;
@@ -139,8 +139,23 @@ impl ReplyInbox for FakeInbox {
     }
 }
 
+impl Reader for NoConsumer {
+    async fn read(&mut self, _: PollLimits) -> Result<Vec<Received>, QueueError> {
+        match *self {}
+    }
+
+    fn position(&self, _: Partition) -> Option<Offset> {
+        match *self {}
+    }
+
+    fn is_done(&self) -> bool {
+        match *self {}
+    }
+}
+
 impl Queue for FakeQueue {
     type Consumer = NoConsumer;
+    type Reader = NoConsumer;
     type Inbox = FakeInbox;
 
     fn system(&self) -> &'static str {
@@ -167,6 +182,14 @@ impl Queue for FakeQueue {
 
     async fn subscribe(&self, _: Topic, _: &str) -> Result<NoConsumer, QueueError> {
         unreachable!("the intake consumes nothing")
+    }
+
+    async fn find(&self, _: Topic, _: Partition, _: Start) -> Result<Offset, QueueError> {
+        unreachable!("the intake reads nothing")
+    }
+
+    async fn open_reader(&self, _: Topic, _: Vec<ReadRange>) -> Result<NoConsumer, QueueError> {
+        unreachable!("the intake reads nothing")
     }
 
     async fn open_inbox(&self) -> Result<FakeInbox, QueueError> {

@@ -4,11 +4,11 @@ use futures_util::FutureExt;
 
 use crate::account::{Offset, Partition};
 #[cfg(feature = "kafka")]
-use crate::queue::kafka::{KafkaConsumer, KafkaQueue};
-use crate::queue::sqlite::{SqliteConsumer, SqliteQueue};
+use crate::queue::kafka::{KafkaConsumer, KafkaQueue, KafkaReader};
+use crate::queue::sqlite::{SqliteConsumer, SqliteQueue, SqliteReader};
 use crate::queue::{
-    Assignment, ChannelInbox, Consumer, PollLimits, Polled, Queue, QueueError, Record, Reply,
-    ReplyAddress, Start, Topic,
+    Assignment, ChannelInbox, Consumer, PollLimits, Polled, Queue, QueueError, ReadRange, Reader,
+    Received, Record, Reply, ReplyAddress, Start, Topic,
 };
 use crate::settings::{QueueKind, Settings};
 use crate::telemetry::Metrics;
@@ -29,6 +29,13 @@ pub(in crate::cli) enum AnyConsumer {
     Sqlite(SqliteConsumer),
     #[cfg(feature = "kafka")]
     Kafka(KafkaConsumer),
+}
+
+/// A reader of one of the implementations.
+pub(in crate::cli) enum AnyReader {
+    Sqlite(SqliteReader),
+    #[cfg(feature = "kafka")]
+    Kafka(KafkaReader),
 }
 
 /// Asks whichever implementation it is.
@@ -79,6 +86,7 @@ impl AnyQueue {
 
 impl Queue for AnyQueue {
     type Consumer = AnyConsumer;
+    type Reader = AnyReader;
     type Inbox = ChannelInbox;
 
     fn system(&self) -> &'static str {
@@ -98,6 +106,23 @@ impl Queue for AnyQueue {
             Self::Sqlite(queue) => queue.subscribe(topic, group).await.map(AnyConsumer::Sqlite),
             #[cfg(feature = "kafka")]
             Self::Kafka(queue) => queue.subscribe(topic, group).await.map(AnyConsumer::Kafka),
+        }
+    }
+
+    async fn find(
+        &self,
+        topic: Topic,
+        partition: Partition,
+        start: Start,
+    ) -> Result<Offset, QueueError> {
+        ask!(Self, self, queue => queue.find(topic, partition, start).await)
+    }
+
+    async fn open_reader(&self, topic: Topic, ranges: Vec<ReadRange>) -> Result<AnyReader, QueueError> {
+        match self {
+            Self::Sqlite(queue) => queue.open_reader(topic, ranges).await.map(AnyReader::Sqlite),
+            #[cfg(feature = "kafka")]
+            Self::Kafka(queue) => queue.open_reader(topic, ranges).await.map(AnyReader::Kafka),
         }
     }
 
@@ -125,6 +150,20 @@ impl Queue for AnyQueue {
         offset: Offset,
     ) -> Result<(), QueueError> {
         ask!(Self, self, queue => queue.set_committed(topic, group, partition, offset).await)
+    }
+}
+
+impl Reader for AnyReader {
+    async fn read(&mut self, limits: PollLimits) -> Result<Vec<Received>, QueueError> {
+        ask!(Self, self, reader => reader.read(limits).await)
+    }
+
+    fn position(&self, partition: Partition) -> Option<Offset> {
+        ask!(Self, self, reader => reader.position(partition))
+    }
+
+    fn is_done(&self) -> bool {
+        ask!(Self, self, reader => reader.is_done())
     }
 }
 

@@ -1,8 +1,14 @@
 //! What can go wrong with Kafka, by what the caller does next.
 
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use std::time::{Duration, Instant};
+
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 
 use crate::queue::{Cause, QueueError};
+
+/// How long is waited for leaders and coordinators that are being chosen.
+const SETTLING_TIMEOUT: Duration = Duration::from_secs(10);
+const SETTLING_PAUSE: Duration = Duration::from_millis(100);
 
 /// Why the queue cannot be used at all.
 #[derive(Debug, thiserror::Error)]
@@ -195,6 +201,30 @@ pub(super) fn lacks_coordinator(error: &KafkaError) -> bool {
                 | Code::WaitingForCoordinator
         )
     )
+}
+
+/// Whether a partition has no leader that answers for it yet.
+fn lacks_leader(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode as Code;
+    matches!(
+        error.rdkafka_error_code(),
+        Some(Code::LeaderNotAvailable | Code::NotLeaderForPartition | Code::OffsetNotAvailable)
+    )
+}
+
+/// Asks again, for a bounded time, while those who are to answer are being chosen. Blocks.
+pub(super) fn once_settled<T>(mut ask: impl FnMut() -> KafkaResult<T>) -> KafkaResult<T> {
+    let until = Instant::now() + SETTLING_TIMEOUT;
+    loop {
+        match ask() {
+            Err(error)
+                if (lacks_leader(&error) || lacks_coordinator(&error)) && Instant::now() < until =>
+            {
+                std::thread::sleep(SETTLING_PAUSE);
+            }
+            answered => return answered,
+        }
+    }
 }
 
 fn needs_an_operator(code: RDKafkaErrorCode) -> bool {

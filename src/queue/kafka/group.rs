@@ -1,6 +1,6 @@
 //! How a group stands, seen and set from outside of it. Every call blocks, for a bounded time.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
@@ -11,12 +11,10 @@ use crate::queue::{Assignment, QueueError};
 
 use super::client::{self, Asking, Observing};
 use super::consumer::lookup;
-use super::error::{broken, lacks_coordinator, queue_error};
+use super::error::{broken, once_settled, queue_error};
 use super::record::{raw, raw_offset};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// How long an answer is waited for before it is asked for again.
-const PAUSE: Duration = Duration::from_millis(200);
 
 /// A client with a group's name that is no member of it.
 pub(super) struct Outsider(BaseConsumer<Asking>);
@@ -40,16 +38,8 @@ impl Outsider {
             .map(rdkafka::metadata::MetadataPartition::id)
             .collect();
         partitions.sort_unstable();
-        let deadline = Instant::now() + TIMEOUT;
-        loop {
-            match lookup::assignments(&self.0, topic, &partitions) {
-                // A group that nobody has asked for yet has no coordinator for a moment.
-                Err(error) if lacks_coordinator(&error) && Instant::now() < deadline => {
-                    std::thread::sleep(PAUSE);
-                }
-                answered => return answered.map_err(failed),
-            }
-        }
+        // A group that nobody has asked for yet has no coordinator for a moment.
+        once_settled(|| lookup::assignments(&self.0, topic, &partitions)).map_err(failed)
     }
 
     /// Commits for the group, which takes that it has no members.

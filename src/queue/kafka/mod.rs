@@ -16,6 +16,7 @@ mod options;
 mod pinned;
 mod probe;
 mod publisher;
+mod ranges;
 mod readiness;
 mod record;
 mod replies;
@@ -35,16 +36,19 @@ use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::BaseConsumer;
 use rdkafka::error::KafkaError;
 
-use super::{Assignment, ChannelInbox, Queue, QueueError, Record, Reply, ReplyAddress, Topic};
+use super::{
+    Assignment, ChannelInbox, Queue, QueueError, ReadRange, Record, Reply, ReplyAddress, Start, Topic,
+};
 use crate::account::{Offset, Partition};
 use crate::telemetry::Metrics;
 use client::{Asking, Observing};
-use consumer::Joining;
-use error::{broken, queue_error, unavailable};
+use consumer::{Joining, lookup};
+use error::{broken, once_settled, queue_error, topic_error, unavailable};
 use group::Outsider;
 use pinned::Pinned;
 use publisher::Publisher;
 use readiness::Refused;
+use record::raw;
 use replies::Replier;
 use seats::Seats;
 
@@ -52,6 +56,7 @@ pub use consumer::KafkaConsumer;
 pub use error::KafkaOpenError;
 pub use examine::examine;
 pub use options::KafkaQueueOptions;
+pub use ranges::KafkaReader;
 pub use security::{
     Gssapi, OauthBearer, Oidc, PasswordMechanism, Sasl, Security, SecurityProtocol, Tls,
 };
@@ -59,6 +64,8 @@ pub use topics::{SettingChange, TopicAdmin, TopicLayout, TopicPlan, TopicStep};
 
 /// Names the group of readers that commit nothing and never join it.
 const REPLY_GROUP: &str = "penstock-replies";
+/// Names those of bounded parts.
+const RANGE_GROUP: &str = "penstock-replay";
 
 /// A handle to the brokers; cheap to clone.
 #[derive(Clone, Debug)]
@@ -203,6 +210,7 @@ fn broken_settings(action: &'static str) -> impl Fn(KafkaOpenError) -> QueueErro
 
 impl Queue for KafkaQueue {
     type Consumer = KafkaConsumer;
+    type Reader = KafkaReader;
     type Inbox = ChannelInbox;
 
     fn system(&self) -> &'static str {
@@ -242,6 +250,33 @@ impl Queue for KafkaQueue {
             stall_timeout: options.stall_timeout,
         };
         KafkaConsumer::join(joining, seat).map_err(|cause| queue_error(action, cause))
+    }
+
+    async fn find(
+        &self,
+        topic: Topic,
+        partition: Partition,
+        start: Start,
+    ) -> Result<Offset, QueueError> {
+        let (asking, name) = (Arc::clone(&self.inner.asking), self.topic(topic));
+        blocking("finding a place on the log", move || {
+            let found = once_settled(|| lookup::find(&asking, &name, raw(partition), start));
+            found
+                .map(|(found, _)| found)
+                .map_err(|cause| topic_error("finding a place on the log", &name, cause))
+        })
+        .await
+    }
+
+    async fn open_reader(
+        &self,
+        topic: Topic,
+        ranges: Vec<ReadRange>,
+    ) -> Result<KafkaReader, QueueError> {
+        let config = self.inner.options.range_reader(RANGE_GROUP);
+        let config = config.map_err(broken_settings(ranges::ACTION))?;
+        let (observing, name) = (self.inner.observing.clone(), self.topic(topic));
+        blocking(ranges::ACTION, move || KafkaReader::open(&config, &observing, name, &ranges)).await
     }
 
     async fn open_inbox(&self) -> Result<ChannelInbox, QueueError> {

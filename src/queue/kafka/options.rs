@@ -262,6 +262,13 @@ impl KafkaQueueOptions {
         Ok(config)
     }
 
+    /// A reader of bounded parts of a topic, which is told where a partition ends.
+    pub(super) fn range_reader(&self, group: &str) -> Result<ClientConfig, KafkaOpenError> {
+        let mut config = self.reader(group)?;
+        config.set("enable.partition.eof", "true");
+        Ok(config)
+    }
+
     fn extra_or<'a>(&'a self, key: &str, default: &'a str) -> &'a str {
         self.extra.get(key).map_or(default, String::as_str)
     }

@@ -1,12 +1,12 @@
 //! Replies across processes: every inbox reads one partition of the replies topic from its end on,
 //! outside of any group, and drops what is for others.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rdkafka::ClientConfig;
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::KafkaError;
 use rdkafka::message::Message as _;
 use rdkafka::producer::{BaseRecord, NoCustomPartitioner, ThreadedProducer};
 use uuid::Uuid;
@@ -14,6 +14,7 @@ use uuid::Uuid;
 use crate::queue::{ChannelInbox, InboxSender, Reply, ReplyAddress};
 
 use super::client::{Asking, Context, Observing, Role, serve};
+use super::error::once_settled;
 use super::reply_codec::{decode, encode};
 
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -75,7 +76,7 @@ impl Replier {
             config.create_with_context(self.observing.context("inbox", ()))?;
         // Brings a token, where one is needed, before anything is asked.
         serve(&consumer);
-        let end = end(&consumer, topic, partition)?;
+        let (_, end) = once_settled(|| consumer.fetch_watermarks(topic, partition, LOOKUP_TIMEOUT))?;
         let mut from = TopicPartitionList::new();
         from.add_partition_offset(topic, partition, rdkafka::Offset::Offset(end))?;
         consumer.assign(&from)?;
@@ -87,27 +88,6 @@ impl Replier {
             .map_err(|error| KafkaError::ClientCreation(error.to_string()))?;
         Ok(inbox)
     }
-}
-
-/// The end of a partition. While its leader is being chosen nobody knows, and a new one not at once: that is
-/// waited for.
-fn end(consumer: &BaseConsumer<Asking>, topic: &str, partition: i32) -> Result<i64, KafkaError> {
-    let until = Instant::now() + LOOKUP_TIMEOUT;
-    loop {
-        match consumer.fetch_watermarks(topic, partition, LOOKUP_TIMEOUT) {
-            Ok((_, end)) => return Ok(end),
-            Err(error) if lacks_leader(&error) && Instant::now() < until => {
-                std::thread::sleep(POLL_TIMEOUT);
-            }
-            Err(error) => return Err(error),
-        }
-    }
-}
-
-fn lacks_leader(error: &KafkaError) -> bool {
-    use RDKafkaErrorCode::{LeaderNotAvailable, NotLeaderForPartition, OffsetNotAvailable};
-    let code = error.rdkafka_error_code();
-    matches!(code, Some(LeaderNotAvailable | NotLeaderForPartition | OffsetNotAvailable))
 }
 
 impl Replies {

@@ -9,12 +9,12 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
-use crate::account::{Offset, Partition, Timestamp};
+use crate::account::{Offset, Partition};
 use crate::queue::{Assignment, Consumer, PollLimits, Polled, QueueError, Received, Start, Topic};
 
 use super::group::{Group, MemberId};
 use super::log::TopicState;
-use super::position::{Slice, place};
+use super::position::Slice;
 use super::reader::{self, Range};
 use super::writer::{Commit, Request};
 use super::{SqliteQueue, broken, queue_error};
@@ -182,31 +182,6 @@ impl SqliteConsumer {
             }
         });
     }
-
-    /// The first offset the file holds; the end when it holds none.
-    async fn earliest(&self, partition: Partition) -> Result<Offset, sqlx::Error> {
-        let end = self.end(partition);
-        let first = reader::first_of(&self.queue.inner.readers, &[self.slice(partition)]).await?;
-        Ok(first.first().map_or(end, |mark| place(mark.position).1))
-    }
-
-    /// The first record at or after `time`, by bisection: times never go back within a partition.
-    async fn find_time(&self, partition: Partition, time: Timestamp) -> Result<Offset, sqlx::Error> {
-        let mut low = self.earliest(partition).await?;
-        let mut high = self.end(partition);
-        while low < high {
-            let middle = Offset(low.0 + (high.0 - low.0) / 2);
-            let mark =
-                reader::first_from(&self.queue.inner.readers, self.slice(partition), middle).await?;
-            match mark {
-                Some(mark) if Timestamp::from_unix_millis(mark.appended_at_ms) < time => {
-                    low = place(mark.position).1.next();
-                }
-                Some(_) | None => high = middle,
-            }
-        }
-        Ok(low)
-    }
 }
 
 /// The ranges' records from memory, as many as have `max_bytes` of values and at least one; none when
@@ -264,13 +239,7 @@ impl Consumer for SqliteConsumer {
         if !self.cursors.contains_key(&partition) {
             return Err(QueueError::NotAssigned { partition });
         }
-        let found = match start {
-            Start::Offset(offset) => self
-                .earliest(partition)
-                .await
-                .map(|earliest| offset.max(earliest).min(self.end(partition))),
-            Start::Time(time) => self.find_time(partition, time).await,
-        };
+        let found = self.queue.place_of(self.slice(partition), start).await;
         let next = found.map_err(|cause| queue_error(action, Arc::new(cause)))?;
         self.cursors.insert(partition, Cursor { next, sought: true });
         Ok(next)

@@ -9,6 +9,7 @@ mod group;
 mod headers;
 mod log;
 mod position;
+mod ranges;
 mod reader;
 mod replies;
 pub mod statements;
@@ -23,13 +24,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use sqlx::{Connection, SqlitePool};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::account::{Offset, Partition};
+use crate::account::{Offset, Partition, Timestamp};
 use crate::migrations::SQLITE_QUEUE;
 use crate::sqlite::{Database, FailureClass, FileKind, OpenError, classify};
 
 use super::partitioner::partition_of;
 use super::pending::Pending;
-use super::{Assignment, Cause, ChannelInbox, Queue, QueueError, Record, Reply, ReplyAddress, Topic};
+use super::{
+    Assignment, Cause, ChannelInbox, Queue, QueueError, ReadRange, Record, Reply, ReplyAddress, Start,
+    Topic,
+};
 use group::MemberId;
 use log::Log;
 use position::{Slice, place};
@@ -38,6 +42,7 @@ use replies::Replies;
 use writer::{Append, Commit, Done, Placed, Request, Writer};
 
 pub use consumer::SqliteConsumer;
+pub use ranges::SqliteReader;
 
 const KIND: FileKind = FileKind {
     name: "queue",
@@ -170,6 +175,41 @@ impl SqliteQueue {
         self.inner.log.with(topic, |state| state.ends[partition.0 as usize])
     }
 
+    /// Where `start` is: an offset that the file holds, or the end.
+    async fn place_of(&self, slice: Slice, start: Start) -> Result<Offset, sqlx::Error> {
+        match start {
+            Start::Offset(offset) => {
+                let earliest = self.earliest(slice).await?;
+                Ok(offset.max(earliest).min(self.end(slice.topic, slice.partition)))
+            }
+            Start::Time(time) => self.find_time(slice, time).await,
+        }
+    }
+
+    /// The first offset the file holds; the end when it holds none.
+    async fn earliest(&self, slice: Slice) -> Result<Offset, sqlx::Error> {
+        let end = self.end(slice.topic, slice.partition);
+        let first = reader::first_of(&self.inner.readers, &[slice]).await?;
+        Ok(first.first().map_or(end, |mark| place(mark.position).1))
+    }
+
+    /// The first record at or after `time`, by bisection: times never go back within a partition.
+    async fn find_time(&self, slice: Slice, time: Timestamp) -> Result<Offset, sqlx::Error> {
+        let mut low = self.earliest(slice).await?;
+        let mut high = self.end(slice.topic, slice.partition);
+        while low < high {
+            let middle = Offset(low.0 + (high.0 - low.0) / 2);
+            let mark = reader::first_from(&self.inner.readers, slice, middle).await?;
+            match mark {
+                Some(mark) if Timestamp::from_unix_millis(mark.appended_at_ms) < time => {
+                    low = place(mark.position).1.next();
+                }
+                Some(_) | None => high = middle,
+            }
+        }
+        Ok(low)
+    }
+
     async fn write(
         &self,
         action: &'static str,
@@ -188,6 +228,7 @@ impl SqliteQueue {
 
 impl Queue for SqliteQueue {
     type Consumer = SqliteConsumer;
+    type Reader = SqliteReader;
     type Inbox = ChannelInbox;
 
     fn system(&self) -> &'static str {
@@ -229,6 +270,24 @@ impl Queue for SqliteQueue {
     async fn subscribe(&self, topic: Topic, group: &str) -> Result<SqliteConsumer, QueueError> {
         let member = MemberId(self.inner.last_member.fetch_add(1, Ordering::Relaxed));
         Ok(SqliteConsumer::join(self.clone(), topic, group, member))
+    }
+
+    async fn find(
+        &self,
+        topic: Topic,
+        partition: Partition,
+        start: Start,
+    ) -> Result<Offset, QueueError> {
+        let found = self.place_of(Slice { topic, partition }, start).await;
+        found.map_err(|cause| queue_error("finding a place on the log", Arc::new(cause)))
+    }
+
+    async fn open_reader(
+        &self,
+        topic: Topic,
+        ranges: Vec<ReadRange>,
+    ) -> Result<SqliteReader, QueueError> {
+        Ok(SqliteReader::new(self.clone(), topic, ranges))
     }
 
     async fn open_inbox(&self) -> Result<ChannelInbox, QueueError> {

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use penstock::account::{Offset, Partition, Timestamp};
 use penstock::queue::{
-    Assignment, ChannelInbox, Consumer, InboxSender, PollLimits, Polled, Queue, QueueError, Received,
-    Record, Reply, ReplyAddress, Start, Topic,
+    Assignment, ChannelInbox, Consumer, InboxSender, PollLimits, Polled, Queue, QueueError, ReadRange,
+    Reader, Received, Record, Reply, ReplyAddress, Start, Topic,
 };
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
@@ -249,6 +249,22 @@ impl MemoryQueue {
         self.changed.notify_waiters();
     }
 
+    fn place_of(&self, topic: Topic, partition: Partition, start: Start) -> Offset {
+        let (begin, end) = (self.begin(topic, partition), self.end(topic, partition));
+        let found = match start {
+            Start::Offset(offset) => offset,
+            Start::Time(time) => {
+                let state = self.lock();
+                let log = state.logs.get(&(topic, partition));
+                let first = |log: &Log| {
+                    log.records.iter().find(|record| record.appended_at >= time).map(|it| it.offset)
+                };
+                log.and_then(first).unwrap_or(end)
+            }
+        };
+        found.max(begin).min(end)
+    }
+
     fn unavailable(&self, action: &'static str) -> Result<(), QueueError> {
         if self.lock().fails() { Err(outage(action)) } else { Ok(()) }
     }
@@ -294,6 +310,7 @@ impl State {
 
 impl Queue for MemoryQueue {
     type Consumer = MemoryConsumer;
+    type Reader = MemoryReader;
     type Inbox = ChannelInbox;
 
     fn system(&self) -> &'static str {
@@ -342,6 +359,32 @@ impl Queue for MemoryQueue {
         })
     }
 
+    async fn find(
+        &self,
+        topic: Topic,
+        partition: Partition,
+        start: Start,
+    ) -> Result<Offset, QueueError> {
+        point().await;
+        self.unavailable("find")?;
+        Ok(self.place_of(topic, partition, start))
+    }
+
+    async fn open_reader(
+        &self,
+        topic: Topic,
+        ranges: Vec<ReadRange>,
+    ) -> Result<MemoryReader, QueueError> {
+        point().await;
+        self.unavailable("read")?;
+        let to_the_end = |range: ReadRange| {
+            let to = range.to.min(self.end(topic, range.partition));
+            ReadRange { to, ..range }
+        };
+        let ranges = ranges.into_iter().map(to_the_end).collect();
+        Ok(MemoryReader { queue: self.clone(), topic, ranges })
+    }
+
     async fn open_inbox(&self) -> Result<ChannelInbox, QueueError> {
         let mut state = self.lock();
         let address = u32::try_from(state.inboxes.len()).unwrap();
@@ -388,6 +431,53 @@ impl Queue for MemoryQueue {
         }
         group.committed.insert((topic, partition), offset);
         Ok(())
+    }
+}
+
+/// Reads one range after the other; what is read whole begins where it ends.
+pub struct MemoryReader {
+    queue: MemoryQueue,
+    topic: Topic,
+    ranges: Vec<ReadRange>,
+}
+
+impl Reader for MemoryReader {
+    async fn read(&mut self, limits: PollLimits) -> Result<Vec<Received>, QueueError> {
+        point().await;
+        self.queue.unavailable("read")?;
+        let state = self.queue.lock();
+        let (mut records, mut bytes): (Vec<Received>, usize) = (Vec::new(), 0);
+        for range in &mut self.ranges {
+            let Some(log) = state.logs.get(&(self.topic, range.partition)) else { continue };
+            if range.from < range.to && range.from < log.begin {
+                let cause = "records were deleted before they were read".into();
+                return Err(QueueError::Broken { action: "read", cause });
+            }
+            while range.from < range.to {
+                let next = log.first_from(range.from).filter(|next| next.offset < range.to);
+                let Some(next) = next else {
+                    range.from = range.to;
+                    break;
+                };
+                let size = next.record.value.len();
+                let is_full = bytes + size > limits.max_bytes && !records.is_empty();
+                if is_full || records.len() == limits.max_records {
+                    return Ok(records);
+                }
+                bytes += size;
+                range.from = next.offset.next();
+                records.push(next.clone());
+            }
+        }
+        Ok(records)
+    }
+
+    fn position(&self, partition: Partition) -> Option<Offset> {
+        self.ranges.iter().find(|range| range.partition == partition).map(|range| range.from)
+    }
+
+    fn is_done(&self) -> bool {
+        self.ranges.iter().all(|range| range.from >= range.to)
     }
 }
 
@@ -548,20 +638,7 @@ impl Consumer for MemoryConsumer {
         point().await;
         self.queue.unavailable("seek")?;
         self.must_hold(partition)?;
-        let (begin, end) =
-            (self.queue.begin(self.topic, partition), self.queue.end(self.topic, partition));
-        let found = match start {
-            Start::Offset(offset) => offset,
-            Start::Time(time) => {
-                let state = self.queue.lock();
-                let log = state.logs.get(&(self.topic, partition));
-                let first = |log: &Log| {
-                    log.records.iter().find(|record| record.appended_at >= time).map(|it| it.offset)
-                };
-                log.and_then(first).unwrap_or(end)
-            }
-        };
-        let found = found.max(begin).min(end);
+        let found = self.queue.place_of(self.topic, partition, start);
         self.positions.insert(partition, found);
         point().await;
         Ok(found)

@@ -10,8 +10,6 @@ use rdkafka::{Offset as KafkaOffset, TopicPartitionList};
 use crate::account::{Offset, Partition};
 use crate::queue::{Assignment, Start};
 
-use super::membership::GroupClient;
-
 const TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Where these partitions are at `place`, the beginning or the end of their logs: one request to each
@@ -22,6 +20,10 @@ fn places<C: ConsumerContext>(
     partitions: &[i32],
     place: KafkaOffset,
 ) -> KafkaResult<BTreeMap<i32, Offset>> {
+    if partitions.is_empty() {
+        // Which the client takes for a mistake.
+        return Ok(BTreeMap::new());
+    }
     let mut asked = TopicPartitionList::new();
     for partition in partitions {
         // Where Kafka expects a time it takes these two for what they are.
@@ -40,7 +42,7 @@ fn places<C: ConsumerContext>(
 }
 
 /// The ends of partitions.
-pub(super) fn ends<C: ConsumerContext>(
+pub(in super::super) fn ends<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
     topic: &str,
     partitions: &[i32],
@@ -49,7 +51,11 @@ pub(super) fn ends<C: ConsumerContext>(
 }
 
 /// First offset and end of a partition.
-fn watermarks(consumer: &GroupClient, topic: &str, partition: i32) -> KafkaResult<(Offset, Offset)> {
+fn watermarks<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    topic: &str,
+    partition: i32,
+) -> KafkaResult<(Offset, Offset)> {
     let earliest = place(&places(consumer, topic, &[partition], KafkaOffset::Beginning)?, partition)?;
     let end = end(consumer, topic, partition)?;
     Ok((earliest, end))
@@ -69,8 +75,8 @@ fn place(places: &BTreeMap<i32, Offset>, partition: i32) -> KafkaResult<Offset> 
 }
 
 /// Where `start` is, and the end of the partition.
-pub(super) fn find(
-    consumer: &GroupClient,
+pub(in super::super) fn find<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
     topic: &str,
     partition: i32,
     start: Start,
