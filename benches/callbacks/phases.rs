@@ -49,6 +49,7 @@ name = "receiver"
 url = "http://{}/events"
 allow_http = true
 secrets = ["{}"]
+deliver_from = "beginning"
 batch = {batch}
 ordered = {is_ordered}
 concurrency = {concurrency}

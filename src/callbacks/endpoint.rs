@@ -8,7 +8,7 @@ use crate::store::EndpointName;
 
 use super::breaker::BreakerOptions;
 use super::handshake::Question;
-use super::routing::Filter;
+use super::routing::{DeliverFrom, Filter};
 use super::schedule::Schedule;
 use super::signature::Keys;
 use super::start::DeletedEvents;
@@ -20,6 +20,8 @@ pub struct Endpoint {
     pub name: EndpointName,
     /// What it takes.
     pub filter: Filter,
+    /// From when on.
+    pub deliver_from: DeliverFrom,
     /// Keys that sign what is sent; every signature is sent.
     pub keys: Keys,
     /// Whether it gets the events of an account one after the other, in the order of the log.

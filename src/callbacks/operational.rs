@@ -199,7 +199,7 @@ mod tests {
     use super::*;
     use crate::account::Timestamp;
     use crate::callbacks::handshake::{Permission, Question};
-    use crate::callbacks::routing::Filter;
+    use crate::callbacks::routing::{DeliverFrom, Filter};
     use crate::callbacks::signature::Keys;
     use crate::store::EndpointName;
 
@@ -227,6 +227,7 @@ mod tests {
         Endpoint {
             name: EndpointName::parse("operator").unwrap(),
             filter: Filter::default(),
+            deliver_from: DeliverFrom::Configured,
             keys: Keys::default(),
             is_ordered: false,
             batch: 1,

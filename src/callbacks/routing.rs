@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use serde::Deserialize;
 
+use crate::account::Timestamp;
 use crate::events::CloudEvent;
 
 /// A pattern of event types: `*` stands for any text, everything else for itself.
@@ -59,6 +60,31 @@ impl Filter {
     /// Whether it asks where events come from.
     pub fn needs_origin(&self) -> bool {
         !self.business_units.is_empty() || !self.requesters.is_empty()
+    }
+}
+
+/// From when on an endpoint gets events, by when their submissions were appended to the log: an event that comes
+/// again belongs to the same endpoints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeliverFrom {
+    /// From when the endpoint was first configured.
+    Configured,
+    /// All there are.
+    Beginning,
+    /// From then on.
+    Time(Timestamp),
+}
+
+impl DeliverFrom {
+    /// Whether an endpoint that is known since `known_since` gets an event of `time`. One that tells no time is
+    /// brought: rather too many than too few.
+    pub fn takes(self, time: Option<Timestamp>, known_since: Option<Timestamp>) -> bool {
+        let start = match self {
+            Self::Configured => known_since,
+            Self::Beginning => None,
+            Self::Time(start) => Some(start),
+        };
+        start.zip(time).is_none_or(|(start, time)| time >= start)
     }
 }
 
@@ -133,6 +159,21 @@ mod tests {
             [] => text.is_empty(),
             ['*', rest @ ..] => (0..=text.len()).any(|skip| fits_by_trying(rest, &text[skip..])),
             [first, rest @ ..] => text.first() == Some(first) && fits_by_trying(rest, &text[1..]),
+        }
+    }
+
+    #[test]
+    fn an_endpoint_gets_events_from_its_start_on_and_those_without_a_time() {
+        let at = |seconds: i64| Some(Timestamp::from_unix_millis(seconds * 1_000));
+        let from = |start: DeliverFrom, time| start.takes(time, at(10));
+        let since_five = DeliverFrom::Time(Timestamp::from_unix_millis(5_000));
+        for (start, expected) in [
+            (DeliverFrom::Configured, [false, false, false, true, true]),
+            (DeliverFrom::Beginning, [true; 5]),
+            (since_five, [false, true, true, true, true]),
+        ] {
+            assert_eq!([4, 5, 9, 10, 11].map(|time| from(start, at(time))), expected, "{start:?}");
+            assert!(from(start, None), "{start:?}");
         }
     }
 

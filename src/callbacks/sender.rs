@@ -141,13 +141,14 @@ mod tests {
     use super::*;
     use crate::account::EventId;
     use crate::callbacks::handshake::SenderOrigin;
-    use crate::callbacks::routing::Filter;
+    use crate::callbacks::routing::{DeliverFrom, Filter};
     use crate::callbacks::signature::SigningKey;
 
     fn endpoint(batch: usize) -> Endpoint {
         Endpoint {
             name: EndpointName::parse("risk").unwrap(),
             filter: Filter::default(),
+            deliver_from: DeliverFrom::Configured,
             keys: vec![SigningKey::symmetric([1; 32]), SigningKey::asymmetric([2; 32])].into(),
             is_ordered: false,
             batch,

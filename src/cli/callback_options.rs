@@ -13,13 +13,14 @@ use crate::callbacks::address::{EndpointUrl, ProxyUrl};
 use crate::callbacks::breaker::BreakerOptions;
 use crate::callbacks::handshake::{Question, SenderOrigin};
 use crate::callbacks::http::{HttpSender, TargetOptions, TlsOptions};
-use crate::callbacks::routing::{Filter, Glob};
+use crate::callbacks::routing::{DeliverFrom, Filter, Glob};
 use crate::callbacks::schedule::Schedule;
 use crate::callbacks::signature::SigningKey;
 use crate::callbacks::{DeletedEvents, DelivererOptions, Endpoint, HousekeepingOptions};
 use crate::queue::PollLimits;
 use crate::settings::{
-    CallbackSettings, EndpointSettings, EventMode, Loaded, OnDeletedEvents, Problem, SettingsError, Span,
+    CallbackSettings, EndpointSettings, EventMode, Loaded, OnDeletedEvents, Problem, SettingsError,
+    Span, StartFrom,
 };
 use crate::store::EndpointName;
 
@@ -201,6 +202,11 @@ fn endpoint(key: &str, settings: &EndpointSettings) -> Result<(Endpoint, TargetO
             event_types: settings.event_types.iter().map(Glob::new).collect(),
             business_units: settings.business_units.iter().cloned().collect(),
             requesters: settings.requesters.iter().cloned().collect(),
+        },
+        deliver_from: match settings.deliver_from {
+            StartFrom::Configured => DeliverFrom::Configured,
+            StartFrom::Beginning => DeliverFrom::Beginning,
+            StartFrom::Time(time) => DeliverFrom::Time(time),
         },
         keys: keys.into(),
         is_ordered: settings.ordered,

@@ -8,7 +8,7 @@ use serde::ser::{SerializeMap, Serializer};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use crate::account::EventId;
+use crate::account::{EventId, Timestamp};
 
 const SPEC_VERSION: &str = "1.0";
 const JSON: &str = "application/json";
@@ -109,6 +109,12 @@ impl CloudEvent {
         let (source, event_type) = (take("source", "ce_source")?, take("type", "ce_type")?);
         serde_json::from_slice::<&RawValue>(&data).map_err(|_| NotAnEvent::Data)?;
         Ok(Self { id: EventId(id), source, event_type, further: attributes, trace, data })
+    }
+
+    /// `time`, if it tells one. Of penstock's own events it is when the submission was appended to the log.
+    pub fn time(&self) -> Option<Timestamp> {
+        let (_, time) = self.further.iter().find(|(name, _)| name == "time")?;
+        Timestamp::parse(time).ok()
     }
 
     /// Every attribute in the order in which they are written.

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::checks::Findings;
-use super::units::{Network, Secret, Span};
+use super::units::{Network, Secret, Span, StartFrom};
 
 /// Longest request; beyond it a receiver holds up more than itself.
 const LONGEST_REQUEST: Duration = Duration::from_mins(5);
@@ -151,6 +151,9 @@ pub struct EndpointSettings {
     /// Requesters it takes; all when empty.
     #[serde(default)]
     pub requesters: Vec<String>,
+    /// From when on it gets events, by when their submissions were taken in.
+    #[serde(default)]
+    pub deliver_from: StartFrom,
     /// Keys that sign, `whsec_…` or `whsk_…`.
     #[serde(default)]
     pub secrets: Vec<Secret>,
@@ -217,6 +220,7 @@ impl EndpointSettings {
             event_types: Vec::new(),
             business_units: Vec::new(),
             requesters: Vec::new(),
+            deliver_from: StartFrom::Configured,
             secrets: Vec::new(),
             secret_files: Vec::new(),
             unsigned: false,

@@ -45,7 +45,7 @@ pub use tree::{
     ShutdownSettings, SqliteQueueSettings, SqliteStoreSettings, StoreKind, StoreSettings,
     TelemetrySettings, TokenScope, TokenSettings, WorkerSettings,
 };
-pub use units::{ByteSize, Network, Secret, Sha256Digest, Span, UnitError};
+pub use units::{ByteSize, Network, Secret, Sha256Digest, Span, StartFrom, UnitError};
 
 use known::{Known, kind_of};
 use layers::{Layer, Leaf};

@@ -9,6 +9,8 @@ use ipnet::IpNet;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
+use crate::account::Timestamp;
+
 /// Why a text is not a value of its kind: what is allowed, in words.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -76,6 +78,47 @@ impl fmt::Display for Span {
 }
 
 as_text!(Span, r"^\s*([0-9]+\s*[a-zA-Zµ]+\s*)+$");
+
+/// A point in time from which on something counts, or one that is named: `configured` or `beginning`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum StartFrom {
+    /// When it was first configured.
+    #[default]
+    Configured,
+    /// The beginning of everything.
+    Beginning,
+    /// Then.
+    Time(Timestamp),
+}
+
+impl FromStr for StartFrom {
+    type Err = UnitError;
+
+    fn from_str(text: &str) -> Result<Self, UnitError> {
+        let refused = "must be \"configured\", \"beginning\" or a time such as \"2026-01-31T08:00:00Z\"";
+        match text {
+            "configured" => Ok(Self::Configured),
+            "beginning" => Ok(Self::Beginning),
+            time => Timestamp::parse(time).map(Self::Time).map_err(|_| UnitError(refused.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for StartFrom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Configured => f.write_str("configured"),
+            Self::Beginning => f.write_str("beginning"),
+            Self::Time(time) => time.fmt(f),
+        }
+    }
+}
+
+as_text!(
+    StartFrom,
+    r"^(configured|beginning|[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9:.]+([Zz]|[+-][0-9:]+))$"
+);
 
 /// Unit names with their sizes. Within a kind the largest stands first.
 const SIZE_UNITS: [(&str, u64); 7] = [
@@ -310,6 +353,9 @@ mod tests {
         for text in ["16MB", "64KiB", "512B", "1GB", "0B", "1500KB"] {
             assert_eq!(text.parse::<ByteSize>().unwrap().to_string(), text);
         }
+        for text in ["configured", "beginning", "2026-01-31T08:00:00Z"] {
+            assert_eq!(text.parse::<StartFrom>().unwrap().to_string(), text);
+        }
         let digest = Sha256Digest::of("dev").to_string();
         assert_eq!(digest.parse::<Sha256Digest>().unwrap().to_string(), digest);
         assert_eq!(digest.to_uppercase().parse::<Sha256Digest>().unwrap().to_string(), digest);
@@ -326,6 +372,9 @@ mod tests {
         assert!("16".parse::<ByteSize>().is_err());
         assert!("99999999999999999GB".parse::<ByteSize>().is_err());
         assert!("3".parse::<Span>().is_err());
+        for wrong in ["", "now", "2026-01-31", "2026-01-31 08:00:00Z"] {
+            assert!(wrong.parse::<StartFrom>().is_err(), "{wrong:?}");
+        }
         for wrong in ["", "00", &"+f".repeat(32), &"0".repeat(63), &"é".repeat(32)] {
             assert!(wrong.parse::<Sha256Digest>().is_err(), "{wrong:?}");
         }

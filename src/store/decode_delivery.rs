@@ -69,6 +69,7 @@ pub(super) fn endpoint_state(row: &impl StoredRow) -> Decoded<EndpointState> {
         breaker,
         changed_at: time(row, "changed_at")?,
         version: unsigned(row, "version")?,
+        known_since: row.optional_time("known_since")?,
     })
 }
 

@@ -99,6 +99,9 @@ pub struct EndpointState {
     pub changed_at: Timestamp,
     /// Number of the change, 0 before the first. A change is taken only over the version it was made of.
     pub version: u64,
+    /// When it was first configured, by [`Deliveries::register`](super::Deliveries::register); no change of the
+    /// state changes it.
+    pub known_since: Option<Timestamp>,
 }
 
 impl EndpointState {
@@ -111,6 +114,7 @@ impl EndpointState {
             breaker: Breaker::Closed,
             changed_at: Timestamp::from_unix_millis(0),
             version: 0,
+            known_since: None,
         }
     }
 }

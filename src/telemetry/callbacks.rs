@@ -95,8 +95,8 @@ impl CallbackMetrics {
                 .build(),
             ends: counter(
                 "penstock.callbacks.deliveries",
-                "Deliveries recorded, by endpoint and state; repeated ones were recorded before, skipped ones not at \
-                 all: the endpoint is disabled.",
+                "Deliveries recorded, by endpoint and state; repeated ones were recorded before. Not recorded at all \
+                 are skipped ones, as the endpoint is disabled, and early ones, as it gets events from later on.",
             ),
             lag_records: gauge(
                 "penstock.callbacks.lag.records",

@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use penstock::account::{Offset, Partition};
+use penstock::account::{Offset, Partition, Timestamp};
 use penstock::queue::{Received, Topic};
 use penstock::store::DeliveryState;
 
 use crate::memory::deliveries::MemoryDeliveries;
 use crate::memory::queue::MemoryQueue;
-use crate::receivers::{DEAD, ENDPOINTS, ORDERED, Receivers};
+use crate::receivers::{DEAD, ENDPOINTS, ORDERED, Receivers, WITH_HISTORY};
 
 /// Source of the event that the store cannot hold, where there is one.
 pub const POISON: &str = "n-9";
@@ -17,13 +17,21 @@ fn is_poison(deliveries: &MemoryDeliveries, received: &Received) -> bool {
     deliveries.is_poisoned() && received.record.headers.text("ce_source") == Some(POISON)
 }
 
+/// The event's id; empty if it has none.
+fn id_of(received: &Received) -> String {
+    received.record.headers.text("ce_id").unwrap_or_default().to_owned()
+}
+
 /// The event's id, and the endpoints it must reach.
-pub fn expected(received: &Received) -> (String, Vec<&'static str>) {
+fn expected(deliveries: &MemoryDeliveries, received: &Received) -> (String, Vec<&'static str>) {
     let headers = &received.record.headers;
     let Some(id) = headers.text("ce_id") else { return (String::new(), Vec::new()) };
     let is_accepted = headers.text("ce_type") == Some("penstock.account.accepted");
+    let time = headers.text("ce_time").map(|time| Timestamp::parse(time).unwrap());
     let takes = |name: &&str| *name != "accepted-only" || is_accepted;
-    (id.to_owned(), ENDPOINTS.into_iter().filter(takes).collect())
+    let is_early = |name: &str| name != WITH_HISTORY && time < deliveries.first_known(name);
+    let reached = ENDPOINTS.into_iter().filter(takes).filter(|name| !is_early(name));
+    (id.to_owned(), reached.collect())
 }
 
 /// Everything before the offsets, which are `what`, is recorded for each of its endpoints.
@@ -42,7 +50,7 @@ pub fn is_recorded_up_to(
         if offsets.get(&received.partition).is_none_or(|offset| received.offset >= *offset) {
             continue;
         }
-        let (id, endpoints) = expected(&received);
+        let (id, endpoints) = expected(deliveries, &received);
         if is_poison(deliveries, &received) {
             has_dead_letter(queue, &id)?;
             continue;
@@ -73,7 +81,14 @@ pub fn check(
     }
     let arrivals = receivers.arrivals();
     for received in &log {
-        let (id, endpoints) = expected(received);
+        let (id, endpoints) = expected(deliveries, received);
+        let is_early = |name: &&str| *name != WITH_HISTORY && !endpoints.contains(name);
+        if let Some(name) = ENDPOINTS
+            .iter()
+            .find(|name| is_early(name) && states.contains_key(&((**name).to_owned(), id.clone())))
+        {
+            return Err(format!("{id} is older than {name}, and recorded for it"));
+        }
         if is_poison(deliveries, received) {
             has_dead_letter(queue, &id)?;
             continue;
@@ -126,7 +141,7 @@ fn is_dead_lettered(queue: &MemoryQueue, received: &Received) -> Result<(), Stri
 
 fn bodies_are_what_was_published(log: &[Received], receivers: &Receivers) -> Result<(), String> {
     let bodies: HashMap<String, &[u8]> =
-        log.iter().map(|received| (expected(received).0, received.record.value.as_ref())).collect();
+        log.iter().map(|received| (id_of(received), received.record.value.as_ref())).collect();
     for arrival in receivers.arrivals() {
         if bodies.get(&arrival.event_id) != Some(&arrival.body.as_slice()) {
             return Err(format!("{} arrived at {} changed", arrival.event_id, arrival.endpoint));
@@ -140,7 +155,7 @@ fn bodies_are_what_was_published(log: &[Received], receivers: &Receivers) -> Res
 fn is_in_order(log: &[Received], receivers: &Receivers) -> Result<(), String> {
     let mut places = HashMap::new();
     for (place, received) in log.iter().enumerate() {
-        places.entry(expected(received).0).or_insert((received.record.key.clone(), place));
+        places.entry(id_of(received)).or_insert((received.record.key.clone(), place));
     }
     for acknowledged_only in [false, true] {
         let mut seen = BTreeSet::new();

@@ -104,6 +104,11 @@ fn with_lines_parked_past_a_frontier_that_stands_elsewhere_the_checker_objects()
 }
 
 #[test]
+fn with_the_start_of_endpoints_known_to_processes_alone_the_checker_objects() {
+    must_be_noticed(Schedule::without(Guard::Registering), "is not recorded for");
+}
+
+#[test]
 fn without_a_look_at_what_is_recorded_the_checker_objects() {
     let schedule = Schedule { fate: Fate::Alone, ..Schedule::without(Guard::LookAtRecorded) };
     must_be_noticed(schedule, "was sent again");

@@ -22,6 +22,8 @@ pub const ENDPOINTS: [&str; 7] =
 pub const ORDERED: &str = "ordered";
 /// The endpoint whose receiver must agree first.
 pub const ASKED: &str = "asked";
+/// The endpoint that gets also what is older than itself.
+pub const WITH_HISTORY: &str = "accepted-only";
 /// The endpoint that never has anything.
 pub const DEAD: &str = "dead";
 

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use penstock::account::{Generation, Offset, Partition, Timestamp};
 use penstock::callbacks::breaker::BreakerOptions;
 use penstock::callbacks::handshake::{Question, SenderOrigin};
-use penstock::callbacks::routing::{Filter, Glob};
+use penstock::callbacks::routing::{DeliverFrom, Filter, Glob};
 use penstock::callbacks::schedule::Schedule as RetrySchedule;
 use penstock::callbacks::{
     Ambient, DeletedEvents, Deliverer, DelivererOptions, Endpoint, Housekeeper, HousekeepingOptions,
@@ -24,7 +24,7 @@ use crate::checker;
 use crate::memory::deliveries::{Backup, Guard, MemoryDeliveries};
 use crate::memory::queue::{MemberId, MemoryQueue};
 use crate::random::Random;
-use crate::receivers::{ASKED, DEAD, ENDPOINTS, ORDERED, Receivers};
+use crate::receivers::{ASKED, DEAD, ENDPOINTS, ORDERED, Receivers, WITH_HISTORY};
 use crate::scheduler::{self, everything_is_committed, poll_now};
 
 const GROUP: &str = "callbacks";
@@ -32,6 +32,9 @@ const PARTITIONS: u32 = 3;
 const ACTIONS: u32 = 500;
 const EVENTS: u32 = 40;
 const START_MS: i64 = 1_700_000_000_000;
+/// Events from long before there was anybody to deliver them, and their numbers.
+const HISTORY: std::ops::Range<u32> = 1_000..1_006;
+const HISTORY_MS: i64 = START_MS - 24 * 3_600_000;
 
 type Process = scheduler::Process<StepOutcome>;
 
@@ -83,6 +86,8 @@ pub struct Run {
     clock: Instant,
     time_ms: Arc<AtomicI64>,
     fed: u32,
+    /// When each event was fed first.
+    fed_at: BTreeMap<u32, i64>,
     backup: Option<Backup>,
     /// Committed offsets that were found right.
     checked: BTreeMap<Partition, Offset>,
@@ -109,10 +114,12 @@ impl Run {
             clock: Instant::now(),
             time_ms: Arc::new(AtomicI64::new(START_MS)),
             fed: 0,
+            fed_at: BTreeMap::new(),
             backup: None,
             checked: BTreeMap::new(),
             recorded: BTreeMap::new(),
         };
+        HISTORY.for_each(|number| run.queue.append(Topic::Results, record(number, HISTORY_MS)));
         let processes = if schedule.fate == Fate::Alone { 1 } else { 2 };
         run.processes = (0..processes).map(|_| run.start()).collect();
         run.housekeepers = (0..2).map(|_| run.start_housekeeper()).collect();
@@ -245,11 +252,15 @@ impl Run {
             _ => self.fed,
         };
         let is_garbage = number == self.fed && self.random.below(15) == 0;
-        self.queue.append(Topic::Results, if is_garbage { garbage(number) } else { record(number) });
+        let now = self.time_ms.load(Ordering::Relaxed);
+        let time = *self.fed_at.entry(number).or_insert(now);
+        let record = if is_garbage { garbage(number) } else { record(number, time) };
+        self.queue.append(Topic::Results, record);
     }
 
     fn crash(&mut self, index: usize) {
         self.processes[index].crash();
+        self.deliveries.crash();
         self.processes[index] = self.start();
     }
 
@@ -350,7 +361,7 @@ impl Run {
     }
 }
 
-fn record(number: u32) -> Record {
+fn record(number: u32, time: i64) -> Record {
     let verdict = if number.is_multiple_of(3) { "rejected" } else { "accepted" };
     let mut headers = Headers::default();
     headers.push("content-type", "application/json");
@@ -358,6 +369,7 @@ fn record(number: u32) -> Record {
     headers.push("ce_id", Uuid::from_u128(number.into()).to_string());
     headers.push("ce_source", format!("n-{number}"));
     headers.push("ce_type", format!("penstock.account.{verdict}"));
+    headers.push("ce_time", Timestamp::from_unix_millis(time).to_string());
     let key = Bytes::from(format!("LT/acc-{}", number % 5));
     Record { key, value: Bytes::from(format!("{{\"number\": {number}}}")), headers }
 }
@@ -375,6 +387,11 @@ fn endpoint(name: &str) -> Endpoint {
     Endpoint {
         name: EndpointName::parse(name).unwrap(),
         filter: Filter { event_types, ..Filter::default() },
+        deliver_from: if name == WITH_HISTORY {
+            DeliverFrom::Beginning
+        } else {
+            DeliverFrom::Configured
+        },
         keys: Vec::new().into(),
         is_ordered: name == ORDERED,
         batch: 1,

@@ -17,7 +17,7 @@ use penstock::callbacks::address::{EndpointUrl, ProxyUrl};
 use penstock::callbacks::breaker::BreakerOptions;
 use penstock::callbacks::handshake::Question;
 use penstock::callbacks::http::{HttpSender, TargetOptions, TlsOptions};
-use penstock::callbacks::routing::Filter;
+use penstock::callbacks::routing::{DeliverFrom, Filter};
 use penstock::callbacks::schedule::Schedule;
 use penstock::callbacks::signature::SigningKey;
 use penstock::callbacks::{
@@ -194,6 +194,7 @@ fn endpoint(name: &str, handshake: Option<Question>) -> Endpoint {
     Endpoint {
         name: EndpointName::parse(name).unwrap(),
         filter: Filter::default(),
+        deliver_from: DeliverFrom::Configured,
         keys: keys().to_vec().into(),
         is_ordered: name == "flaky",
         batch: 1,

@@ -62,7 +62,7 @@ impl Endpoint {
     fn toml(&self) -> String {
         format!(
             "{{ name = '{}', url = '{}', allow_http = true, secrets = {:?}, unsigned = {}, event_types = {:?}, \
-             ordered = {}, batch = {}, concurrency = {}, timeout = '{}ms' }}",
+             ordered = {}, batch = {}, concurrency = {}, timeout = '{}ms', deliver_from = 'beginning' }}",
             self.name,
             self.url,
             self.secrets,

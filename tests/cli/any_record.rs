@@ -188,7 +188,7 @@ async fn whatever_somebody_writes_to_a_topic_stops_nobody() {
     let secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
     let endpoint = format!(
         "[callbacks]\nallow_networks = ['127.0.0.0/8']\nendpoints = [{{ name = 'risk', url = '{}', allow_http = true, \
-         secrets = ['{secret}'] }}]\n",
+         secrets = ['{secret}'], deliver_from = 'beginning' }}]\n",
         receiver.url()
     );
     installation.configure(&installation.database().url(), &endpoint);

@@ -257,9 +257,9 @@ async fn follows(process: &Dev, is_active: bool) -> Duration {
     begun.elapsed()
 }
 
-/// Waits until so many events were not kept for `risk`.
-async fn skipped(process: &Dev, count: usize) {
-    let line = format!("{{endpoint=\"risk\",state=\"skipped\"}} {count}");
+/// Waits until so many events of an endpoint have ended so.
+async fn counted(process: &Dev, endpoint: &str, state: &str, count: usize) {
+    let line = format!("{{endpoint=\"{endpoint}\",state=\"{state}\"}} {count}");
     until(async || process.get(&format!("{}/metrics", process.admin)).await.1.contains(&line)).await;
 }
 
@@ -275,7 +275,7 @@ async fn a_running_process_follows_when_an_endpoint_is_paused_resumed_and_disabl
         assert!(follows(&dev, false).await < FOLLOWED_WITHIN);
         assert_eq!(dev.send(batch(state)).await.0, 200);
         if kept == 0 {
-            skipped(&dev, 2).await;
+            counted(&dev, "risk", "skipped", 2).await;
         }
         setup.until_in_state("parked", kept).await;
         assert_eq!(setup.receiver.arrivals().len(), before, "nothing is sent");
@@ -294,6 +294,48 @@ async fn a_running_process_follows_when_an_endpoint_is_paused_resumed_and_disabl
         until(async || setup.receiver.arrivals().len() == before + kept).await;
         setup.until_in_state("parked", 0).await;
     }
+    dev.stop().await;
+}
+
+/// Numbers of the communications that the receiver has got, by the endpoints of the configuration.
+async fn delivered(setup: &Setup, endpoint: &str) -> usize {
+    setup.json(&["list", "--endpoint", endpoint, "--state", "delivered", "--limit", "1000"]).await.len()
+}
+
+#[tokio::test]
+async fn an_endpoint_gets_what_its_start_lets_it_have_and_older_events_on_demand() {
+    let setup = Setup::new("['1h']").await;
+    let dev = setup.dev().await;
+    assert_eq!(dev.send(batch("n-1")).await.0, 200);
+    until(async || delivered(&setup, "risk").await == 2).await;
+    dev.stop().await;
+
+    // One comes too late for everything, the other asks for what was there before it.
+    let further = |name: &str, from: &str| {
+        let own = format!("name = '{name}', deliver_from = '{from}'");
+        setup.endpoint().replace("name = 'risk'", &own)
+    };
+    let endpoints =
+        [setup.endpoint(), further("late", "2100-01-01T00:00:00Z"), further("all", "beginning")];
+    let settings = std::fs::read_to_string(setup.config()).unwrap();
+    let settings = settings.replace(&setup.endpoint(), &endpoints.join(", "));
+    std::fs::write(setup.config(), settings).unwrap();
+    let dev = setup.dev().await;
+    assert_eq!(dev.send(batch("n-2")).await.0, 200);
+    until(async || delivered(&setup, "all").await == 2).await;
+    counted(&dev, "late", "early", 2).await;
+    dev.stop().await;
+
+    let (_, told) = setup.says(&["reread"], 3).await;
+    assert!(told.contains("up to 4 events would be gone through again"), "{told}");
+    let (_, told) = setup.says(&["reread", "--apply"], 0).await;
+    assert!(told.contains("up to 4 events"), "{told}");
+    let dev = setup.dev().await;
+    until(async || delivered(&setup, "all").await == 4).await;
+    assert_eq!(delivered(&setup, "late").await, 0);
+    assert_eq!(setup.receiver.arrivals().len(), 8, "nothing that is recorded is sent again");
+    let known = setup.json(&["endpoints"]).await;
+    assert!(known.iter().all(|endpoint| endpoint["known_since"].is_string()), "{known:?}");
     dev.stop().await;
 }
 

@@ -47,6 +47,9 @@ macro_rules! deliveries_conformance {
             what_is_parked_too_long_is_given_up_and_can_be_redelivered
             what_is_given_up_leaves_alone_what_is_under_way
             an_endpoints_state_changes_only_over_its_version
+            an_endpoint_is_known_since_it_was_registered_first
+            endpoints_of_older_deliveries_are_known_from_the_beginning
+            endpoints_that_are_registered_at_once_are_known_by_one_of_the_times
             selections_list_and_count_the_newest_first
             what_is_selected_is_counted_no_further_than_asked
             failed_attempts_are_listed_in_their_order
@@ -522,6 +525,83 @@ pub(crate) async fn an_endpoints_state_changes_only_over_its_version<R: Deliveri
     assert_eq!(deliveries.change_endpoint(&second).await.unwrap(), Applied::Done);
     let stored = deliveries.endpoint_states().await.unwrap();
     assert_eq!(stored, [EndpointState { version: 2, ..second }]);
+    rig.close_deliveries(deliveries).await;
+}
+
+/// Since when endpoints are known, in seconds, by their names.
+async fn known_since(deliveries: &impl Deliveries) -> Vec<(String, Option<Timestamp>)> {
+    let states = deliveries.endpoint_states().await.unwrap().into_iter();
+    states.map(|state| (state.name.to_string(), state.known_since)).collect()
+}
+
+pub(crate) async fn an_endpoint_is_known_since_it_was_registered_first<R: DeliveriesRig>() {
+    let rig = R::default();
+    let deliveries = rig.open_deliveries().await;
+    deliveries.register(&[]).await.unwrap();
+    deliveries.register(&[(endpoint("risk"), at(5)), (endpoint("audit"), at(6))]).await.unwrap();
+    let risk = EndpointState { known_since: Some(at(5)), ..EndpointState::unknown(endpoint("risk")) };
+    let stored = deliveries.endpoint_states().await.unwrap();
+    assert_eq!(stored[1], risk, "nothing else is known of it");
+    // What is recorded and changed since does not make it older or newer.
+    deliveries.record(&[delivered("risk", 1)], &[step(0, 5, None)], at(7)).await.unwrap();
+    let paused = EndpointState { availability: Availability::Paused, known_since: None, ..risk };
+    assert_eq!(deliveries.change_endpoint(&paused).await.unwrap(), Applied::Done);
+    let late = EndpointState::unknown(endpoint("late"));
+    assert_eq!(deliveries.change_endpoint(&late).await.unwrap(), Applied::Done);
+    rig.close_deliveries(deliveries).await;
+
+    let deliveries = rig.open_deliveries().await;
+    for since in [9, 1] {
+        let all = ["risk", "late", "audit"].map(|name| (endpoint(name), at(since)));
+        deliveries.register(&all).await.unwrap();
+    }
+    let expected = [("audit", 6), ("late", 9), ("risk", 5)];
+    assert_eq!(
+        known_since(&deliveries).await,
+        expected.map(|(name, since)| (name.to_owned(), Some(at(since))))
+    );
+    let states = deliveries.endpoint_states().await.unwrap();
+    assert_eq!((states[2].availability, states[2].version), (Availability::Paused, 1));
+    rig.close_deliveries(deliveries).await;
+}
+
+pub(crate) async fn endpoints_of_older_deliveries_are_known_from_the_beginning<R: DeliveriesRig>() {
+    for is_any_delivered in [true, false] {
+        let rig = R::default();
+        let deliveries = rig.open_deliveries().await;
+        let new: Vec<_> = is_any_delivered.then(|| delivered("risk", 1)).into_iter().collect();
+        let steps: Vec<_> = (!is_any_delivered).then(|| step(0, 5, None)).into_iter().collect();
+        deliveries.record(&new, &steps, at(1)).await.unwrap();
+        deliveries.register(&[(endpoint("risk"), at(5)), (endpoint("audit"), at(5))]).await.unwrap();
+        deliveries.register(&[(endpoint("later"), at(6))]).await.unwrap();
+        let beginning = Timestamp::from_unix_millis(0);
+        let expected = [("audit", beginning), ("later", at(6)), ("risk", beginning)];
+        assert_eq!(
+            known_since(&deliveries).await,
+            expected.map(|(name, since)| (name.to_owned(), Some(since)))
+        );
+        rig.close_deliveries(deliveries).await;
+    }
+}
+
+pub(crate) async fn endpoints_that_are_registered_at_once_are_known_by_one_of_the_times<
+    R: DeliveriesRig,
+>() {
+    let rig = R::default();
+    let deliveries = rig.open_deliveries().await;
+    let both = |since| [(endpoint("risk"), at(since)), (endpoint("audit"), at(since))];
+    let registering = (1..9).map(|since| {
+        let (deliveries, mut both) = (deliveries.clone(), both(since));
+        both.rotate_left(usize::from(since % 2 == 0));
+        async move { deliveries.register(&both).await }
+    });
+    for registered in futures_util::future::join_all(registering).await {
+        registered.unwrap();
+    }
+    let known = known_since(&deliveries).await;
+    deliveries.register(&both(9)).await.unwrap();
+    assert_eq!(known_since(&deliveries).await, known);
+    assert!(known.iter().all(|(_, since)| *since >= Some(at(1)) && *since < Some(at(9))), "{known:?}");
     rig.close_deliveries(deliveries).await;
 }
 

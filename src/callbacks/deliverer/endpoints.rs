@@ -4,22 +4,30 @@ use std::time::{Duration, Instant};
 
 use crate::account::Timestamp;
 use crate::queue::Queue;
-use crate::store::{Applied, Availability, Breaker, Deliveries, EndpointState};
+use crate::store::{
+    Applied, Availability, Breaker, Deliveries, EndpointName, EndpointState, StoreError,
+};
 
 use super::super::breaker::BreakerOptions;
 use super::super::error::DelivererError;
 use super::super::operational::OperationalEvent;
 use super::super::outbox::{Gate, Signal};
+use super::super::schedule::earlier;
 use super::super::sender::Sender;
 use super::{Deliverer, StepOutcome, is_due};
 
 /// How often operators are told of deliveries that were given up.
 const EXHAUSTED_TOLD: Duration = Duration::from_mins(1);
+/// How far the clocks of brokers and of this process may differ: a new endpoint is known since so long ago, as an
+/// event too many is better than one that is lost.
+const CLOCKS_DIFFER: Duration = Duration::from_mins(1);
 
 impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
     /// Reads the shared states, and takes the probes that are due.
     pub(super) async fn refresh_endpoints(&mut self) -> Result<StepOutcome, DelivererError> {
-        let read = self.store.endpoint_states();
+        let now = self.ambient.now();
+        let (store, names) = (self.store.clone(), self.since_when(now));
+        let read = async { registered(&store, &names).await };
         let stored = match self.sends.alongside(&self.options, read).await {
             Ok(stored) => stored,
             Err(error) => return self.retry_store(error),
@@ -33,7 +41,8 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
             if state.changed_at != known.changed_at {
                 outbox.begin_anew(now);
             }
-            *known = state;
+            let known_since = state.known_since.or(known.known_since);
+            *known = EndpointState { known_since, ..state };
         }
         for place in 0..self.states.len() {
             self.set_gate(place, now);
@@ -42,6 +51,13 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
             }
         }
         Ok(StepOutcome::Progress)
+    }
+
+    /// The endpoints, each with the time since when it is configured, as far as this process knows.
+    fn since_when(&self, now: Timestamp) -> Vec<(EndpointName, Timestamp)> {
+        let begun = earlier(now, CLOCKS_DIFFER);
+        let since = |state: &EndpointState| (state.name.clone(), state.known_since.unwrap_or(begun));
+        self.states.iter().map(since).collect()
     }
 
     /// Opens or shuts an outbox as the endpoint's state says. A probe that is still ours stays.
@@ -202,6 +218,24 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
     }
 }
 
+/// The shared states, with those of `endpoints` among them that nobody has told of before: new ones, and those that
+/// a store has lost that was set back.
+async fn registered<D: Deliveries>(
+    store: &D,
+    endpoints: &[(EndpointName, Timestamp)],
+) -> Result<Vec<EndpointState>, StoreError> {
+    let stored = store.endpoint_states().await?;
+    let is_known = |(name, _): &&(EndpointName, Timestamp)| {
+        stored.iter().any(|state| state.name == *name && state.known_since.is_some())
+    };
+    let unknown: Vec<_> = endpoints.iter().filter(|endpoint| !is_known(endpoint)).cloned().collect();
+    if unknown.is_empty() {
+        return Ok(stored);
+    }
+    store.register(&unknown).await?;
+    store.endpoint_states().await
+}
+
 /// The state that a signal asks for, and what operators are told of it.
 fn heeded(
     state: &EndpointState,
@@ -260,7 +294,6 @@ fn heeded(
 mod tests {
     use super::*;
     use crate::callbacks::handshake::Denied;
-    use crate::store::EndpointName;
 
     const OPTIONS: BreakerOptions = BreakerOptions {
         min_failures: 3,

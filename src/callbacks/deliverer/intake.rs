@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use sha2::{Digest, Sha256};
 
-use crate::account::CommunicationNumber;
+use crate::account::{CommunicationNumber, Timestamp};
 use crate::events::{CloudEvent, NotAnEvent};
 use crate::queue::{Queue, Received, Record, Topic, dead_letter};
 use crate::store::{Availability, Deliveries, DeliveryKey, KnownDeliveries, Line, WantedDeliveries};
@@ -27,6 +27,8 @@ struct Routed {
     event: Arc<CloudEvent>,
     /// Places of the outboxes.
     places: Vec<usize>,
+    /// Places of those that would take it, had it come later.
+    early: Vec<usize>,
 }
 
 impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
@@ -77,15 +79,39 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
         // Reading the data is dear, and most filters do not ask for it.
         let needs_origin = outboxes.clone().any(|(_, outbox)| outbox.endpoint.filter.needs_origin());
         let origin = if needs_origin { routing::Origin::of(&event) } else { routing::Origin::default() };
-        let places = outboxes
+        let time = event.time();
+        let (places, early) = outboxes
             .filter(|(_, outbox)| outbox.endpoint.filter.takes(&event.event_type, &origin))
             .map(|(place, _)| place)
-            .collect();
+            .partition(|place| self.is_in_time(*place, time));
         Routed {
             received: Arc::new(received.clone()),
             account: account_of(&received.record.key),
             event: Arc::new(event),
             places,
+            early,
+        }
+    }
+
+    /// Whether an endpoint gets events of a time.
+    fn is_in_time(&self, place: usize, time: Option<Timestamp>) -> bool {
+        let known = self.sends.outboxes.get(place).zip(self.states.get(place));
+        known.is_none_or(|(outbox, state)| outbox.endpoint.deliver_from.takes(time, state.known_since))
+    }
+
+    /// Counts an event that is older than an endpoint's start; the first one is told.
+    fn pass_over(&mut self, place: usize) {
+        let Some(state) = self.states.get(place) else { return };
+        let endpoint = state.name.as_str();
+        self.metrics.callbacks().ended(endpoint, "early");
+        if self.told_early.insert(place) {
+            let known_since = state.known_since.map(tracing::field::display);
+            tracing::info!(
+                endpoint,
+                known_since,
+                "events of submissions from before deliver_from of the endpoint are passed over; \
+                 penstock.callbacks.deliveries counts them (early)"
+            );
         }
     }
 
@@ -125,6 +151,7 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
         let now = self.ambient.now();
         let (partition, offset) = (routed.received.partition, routed.received.offset);
         let mut open = 0;
+        routed.early.iter().for_each(|place| self.pass_over(*place));
         for place in routed.places.iter().copied() {
             let Some(key) = self.key(place, routed) else { continue };
             if self.is_disabled(place) {

@@ -5,7 +5,7 @@ mod intake;
 mod partitions;
 mod recording;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -62,8 +62,11 @@ pub struct Deliverer<Q: Queue, D: Deliveries, S: Sender> {
     inbox: Vec<Received>,
     /// Deliveries from the topic that are not recorded, with the records that wait for them.
     active: HashMap<DeliveryKey, Vec<(Partition, Offset)>>,
-    /// What is known of the endpoints, in the order of the outboxes.
+    /// What is known of the endpoints, in the order of the outboxes. Nothing is read before it is known of each
+    /// since when it is configured.
     states: Vec<EndpointState>,
+    /// Places of the endpoints of which it was told that events before their start are passed over.
+    told_early: BTreeSet<usize>,
     signals: Vec<(usize, Signal)>,
     /// The last claim found something, so there may be more.
     may_claim_more: bool,
@@ -126,6 +129,7 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
             inbox: Vec::new(),
             active: HashMap::new(),
             states,
+            told_early: BTreeSet::new(),
             signals: Vec::new(),
             may_claim_more: false,
             max_recorded: MAX_RECORDED,
@@ -190,15 +194,16 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
             return self.put_aside().await;
         }
         self.begin_recording();
-        if !self.unstarted.is_empty() {
-            return self.start_partitions().await;
-        }
-        if is_due(self.timers.refreshed, self.options.refresh_interval, now) {
+        let is_registered = self.states.iter().all(|state| state.known_since.is_some());
+        if !is_registered || is_due(self.timers.refreshed, self.options.refresh_interval, now) {
             let outcome = self.refresh_endpoints().await?;
             self.timers.refreshed = Some(now);
             if let StepOutcome::Pause(_) = outcome {
                 return Ok(outcome);
             }
+        }
+        if !self.unstarted.is_empty() {
+            return self.start_partitions().await;
         }
         if is_due(self.timers.frontiers_seen, FRONTIER_CHECK, now) && !self.sends.is_recording() {
             self.timers.frontiers_seen = Some(now);

@@ -9,7 +9,7 @@ use crate::callbacks::DeletedEvents;
 use crate::callbacks::attempt::Answer;
 use crate::callbacks::breaker::BreakerOptions;
 use crate::callbacks::handshake::SenderOrigin;
-use crate::callbacks::routing::Filter;
+use crate::callbacks::routing::{DeliverFrom, Filter};
 use crate::callbacks::schedule::Schedule;
 use crate::callbacks::signature::Keys;
 use crate::queue::PollLimits;
@@ -24,6 +24,7 @@ pub(super) fn endpoint() -> Endpoint {
     Endpoint {
         name: EndpointName::parse("risk").unwrap(),
         filter: Filter::default(),
+        deliver_from: DeliverFrom::Configured,
         keys: Keys::default(),
         is_ordered: false,
         batch: 1,

@@ -32,6 +32,8 @@ struct EndpointJson {
     breaker: BreakerJson,
     reason: String,
     changed_at: Option<String>,
+    /// When it was first configured.
+    known_since: Option<String>,
     deliveries: BTreeMap<&'static str, u64>,
     /// States in which there are more than were counted.
     more: Vec<&'static str>,
@@ -114,6 +116,7 @@ fn endpoint(state: EndpointState, is_configured: bool, counts: &[&StateCount]) -
         },
         reason: state.reason,
         changed_at: (state.version > 0).then(|| output::time(state.changed_at)),
+        known_since: state.known_since.map(output::time),
         deliveries: DeliveryState::ALL.into_iter().map(count_of).collect(),
         more: more.map(|count| count.state.as_str()).collect(),
         due_at: due_at.map(output::time),

@@ -10,6 +10,7 @@ mod endpoints;
 mod list;
 mod output;
 mod redeliver;
+mod reread;
 mod selection;
 mod show;
 mod test_send;
@@ -62,6 +63,10 @@ enum CallbacksCommand {
         before_help = "Example: penstock callbacks redeliver --endpoint risk --since 1day --apply"
     )]
     Redeliver(redeliver::RedeliverArgs),
+    /// Go through accounts.results again from its beginning, so that endpoints get what their deliver_from lets them
+    /// have and is not recorded; shows what it would do without --apply. Processes of callbacks must be stopped
+    #[command(before_help = "Example: penstock callbacks reread --config penstock.toml --apply")]
+    Reread(reread::RereadArgs),
     /// Give up what is parked or waits for an endpoint; shows what it would do without --apply. `redeliver` takes
     /// it up again while it is kept
     #[command(
@@ -127,6 +132,7 @@ async fn carry_out(command: CallbacksCommand) -> anyhow::Result<Exit> {
         CallbacksCommand::Endpoints(args) => endpoints::run(args).await,
         CallbacksCommand::Show(args) => show::run(args).await,
         CallbacksCommand::Redeliver(args) => redeliver::run(args).await,
+        CallbacksCommand::Reread(args) => reread::run(args).await,
         CallbacksCommand::Discard(args) => discard::run(args).await,
         CallbacksCommand::Pause(args) => change::run(args, Change::Pause).await,
         CallbacksCommand::Resume(args) => change::resume(args).await,

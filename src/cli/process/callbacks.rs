@@ -19,7 +19,7 @@ use super::renewal::{Contents, Renewal};
 use crate::cli::callback_options;
 
 /// The consumer group of deliverers.
-const GROUP: &str = "penstock-callbacks";
+pub(in crate::cli) const GROUP: &str = "penstock-callbacks";
 
 /// How long operators are still told of what was seen before the end.
 const REPORT_TIME: Duration = Duration::from_secs(3);

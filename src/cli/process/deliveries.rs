@@ -3,8 +3,9 @@
 use crate::account::{LogPartition, Timestamp};
 use crate::store::{
     Applied, Attempt, Attendance, Backlog, Claim, Counted, Deliveries, DeliveryKey, DeliveryRecord,
-    EndpointState, FrontierStep, GivingUp, KnownDeliveries, Leased, Line, Mark, NewDelivery, ProcessId,
-    Redelivered, Released, Selection, Settled, StateCount, StoreError, WantedDeliveries,
+    EndpointName, EndpointState, FrontierStep, GivingUp, KnownDeliveries, Leased, Line, Mark,
+    NewDelivery, ProcessId, Redelivered, Released, Selection, Settled, StateCount, StoreError,
+    WantedDeliveries,
 };
 
 use super::store::{AnyStore, forwarded};
@@ -44,6 +45,7 @@ impl Deliveries for AnyStore {
             now: Timestamp,
             until: Timestamp,
         ) -> Result<Attendance, StoreError>;
+        async fn register(&self, endpoints: &[(EndpointName, Timestamp)]) -> Result<(), StoreError>;
         async fn endpoint_states(&self) -> Result<Vec<EndpointState>, StoreError>;
         async fn change_endpoint(&self, state: &EndpointState) -> Result<Applied, StoreError>;
         async fn list(

@@ -36,6 +36,7 @@ use super::version::Version;
 use super::{Exit, Unavailable, options};
 use admin::AdminPart;
 use callbacks::CallbacksPart;
+pub(super) use callbacks::GROUP as CALLBACKS_GROUP;
 use intake::IntakePart;
 use ports::Ports;
 pub(super) use queue::AnyQueue;

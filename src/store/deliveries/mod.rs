@@ -301,6 +301,14 @@ pub trait Deliveries: Clone + Send + Sync + 'static {
         until: Timestamp,
     ) -> impl Future<Output = Result<Attendance, StoreError>> + Send;
 
+    /// Tells since when endpoints, all different, are configured. What was told of one before stays. Where nothing
+    /// was told of any although deliveries are recorded, as by a release that did not tell, they are known from
+    /// the beginning of time on.
+    fn register(
+        &self,
+        endpoints: &[(EndpointName, Timestamp)],
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
     /// The states of all endpoints that anything is known of.
     fn endpoint_states(&self) -> impl Future<Output = Result<Vec<EndpointState>, StoreError>> + Send;
 

@@ -98,6 +98,8 @@ pub enum Guard {
     Stamps,
     /// Nothing is recorded with a frontier that stands elsewhere.
     Fences,
+    /// Since when endpoints are known survives the processes that told it.
+    Registering,
 }
 
 /// What the store held at a moment.
@@ -131,6 +133,8 @@ struct State {
     outages: u32,
     /// Deliveries recorded so far.
     recorded: i64,
+    /// Since when endpoints were known at first, whatever became of the store.
+    first_known: BTreeMap<EndpointName, Timestamp>,
 }
 
 #[derive(Clone, Default)]
@@ -156,6 +160,20 @@ impl MemoryDeliveries {
     /// Up to where each partition is recorded.
     pub fn recorded_frontiers(&self) -> BTreeMap<Partition, Offset> {
         offsets(&self.lock().frontiers)
+    }
+
+    /// Since when an endpoint is known.
+    pub fn first_known(&self, endpoint: &str) -> Option<Timestamp> {
+        let state = self.lock();
+        state.first_known.iter().find(|(name, _)| name.as_str() == endpoint).map(|(_, since)| *since)
+    }
+
+    /// A process is gone, and everything with it that is kept nowhere else.
+    pub fn crash(&self) {
+        let mut state = self.lock();
+        if !state.is_on(Guard::Registering) {
+            state.endpoints.values_mut().for_each(|known| known.known_since = None);
+        }
     }
 
     pub fn backup(&self) -> Backup {
@@ -490,17 +508,34 @@ impl Deliveries for MemoryDeliveries {
         .await
     }
 
+    async fn register(&self, endpoints: &[(EndpointName, Timestamp)]) -> Result<(), StoreError> {
+        self.between(|state| {
+            let is_told = state.endpoints.values().any(|known| known.known_since.is_some());
+            let is_older = !is_told && !(state.rows.is_empty() && state.frontiers.is_empty());
+            for (name, since) in endpoints {
+                let unknown = || EndpointState::unknown(name.clone());
+                let known = state.endpoints.entry(name.clone()).or_insert_with(unknown);
+                let since = if is_older { Timestamp::from_unix_millis(0) } else { *since };
+                known.known_since.get_or_insert(since);
+                state.first_known.entry(name.clone()).or_insert(since);
+            }
+        })
+        .await
+    }
+
     async fn endpoint_states(&self) -> Result<Vec<EndpointState>, StoreError> {
         self.between(|state| state.endpoints.values().cloned().collect()).await
     }
 
     async fn change_endpoint(&self, change: &EndpointState) -> Result<Applied, StoreError> {
         self.between(|state| {
-            let version = state.endpoints.get(&change.name).map_or(0, |known| known.version);
+            let known = state.endpoints.get(&change.name);
+            let version = known.map_or(0, |known| known.version);
+            let known_since = known.and_then(|known| known.known_since);
             if version != change.version {
                 return Applied::Stale;
             }
-            let changed = EndpointState { version: version + 1, ..change.clone() };
+            let changed = EndpointState { version: version + 1, known_since, ..change.clone() };
             state.endpoints.insert(change.name.clone(), changed);
             Applied::Done
         })

@@ -11,15 +11,15 @@ use crate::store::decode_delivery as decode;
 use crate::store::deliveries::{backlogs, newest, state_counts};
 use crate::store::{
     Applied, Attempt, Attendance, Backlog, Claim, Counted, Deliveries, DeliveryKey, DeliveryRecord,
-    DeliveryState, EndpointState, FrontierStep, GivingUp, KnownDeliveries, Leased, Line, Mark,
-    NewDelivery, ProcessId, Redelivered, Released, Selection, Settled, StateCount, StoreError,
+    DeliveryState, EndpointName, EndpointState, FrontierStep, GivingUp, KnownDeliveries, Leased, Line,
+    Mark, NewDelivery, ProcessId, Redelivered, Released, Selection, Settled, StateCount, StoreError,
     WantedDeliveries,
 };
 
 use super::{PostgresStore, encoding_error};
 use housekeeping::{ReleaseStranded, RemoveEnded};
 use operating::{Count, GiveUp, Hasten, List, Read, Redeliver, Tallies};
-use work::{Attend, Change, ClaimDue, Look, Record, Settle};
+use work::{Attend, Change, ClaimDue, Look, Record, Register, Settle};
 
 impl Deliveries for PostgresStore {
     async fn look(&self, wanted: &WantedDeliveries) -> Result<KnownDeliveries, StoreError> {
@@ -94,6 +94,13 @@ impl Deliveries for PostgresStore {
     ) -> Result<Attendance, StoreError> {
         let arguments = rows::attend(process, now, until).map_err(encoding_error::<Attend>)?;
         self.0.run(Attend(arguments)).await
+    }
+
+    async fn register(&self, endpoints: &[(EndpointName, Timestamp)]) -> Result<(), StoreError> {
+        match rows::registered(endpoints).map_err(encoding_error::<Register>)? {
+            Some(arguments) => self.0.run(Register(arguments)).await,
+            None => Ok(()),
+        }
     }
 
     async fn endpoint_states(&self) -> Result<Vec<EndpointState>, StoreError> {

@@ -151,6 +151,14 @@ pub(super) fn attend(
     with_times(arguments, [now, until])
 }
 
+/// Endpoints and times.
+pub(super) fn registered(endpoints: &[(EndpointName, Timestamp)]) -> Result<Option<PgArguments>, Cause> {
+    columns(endpoints, |endpoints, columns| {
+        columns.add(endpoints.iter().map(|(name, _)| name.as_str()))?;
+        columns.add(endpoints.iter().map(|(_, since)| time(*since)))
+    })
+}
+
 pub(super) fn endpoint(state: &EndpointState) -> Result<PgArguments, Cause> {
     let (since, probe_at, probes) = match state.breaker {
         Breaker::Closed => (None, None, 0),

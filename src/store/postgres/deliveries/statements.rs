@@ -248,8 +248,22 @@ RETURNING d.endpoint, d.account"
 
 /// States of all endpoints.
 pub const ENDPOINTS: &str = "
-SELECT name, availability, reason, open_since, probe_at, probes, changed_at, version
+SELECT name, availability, reason, open_since, probe_at, probes, changed_at, version, known_since
 FROM endpoints ORDER BY name";
+
+/// Notes since when the endpoints `$1` are known, `$2` each, where that is not noted. With deliveries that are
+/// older than any note they are known from the beginning.
+pub const REGISTER: &str = "
+INSERT INTO endpoints AS e (name, availability, reason, probes, changed_at, version, known_since)
+SELECT wanted.name, 'active', '', 0, to_timestamp(0), 0,
+       CASE WHEN store.is_older THEN to_timestamp(0) ELSE wanted.since END
+FROM unnest($1::text[], $2::timestamptz[]) AS wanted (name, since), (
+    SELECT NOT EXISTS (SELECT FROM endpoints WHERE known_since IS NOT NULL)
+       AND (EXISTS (SELECT FROM delivery_frontiers WHERE generation > 0)
+            OR EXISTS (SELECT FROM deliveries)) AS is_older) AS store
+ORDER BY wanted.name
+ON CONFLICT (name) DO UPDATE SET known_since = excluded.known_since
+WHERE e.known_since IS NULL";
 
 /// Changes an endpoint's state, if its version is `$8`; writes no row otherwise.
 pub const CHANGE_ENDPOINT: &str = "

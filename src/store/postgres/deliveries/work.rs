@@ -204,6 +204,20 @@ impl Work for Attend {
     }
 }
 
+/// Tells since when endpoints are configured.
+pub(super) struct Register(pub(super) PgArguments);
+
+impl Work for Register {
+    type Output = ();
+    const ACTION: &'static str = "registering endpoints";
+    const BEGIN: &'static str = BEGIN;
+
+    async fn run(self, transaction: &mut Session) -> Result<End<()>, sqlx::Error> {
+        transaction.write(statements::REGISTER, self.0).await?;
+        Ok(End::Commit(()))
+    }
+}
+
 /// Changes an endpoint's state.
 pub(super) struct Change(pub(super) PgArguments);
 

@@ -15,16 +15,16 @@ use crate::store::decode_delivery as decode;
 use crate::store::deliveries::{backlogs, newest, state_counts};
 use crate::store::{
     Applied, Attempt, Attendance, Backlog, Cause, Claim, Counted, Deliveries, DeliveryKey,
-    DeliveryRecord, DeliveryState, EndpointState, FrontierStep, GivingUp, KnownDeliveries, Leased, Line,
-    Mark, NewDelivery, ProcessId, Redelivered, Released, Selection, Settled, StateCount, StoreError,
-    WantedDeliveries,
+    DeliveryRecord, DeliveryState, EndpointName, EndpointState, FrontierStep, GivingUp, KnownDeliveries,
+    Leased, Line, Mark, NewDelivery, ProcessId, Redelivered, Released, Selection, Settled, StateCount,
+    StoreError, WantedDeliveries,
 };
 
 use super::writer::{Done, Job, Request, Write};
 use super::{SqliteStore, uncancelled};
 use housekeeping::{ReleaseStranded, RemoveEnded};
 use operating::{GiveUp, Hasten, Redeliver};
-use writes::{Attend, Change, ClaimDue, Record, Settle};
+use writes::{Attend, Change, ClaimDue, Record, Register, Settle};
 
 type Statement<'q> = Query<'q, Sqlite, SqliteArguments>;
 
@@ -121,6 +121,15 @@ impl Deliveries for SqliteStore {
         until: Timestamp,
     ) -> Result<Attendance, StoreError> {
         self.run("reporting a process", Attend { process, now, until }).await
+    }
+
+    async fn register(&self, endpoints: &[(EndpointName, Timestamp)]) -> Result<(), StoreError> {
+        let action = "registering endpoints";
+        let registered = rows::registered(endpoints).map_err(|cause| unfit(action, cause))?;
+        if registered.count == 0 {
+            return Ok(());
+        }
+        self.run(action, Register(registered)).await
     }
 
     async fn endpoint_states(&self) -> Result<Vec<EndpointState>, StoreError> {

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use crate::account::{EventId, LogPartition, Timestamp};
 use crate::store::stored::{attributes_of, duration_ms, failed_attempt, new_states, state_of, storable};
 use crate::store::{
-    Attempt, Cause, DeliveryKey, DeliveryState, Ending, FrontierStep, Line, NewDelivery, Settled, Stamp,
+    Attempt, Cause, DeliveryKey, DeliveryState, Ending, EndpointName, FrontierStep, Line, NewDelivery,
+    Settled, Stamp,
 };
 
 use super::super::rows::Rows;
@@ -63,6 +64,12 @@ pub(super) fn frontiers(steps: &[FrontierStep]) -> Result<Rows, Cause> {
     };
     let rows: Vec<_> = steps.iter().map(row).collect();
     Ok(Rows::of(&rows)?)
+}
+
+/// `[name, since]`
+pub(super) fn registered(endpoints: &[(EndpointName, Timestamp)]) -> Result<Rows, Cause> {
+    let row = |(name, since): &(EndpointName, Timestamp)| (name.to_string(), since.unix_millis());
+    Ok(Rows::of(&endpoints.iter().map(row).collect::<Vec<_>>())?)
 }
 
 pub(super) fn settle(settled: &[Settled]) -> Result<Rows, Cause> {

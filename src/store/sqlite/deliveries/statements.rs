@@ -200,8 +200,21 @@ SELECT count(*) AS processes, min(id) = ?1 AS is_first FROM callback_processes";
 
 /// States of all endpoints.
 pub const ENDPOINTS: &str = "
-SELECT name, availability, reason, open_since, probe_at, probes, changed_at, version
+SELECT name, availability, reason, open_since, probe_at, probes, changed_at, version, known_since
 FROM endpoints ORDER BY name";
+
+/// Notes since when endpoints are known, `[name, since]` each, where that is not noted. With deliveries that are
+/// older than any note they are known from the beginning.
+pub const REGISTER: &str = "
+INSERT INTO endpoints (name, availability, reason, probes, changed_at, version, known_since)
+SELECT value ->> 0, 'active', '', 0, 0, 0, CASE WHEN store.is_older THEN 0 ELSE value ->> 1 END
+FROM json_each(?1), (
+    SELECT NOT EXISTS (SELECT 1 FROM endpoints WHERE known_since IS NOT NULL)
+       AND (EXISTS (SELECT 1 FROM delivery_frontiers WHERE generation > 0)
+            OR EXISTS (SELECT 1 FROM deliveries)) AS is_older) AS store
+WHERE true
+ON CONFLICT (name) DO UPDATE SET known_since = excluded.known_since
+WHERE endpoints.known_since IS NULL";
 
 /// Changes an endpoint's state, if its version is `?8`; writes no row otherwise.
 pub const CHANGE_ENDPOINT: &str = "

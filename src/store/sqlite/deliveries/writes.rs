@@ -175,6 +175,18 @@ impl Write for Attend {
     }
 }
 
+/// Tells since when endpoints are configured.
+pub(super) struct Register(pub(super) Rows);
+
+impl Write for Register {
+    type Output = ();
+
+    async fn run(self, transaction: &mut SqliteConnection) -> Result<End<()>, sqlx::Error> {
+        sqlx::query(statements::REGISTER).bind(self.0.json).execute(transaction).await?;
+        Ok(End::Commit(()))
+    }
+}
+
 /// Changes an endpoint's state.
 pub(super) struct Change(pub(super) EndpointState);
 
