@@ -6,6 +6,9 @@ use sqlx::migrate::{Migration, MigrationType, Migrator};
 /// What a file begins with whose statements must not be in a transaction.
 const NO_TRANSACTION: &str = "-- no-transaction";
 
+/// The table in which a database notes what was carried out.
+pub(crate) const TABLE: &str = "_sqlx_migrations";
+
 /// One file of migrations.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct MigrationFile {
@@ -90,6 +93,11 @@ mod tests {
             let is_concurrent = migration.sql.as_str().contains("CONCURRENTLY");
             assert_eq!(migration.no_tx, is_concurrent, "{}", migration.description);
         }
+    }
+
+    #[test]
+    fn what_was_carried_out_is_noted_where_it_is_looked_for() {
+        assert_eq!(migrator(SQLITE_STORE).table_name, TABLE);
     }
 
     #[test]

@@ -353,7 +353,7 @@ async fn versions(
     kind: &FileKind,
 ) -> Result<Versions, OpenError> {
     let applied = connection
-        .list_applied_migrations(&migrations::migrator(kind.migrations).table_name)
+        .list_applied_migrations(migrations::TABLE)
         .await
         .map_err(|cause| OpenError::Migration { path: path.to_owned(), cause })?;
     let found = applied.iter().map(|migration| migration.version).max().unwrap_or(0);

@@ -12,6 +12,7 @@ pub mod sqlite;
 mod stored;
 
 use std::future::Future;
+use std::time::Duration;
 
 use crate::account::{
     AccountKey, Communication, CommunicationNumber, Coordinates, LogPartition, Offset, Outcome, Plan,
@@ -25,6 +26,9 @@ pub use deliveries::{
     Stamp, StateCount, WantedDeliveries,
 };
 pub use endpoints::{Availability, Breaker, EndpointName, EndpointState, NameError};
+
+/// How often a role sees whether the store was set back, as after a restore from a backup.
+pub const SET_BACK_CHECK: Duration = Duration::from_secs(5);
 
 /// An error's cause, kept for the log.
 pub type Cause = Box<dyn std::error::Error + Send + Sync>;

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::account::{Offset, Partition};
 use crate::queue::{Assignment, Consumer, PollLimits, Polled, Queue, QueueError, Received};
-use crate::store::{Deliveries, DeliveryKey, EndpointState, StoreError};
+use crate::store::{Deliveries, DeliveryKey, EndpointState, SET_BACK_CHECK, StoreError};
 use crate::telemetry::{DelivererLag, EndpointGauges, Metrics, with_causes};
 
 use super::ambient::Ambient;
@@ -26,9 +26,6 @@ use super::schedule::{earlier, later};
 use super::sender::Sender;
 use super::sends::Sends;
 use recording::{MAX_RECORDED, MAX_UNRECORDED};
-
-/// How often it is seen whether the store was set back.
-const FRONTIER_CHECK: Duration = Duration::from_secs(5);
 
 /// What a step came to, for whoever drives the deliverer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -205,7 +202,7 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
         if !self.unstarted.is_empty() {
             return self.start_partitions().await;
         }
-        if is_due(self.timers.frontiers_seen, FRONTIER_CHECK, now) && !self.sends.is_recording() {
+        if is_due(self.timers.frontiers_seen, SET_BACK_CHECK, now) && !self.sends.is_recording() {
             self.timers.frontiers_seen = Some(now);
             if let pause @ StepOutcome::Pause(_) = self.look_for_frontiers_set_back().await? {
                 return Ok(pause);

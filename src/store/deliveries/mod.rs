@@ -8,6 +8,7 @@
 //! not at all; a frontier moves together with the deliveries it covers, and only from where it is said to
 //! stand.
 
+mod changes;
 mod frontier;
 mod operating;
 mod processes;
@@ -23,6 +24,7 @@ use crate::events::CloudEvent;
 
 use super::{Applied, EndpointName, EndpointState, StoreError};
 
+pub(super) use changes::{Changing, GiveUp, Hasten, Redeliver, RemoveEnded, Slice};
 pub(super) use tally::{Listed, Tally, backlogs, newest, state_counts};
 
 pub use frontier::{FrontierStep, RecordedFrontier, RecordedFrontiers, Stamp};

@@ -3,13 +3,12 @@
 use std::time::{Duration, Instant};
 
 use crate::account::View;
+use crate::store::SET_BACK_CHECK;
 use crate::telemetry::{Metrics, with_causes};
 
 use super::super::brake::Brake;
 use super::super::options::{Backoff, LaneOptions};
 
-/// How long a lane may find nothing to read before it sees whether the store was set back.
-const FRONTIER_CHECK: Duration = Duration::from_secs(5);
 /// How often in a row a store may refuse a plan although it shows the same again: whatever changed it must
 /// show by then.
 const MOST_UNCHANGED: u32 = 3;
@@ -134,7 +133,7 @@ impl Pace {
     /// Whether to see now if the store was set back, having found nothing to read.
     pub(super) fn is_frontier_check_due(&mut self, now: Instant) -> bool {
         let seen_at = *self.frontiers_seen_at.get_or_insert(now);
-        let is_due = now.saturating_duration_since(seen_at) >= FRONTIER_CHECK;
+        let is_due = now.saturating_duration_since(seen_at) >= SET_BACK_CHECK;
         if is_due {
             self.frontiers_seen_at = Some(now);
         }

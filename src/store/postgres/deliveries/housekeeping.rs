@@ -2,20 +2,15 @@
 
 use crate::account::Timestamp;
 use crate::store::decode_delivery as decode;
-use crate::store::{DeliveryState, End, Line, Released};
+use crate::store::deliveries::RemoveEnded;
+use crate::store::{End, Line, Released};
 
 use super::super::connections::Work;
 use super::super::session::Session;
 use super::super::statements::BEGIN;
-use super::operating::{fit, names};
+use super::operating::fit;
 use super::work::release;
 use super::{rows, statements};
-
-/// Removes what ended long ago.
-pub(super) struct RemoveEnded {
-    pub(super) before: Timestamp,
-    pub(super) limit: usize,
-}
 
 impl Work for RemoveEnded {
     type Output = u64;
@@ -23,18 +18,7 @@ impl Work for RemoveEnded {
     const BEGIN: &'static str = BEGIN;
 
     async fn run(self, transaction: &mut Session) -> Result<End<u64>, sqlx::Error> {
-        let mut removed = 0;
-        for endpoint in names(transaction, None).await? {
-            for state in DeliveryState::ENDED {
-                let left = (self.limit as u64).saturating_sub(removed);
-                if left == 0 {
-                    return Ok(End::Commit(removed));
-                }
-                let arguments = fit(rows::ended((&endpoint, state), self.before, left))?;
-                removed += transaction.write(statements::REMOVE, arguments).await?;
-            }
-        }
-        Ok(End::Commit(removed))
+        self.carry_out(transaction).await.map(End::Commit)
     }
 }
 

@@ -8,7 +8,7 @@ mod work;
 
 use crate::account::{LogPartition, Timestamp};
 use crate::store::decode_delivery as decode;
-use crate::store::deliveries::{backlogs, newest, state_counts};
+use crate::store::deliveries::{GiveUp, Hasten, Redeliver, RemoveEnded, backlogs, newest, state_counts};
 use crate::store::{
     Applied, Attempt, Attendance, Backlog, Claim, Counted, Deliveries, DeliveryKey, DeliveryRecord,
     DeliveryState, EndpointName, EndpointState, FrontierStep, GivingUp, KnownDeliveries, Leased, Line,
@@ -17,8 +17,8 @@ use crate::store::{
 };
 
 use super::{PostgresStore, encoding_error};
-use housekeeping::{ReleaseStranded, RemoveEnded};
-use operating::{Count, GiveUp, Hasten, List, Read, Redeliver, Tallies};
+use housekeeping::ReleaseStranded;
+use operating::{Count, List, Read, Tallies};
 use work::{Attend, Change, ClaimDue, Look, Record, Register, Settle};
 
 impl Deliveries for PostgresStore {

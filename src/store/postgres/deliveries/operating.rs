@@ -5,9 +5,9 @@ use sqlx::postgres::{PgArguments, PgRow};
 
 use crate::account::Timestamp;
 use crate::store::decode_delivery as decode;
-use crate::store::deliveries::{Listed, Tally};
+use crate::store::deliveries::{Changing, GiveUp, Hasten, Listed, Redeliver, Slice, Tally};
 use crate::store::{
-    Cause, Counted, DeliveryState, End, EndpointName, GivingUp, Line, Mark, Redelivered, Selection,
+    Cause, Counted, DeliveryState, End, EndpointName, GivingUp, Line, Place, Redelivered, Selection,
 };
 
 use super::super::connections::Work;
@@ -106,12 +106,51 @@ impl Work for Tallies {
     }
 }
 
-/// Makes ended deliveries due.
-pub(super) struct Redeliver {
-    pub(super) selection: Selection,
-    pub(super) mark: Mark,
-    pub(super) limit: usize,
-    pub(super) now: Timestamp,
+impl Changing for Session {
+    async fn names(
+        &mut self,
+        selected: Option<&EndpointName>,
+    ) -> Result<Vec<EndpointName>, sqlx::Error> {
+        names(self, selected).await
+    }
+
+    async fn redeliver(
+        &mut self,
+        slice: &Slice<'_>,
+        after: Place,
+        began: Timestamp,
+        now: Timestamp,
+    ) -> Result<Vec<(Place, Line)>, sqlx::Error> {
+        let (statement, arguments) = fit(rows::redeliver(slice, (began, after), now))?;
+        let chosen = self.read(statement, arguments).await?;
+        chosen.iter().map(|row| decode::redelivered(row, slice.state)).collect()
+    }
+
+    async fn hasten(
+        &mut self,
+        slice: &Slice<'_>,
+        due_after: Timestamp,
+        now: Timestamp,
+    ) -> Result<u64, sqlx::Error> {
+        self.write(statements::HASTEN, fit(rows::hasten(slice, due_after, now))?).await
+    }
+
+    async fn give_up(
+        &mut self,
+        slice: &Slice<'_>,
+        giving_up: &GivingUp,
+    ) -> Result<Vec<Line>, sqlx::Error> {
+        let freed = self.read(statements::GIVE_UP, fit(rows::give_up(slice, giving_up))?).await?;
+        freed.iter().map(decode::line).collect()
+    }
+
+    async fn remove(&mut self, slice: &Slice<'_>, before: Timestamp) -> Result<u64, sqlx::Error> {
+        self.write(statements::REMOVE, fit(rows::ended(slice, before))?).await
+    }
+
+    async fn release(&mut self, lines: &[Line], now: Timestamp) -> Result<u64, sqlx::Error> {
+        release(self, lines, now).await
+    }
 }
 
 impl Work for Redeliver {
@@ -120,33 +159,8 @@ impl Work for Redeliver {
     const BEGIN: &'static str = BEGIN_SELECTION;
 
     async fn run(self, transaction: &mut Session) -> Result<End<Redelivered>, sqlx::Error> {
-        let Self { selection, mark, limit, now } = self;
-        // Whatever is made due ends after that, also if the clock was set back since the redelivery began.
-        let now = now.max(mark.began());
-        let mut done = Redelivered { count: 0, mark: mark.clone() };
-        for endpoint in names(transaction, selection.endpoint.as_ref()).await? {
-            for state in selection.states(&DeliveryState::ENDED) {
-                let left = (limit as u64).saturating_sub(done.count);
-                let after = mark.within(&endpoint, state).filter(|_| left > 0);
-                let Some(after) = after.map(|after| (mark.began(), after)) else { continue };
-                let chosen = rows::redeliver(&selection, (&endpoint, state), after, left, now);
-                let (statement, arguments) = fit(chosen)?;
-                let chosen = transaction.read(statement, arguments).await?;
-                let chosen = chosen.iter().map(|row| decode::redelivered(row, state));
-                let chosen = chosen.collect::<Result<Vec<_>, _>>()?;
-                release(transaction, &done.take(&endpoint, chosen), now).await?;
-            }
-        }
-        Ok(End::Commit(done))
+        self.carry_out(transaction).await.map(End::Commit)
     }
-}
-
-/// Makes parked deliveries due earlier.
-pub(super) struct Hasten {
-    pub(super) selection: Selection,
-    pub(super) due_after: Timestamp,
-    pub(super) limit: usize,
-    pub(super) now: Timestamp,
 }
 
 impl Work for Hasten {
@@ -155,25 +169,8 @@ impl Work for Hasten {
     const BEGIN: &'static str = BEGIN_SELECTION;
 
     async fn run(self, transaction: &mut Session) -> Result<End<u64>, sqlx::Error> {
-        let Self { selection, due_after, limit, now } = self;
-        let mut done = 0;
-        if selection.states(&[DeliveryState::Parked]).is_empty() {
-            return Ok(End::Commit(0));
-        }
-        for endpoint in names(transaction, selection.endpoint.as_ref()).await? {
-            let left = (limit as u64).saturating_sub(done);
-            let arguments = fit(rows::hasten(&selection, &endpoint, due_after, left, now))?;
-            done += transaction.write(statements::HASTEN, arguments).await?;
-        }
-        Ok(End::Commit(done))
+        self.carry_out(transaction).await.map(End::Commit)
     }
-}
-
-/// Gives live deliveries up, those that wait before those they wait for.
-pub(super) struct GiveUp {
-    pub(super) selection: Selection,
-    pub(super) giving_up: GivingUp,
-    pub(super) limit: usize,
 }
 
 impl Work for GiveUp {
@@ -182,22 +179,7 @@ impl Work for GiveUp {
     const BEGIN: &'static str = BEGIN_SELECTION;
 
     async fn run(self, transaction: &mut Session) -> Result<End<u64>, sqlx::Error> {
-        let Self { selection, giving_up, limit } = self;
-        let mut done = 0;
-        for endpoint in names(transaction, selection.endpoint.as_ref()).await? {
-            for state in selection.states(&DeliveryState::LIVE) {
-                let left = (limit as u64).saturating_sub(done);
-                if left == 0 {
-                    return Ok(End::Commit(done));
-                }
-                let arguments = fit(rows::give_up(&selection, (&endpoint, state), &giving_up, left))?;
-                let freed = transaction.read(statements::GIVE_UP, arguments).await?;
-                done += freed.len() as u64;
-                let freed: Vec<Line> = freed.iter().map(decode::line).collect::<Result<_, _>>()?;
-                release(transaction, &freed, giving_up.now).await?;
-            }
-        }
-        Ok(End::Commit(done))
+        self.carry_out(transaction).await.map(End::Commit)
     }
 }
 

@@ -6,6 +6,7 @@ use sqlx::Arguments;
 use sqlx::postgres::PgArguments;
 
 use crate::account::{LogPartition, Timestamp};
+use crate::store::deliveries::Slice;
 use crate::store::stored::{attributes_of, duration_ms, failed_attempt, new_states, state_of, storable};
 use crate::store::{
     Attempt, Breaker, Cause, Claim, DeliveryKey, DeliveryState, Ending, EndpointName, EndpointState,
@@ -119,16 +120,12 @@ pub(super) fn lines_after(after: Option<&Line>, limit: usize) -> Result<PgArgume
 }
 
 /// An endpoint's deliveries in a state that ended before a time.
-pub(super) fn ended(
-    (endpoint, state): (&EndpointName, DeliveryState),
-    before: Timestamp,
-    limit: u64,
-) -> Result<PgArguments, Cause> {
+pub(super) fn ended(slice: &Slice<'_>, before: Timestamp) -> Result<PgArguments, Cause> {
     let mut arguments = PgArguments::default();
-    arguments.add(endpoint.as_str())?;
-    arguments.add(state.as_str())?;
+    arguments.add(slice.endpoint.as_str())?;
+    arguments.add(slice.state.as_str())?;
     let mut arguments = with_times(arguments, [before])?;
-    arguments.add(storable(limit))?;
+    arguments.add(storable(slice.limit))?;
     Ok(arguments)
 }
 
@@ -194,16 +191,17 @@ pub(super) fn selection(
     Ok(arguments)
 }
 
+fn sliced(slice: &Slice<'_>) -> Result<PgArguments, Cause> {
+    selection(slice.selection, slice.endpoint, Some(slice.state), slice.limit)
+}
+
 /// The statement that makes deliveries due anew from after a place, and what it takes.
 pub(super) fn redeliver(
-    selection: &Selection,
-    (endpoint, state): (&EndpointName, DeliveryState),
+    slice: &Slice<'_>,
     (began, after): (Timestamp, Place),
-    limit: u64,
     now: Timestamp,
 ) -> Result<(&'static str, PgArguments), Cause> {
-    let selected = self::selection(selection, endpoint, Some(state), limit)?;
-    let mut arguments = with_times(selected, [now])?;
+    let mut arguments = with_times(sliced(slice)?, [now])?;
     match after {
         Place::Delivered(since, id) => {
             arguments.add(time(since))?;
@@ -219,24 +217,15 @@ pub(super) fn redeliver(
 }
 
 pub(super) fn hasten(
-    selection: &Selection,
-    endpoint: &EndpointName,
+    slice: &Slice<'_>,
     due_after: Timestamp,
-    limit: u64,
     now: Timestamp,
 ) -> Result<PgArguments, Cause> {
-    let parked = self::selection(selection, endpoint, Some(DeliveryState::Parked), limit)?;
-    with_times(parked, [now, due_after])
+    with_times(sliced(slice)?, [now, due_after])
 }
 
-pub(super) fn give_up(
-    selection: &Selection,
-    (endpoint, state): (&EndpointName, DeliveryState),
-    giving_up: &GivingUp,
-    limit: u64,
-) -> Result<PgArguments, Cause> {
-    let selected = self::selection(selection, endpoint, Some(state), limit)?;
-    let mut arguments = with_times(selected, [giving_up.now, giving_up.leases_end])?;
+pub(super) fn give_up(slice: &Slice<'_>, giving_up: &GivingUp) -> Result<PgArguments, Cause> {
+    let mut arguments = with_times(sliced(slice)?, [giving_up.now, giving_up.leases_end])?;
     arguments.add(giving_up.reason.as_str())?;
     Ok(arguments)
 }

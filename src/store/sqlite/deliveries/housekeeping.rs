@@ -4,43 +4,19 @@ use sqlx::sqlite::SqliteConnection;
 
 use crate::account::Timestamp;
 use crate::store::decode_delivery as decode;
+use crate::store::deliveries::RemoveEnded;
 use crate::store::stored::storable;
-use crate::store::{DeliveryState, End, Line, Released};
+use crate::store::{End, Line, Released};
 
 use super::super::writer::Write;
-use super::operating::names;
 use super::statements;
 use super::writes::release;
-
-/// Removes what ended long ago.
-pub(super) struct RemoveEnded {
-    pub(super) before: Timestamp,
-    pub(super) limit: usize,
-}
 
 impl Write for RemoveEnded {
     type Output = u64;
 
     async fn run(self, transaction: &mut SqliteConnection) -> Result<End<u64>, sqlx::Error> {
-        let mut removed = 0;
-        for endpoint in names(transaction, None).await? {
-            for state in DeliveryState::ENDED {
-                let left = storable((self.limit as u64).saturating_sub(removed));
-                let mut rows = 0;
-                for statement in [statements::REMOVE_ATTEMPTS, statements::REMOVE] {
-                    let result = sqlx::query(statement)
-                        .bind(endpoint.as_str().to_owned())
-                        .bind(state.as_str())
-                        .bind(self.before.unix_millis())
-                        .bind(left)
-                        .execute(&mut *transaction)
-                        .await?;
-                    rows = result.rows_affected();
-                }
-                removed += rows;
-            }
-        }
-        Ok(End::Commit(removed))
+        self.carry_out(transaction).await.map(End::Commit)
     }
 }
 

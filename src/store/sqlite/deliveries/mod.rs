@@ -12,7 +12,7 @@ use sqlx::{Sqlite, SqlitePool};
 
 use crate::account::{LogPartition, Timestamp};
 use crate::store::decode_delivery as decode;
-use crate::store::deliveries::{backlogs, newest, state_counts};
+use crate::store::deliveries::{GiveUp, Hasten, Redeliver, RemoveEnded, backlogs, newest, state_counts};
 use crate::store::{
     Applied, Attempt, Attendance, Backlog, Cause, Claim, Counted, Deliveries, DeliveryKey,
     DeliveryRecord, DeliveryState, EndpointName, EndpointState, FrontierStep, GivingUp, KnownDeliveries,
@@ -22,8 +22,7 @@ use crate::store::{
 
 use super::writer::{Done, Job, Request, Write};
 use super::{SqliteStore, uncancelled};
-use housekeeping::{ReleaseStranded, RemoveEnded};
-use operating::{GiveUp, Hasten, Redeliver};
+use housekeeping::ReleaseStranded;
 use writes::{Attend, Change, ClaimDue, Record, Register, Settle};
 
 type Statement<'q> = Query<'q, Sqlite, SqliteArguments>;
