@@ -33,9 +33,9 @@ pub struct Endpoint {
     pub is_structured: bool,
     /// Requests at a time, of one process.
     pub concurrency: usize,
-    /// Events a second at most, of one process; none leaves it to the receiver.
+    /// Events a second at most, of all processes together; none leaves it to the receiver.
     pub rate: Option<f64>,
-    /// Parked events a second at most, of one process, so that a receiver that is back is not run over.
+    /// Parked events a second at most, of all processes together, so that a receiver that is back is not run over.
     pub drain_rate: Option<f64>,
     /// What the receiver is asked before it gets anything; none: it is not asked.
     pub handshake: Option<Question>,

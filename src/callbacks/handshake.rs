@@ -14,7 +14,7 @@ use crate::account::Timestamp;
 
 use super::attempt::NoAnswer;
 use super::breaker::BreakerOptions;
-use super::pace::Pace;
+use super::pace::{Pace, Rate};
 use super::schedule::Wait;
 
 /// Header of the question, and of every request afterwards: who sends.
@@ -25,10 +25,6 @@ pub const REQUEST_RATE: &str = "webhook-request-rate";
 pub const ALLOWED_ORIGIN: &str = "webhook-allowed-origin";
 /// Header of the answer: how many requests a minute may come; `*` sets no limit.
 pub const ALLOWED_RATE: &str = "webhook-allowed-rate";
-
-/// Requests are spread so that no minute, wherever it begins, has more of them than are allowed: one
-/// second's share may go at once.
-const SECONDS_AND_BURST: f64 = 61.0;
 
 /// The DNS name under which this installation sends.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -158,7 +154,7 @@ impl Agreement {
     /// Where things stand at the start.
     pub(super) fn new(question: Option<&Question>, now: Timestamp) -> Self {
         match question {
-            None => Self::Given(Pace::new(None, now)),
+            None => Self::Given(Pace::new(Rate::Any, now)),
             Some(_) => Self::Open { wait: Wait::new(now, Duration::ZERO), tries: 0 },
         }
     }
@@ -190,10 +186,10 @@ impl Agreement {
         }
     }
 
-    /// Whether a request may go now.
-    pub(super) fn allows_request(&mut self, now: Timestamp) -> bool {
+    /// Whether a request may go now from one of so many processes.
+    pub(super) fn allows_request(&mut self, processes: u32, now: Timestamp) -> bool {
         match self {
-            Self::Given(pace) => pace.allows(1, now) == 1,
+            Self::Given(pace) => pace.allows(1, processes, now) == 1,
             Self::Open { .. } | Self::Asked { .. } => false,
         }
     }
@@ -227,10 +223,9 @@ impl Agreement {
             Err(none) => Outcome::Failed(none),
         };
         *self = match (&outcome, &*self) {
-            (Outcome::Granted(AllowedRate::Any), _) => Self::Given(Pace::new(None, now)),
+            (Outcome::Granted(AllowedRate::Any), _) => Self::Given(Pace::new(Rate::Any, now)),
             (Outcome::Granted(AllowedRate::PerMinute(requests)), _) => {
-                let per_second = f64::from(*requests) / SECONDS_AND_BURST;
-                Self::Given(Pace::new(Some(per_second), now))
+                Self::Given(Pace::new(Rate::PerMinute(*requests), now))
             }
             (_, Self::Asked { tries } | Self::Open { tries, .. }) => {
                 let wait = Wait::new(now, options.interval(*tries));
@@ -300,7 +295,7 @@ mod tests {
         let mut waits = Vec::new();
         for _ in 0..4 {
             assert!(agreement.ask(now) && !agreement.ask(now), "one question at a time");
-            assert!(!agreement.allows_request(now));
+            assert!(!agreement.allows_request(1, now));
             let outcome = agreement.answered(&question(None), Ok(Permission::default()), now, &OPTIONS);
             assert_eq!(outcome, Outcome::Denied(Denied::NoOrigin));
             let until = agreement.shut_until(now).unwrap();
@@ -310,7 +305,7 @@ mod tests {
         assert_eq!(waits, [5, 10, 15, 15]);
         assert!(agreement.ask(now));
         agreement.answered(&question(None), Ok(permission(Some("*"), None)), now, &OPTIONS);
-        assert!(agreement.allows_request(now) && agreement.shut_until(now).is_none());
+        assert!(agreement.allows_request(1, now) && agreement.shut_until(now).is_none());
     }
 
     #[test]
@@ -322,7 +317,7 @@ mod tests {
             agreement.answered(&question(None), Ok(granted), at(0), &OPTIONS);
             let mut sent = Vec::new();
             for now in (0..300_000).step_by(20) {
-                while agreement.allows_request(at(now)) {
+                while agreement.allows_request(1, at(now)) {
                     agreement.spend_request();
                     sent.push(now);
                 }
@@ -338,6 +333,6 @@ mod tests {
     #[test]
     fn whoever_is_not_asked_has_agreed() {
         let mut agreement = Agreement::new(None, at(0));
-        assert!(!agreement.ask(at(0)) && agreement.is_given() && agreement.allows_request(at(0)));
+        assert!(!agreement.ask(at(0)) && agreement.is_given() && agreement.allows_request(1, at(0)));
     }
 }

@@ -12,6 +12,7 @@ use crate::store::{Deliveries, EndpointName, GivingUp, Line, ProcessId, Selectio
 use crate::telemetry::{BacklogGauges, Metrics, with_causes};
 
 use super::ambient::Ambient;
+use super::processes::Processes;
 use super::schedule::{earlier, later};
 
 /// How many rounds a process may miss before the others go on without it.
@@ -42,6 +43,7 @@ pub struct Housekeeper<D> {
     options: HousekeepingOptions,
     ambient: Ambient,
     metrics: Metrics,
+    processes: Processes,
     /// What is told of the backlog, while this process is the one that does.
     gauges: Vec<BacklogGauges>,
     /// After which line the search for lines without a head goes on.
@@ -66,10 +68,16 @@ impl<D: Deliveries> Housekeeper<D> {
             options,
             ambient,
             metrics,
+            processes: Processes::default(),
             gauges: Vec::new(),
             stranded_after: None,
             surveyed_at: None,
         }
+    }
+
+    /// How many processes deliver, as each round hears.
+    pub fn processes(&self) -> Processes {
+        self.processes.clone()
     }
 
     /// Goes on until `stop` is cancelled.
@@ -89,7 +97,11 @@ impl<D: Deliveries> Housekeeper<D> {
     pub async fn round(&mut self) -> Duration {
         let now = self.ambient.now();
         let until = later(now, self.options.interval * MISSED_ROUNDS);
-        match self.store.attend(self.id, now, until).await {
+        let attendance = self.store.attend(self.id, now, until).await;
+        if let Ok(attendance) = &attendance {
+            self.processes.note(attendance.processes);
+        }
+        match attendance {
             Ok(attendance) if attendance.is_first => {}
             attendance => {
                 self.gauges.clear();

@@ -175,10 +175,10 @@ pub struct EndpointSettings {
     /// Requests at a time, of one process.
     #[serde(default = "sixteen")]
     pub concurrency: usize,
-    /// Events a second, of one process.
+    /// Events a second, of all processes together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate: Option<f64>,
-    /// Parked events a second, of one process.
+    /// Parked events a second, of all processes together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drain_rate: Option<f64>,
     /// The name under which the receiver is asked for its consent first; it is not asked when there is

@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use penstock::account::Timestamp;
-use penstock::callbacks::{Ambient, Housekeeper, HousekeepingOptions};
+use penstock::callbacks::{Ambient, Housekeeper, HousekeepingOptions, Processes};
 use penstock::store::{Deliveries, DeliveryState, Ending, EndpointName, NewDelivery};
 use penstock::telemetry::Metrics;
+use tokio_util::sync::CancellationToken;
 
 use crate::memory::deliveries::MemoryDeliveries;
 use crate::world::parked;
@@ -37,21 +38,58 @@ fn released(deliveries: &MemoryDeliveries) -> usize {
     deliveries.rows().iter().filter(|row| row.state == DeliveryState::Parked).count()
 }
 
+fn options(max_sweep: usize) -> HousekeepingOptions {
+    HousekeepingOptions {
+        interval: Duration::from_secs(30),
+        slice_pause: Duration::from_secs(1),
+        retention: Duration::from_hours(1),
+        max_parked_age: Duration::from_hours(1_000),
+        lease: Duration::from_mins(1),
+        max_sweep,
+    }
+}
+
+#[tokio::test]
+async fn each_process_hears_how_many_there_are_as_they_come_and_go() {
+    let deliveries = MemoryDeliveries::default();
+    let time = Arc::new(AtomicI64::new(0));
+    let start = || {
+        let clock = Arc::clone(&time);
+        let ambient = Ambient::new(move || at(clock.load(Ordering::Relaxed)), || 0.0);
+        Housekeeper::new(deliveries.clone(), Vec::new(), options(1), ambient, Metrics::disabled())
+    };
+    let (mut stays, mut dies, ends) = (start(), start(), start());
+    let counts = [stays.processes(), dies.processes(), ends.processes()];
+    let heard = || counts.each_ref().map(Processes::count);
+    assert_eq!(heard(), [1, 1, 1], "nobody has been heard of");
+    stays.round().await;
+    dies.round().await;
+    let stop = CancellationToken::new();
+    let ending = tokio::spawn(ends.run(stop.clone()));
+    while counts[2].count() != 3 {
+        tokio::task::yield_now().await;
+    }
+    stays.round().await;
+    assert_eq!(heard(), [3, 2, 3], "each hears it in its next round");
+    stop.cancel();
+    ending.await.unwrap();
+    stays.round().await;
+    assert_eq!(heard()[0], 2, "whoever ends says so");
+    for (second, expected) in [(90, 2), (91, 1)] {
+        time.store(second, Ordering::Relaxed);
+        stays.round().await;
+        assert_eq!(heard()[0], expected, "whoever dies is missed after three rounds");
+    }
+}
+
 #[tokio::test]
 async fn stranded_lines_are_looked_for_once_an_interval_however_much_there_is_to_remove() {
     let deliveries = MemoryDeliveries::default();
     stranded_lines(&deliveries, &["a", "b", "c", "d", "e", "f"]).await;
     let time = Arc::new(AtomicI64::new(2 * HOUR_S));
     let clock = Arc::clone(&time);
-    let (interval, slice_pause) = (Duration::from_secs(30), Duration::from_secs(1));
-    let options = HousekeepingOptions {
-        interval,
-        slice_pause,
-        retention: Duration::from_hours(1),
-        max_parked_age: Duration::from_hours(1_000),
-        lease: Duration::from_mins(1),
-        max_sweep: 1,
-    };
+    let options = options(1);
+    let HousekeepingOptions { interval, slice_pause, .. } = options;
     let ambient = Ambient::new(move || at(clock.load(Ordering::Relaxed)), || 0.0);
     let mut housekeeper =
         Housekeeper::new(deliveries.clone(), Vec::new(), options, ambient, Metrics::disabled());

@@ -37,6 +37,7 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
             // A store that was set back may know nothing of it any more.
             let state = stored.iter().find(|state| state.name == known.name).cloned();
             let state = state.unwrap_or_else(|| EndpointState::unknown(known.name.clone()));
+            outbox.share(self.processes.count());
             // Whoever else has changed it wants it to be tried, or knows that it works again.
             if state.changed_at != known.changed_at {
                 outbox.begin_anew(now);

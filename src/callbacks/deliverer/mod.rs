@@ -22,6 +22,7 @@ use super::error::DelivererError;
 use super::ledger::Ledger;
 use super::operational::OperatorReports;
 use super::outbox::{Ended, Gate, Job, Outbox, Signal};
+use super::processes::Processes;
 use super::schedule::{earlier, later};
 use super::sender::Sender;
 use super::sends::Sends;
@@ -53,6 +54,8 @@ pub struct Deliverer<Q: Queue, D: Deliveries, S: Sender> {
     gauges: Vec<EndpointGauges>,
     ambient: Ambient,
     reports: Option<OperatorReports>,
+    /// What all may send together is shared with.
+    processes: Processes,
     unstarted: Vec<Assignment>,
     ledgers: BTreeMap<Partition, Ledger>,
     /// Read, but not yet looked up and given to the outboxes.
@@ -121,6 +124,7 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
             metrics,
             ambient,
             reports: None,
+            processes: Processes::default(),
             unstarted: Vec::new(),
             ledgers: BTreeMap::new(),
             inbox: Vec::new(),
@@ -141,6 +145,12 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
     #[must_use]
     pub fn with_reports(self, reports: OperatorReports) -> Self {
         Self { reports: Some(reports), ..self }
+    }
+
+    /// Has it send its share of what the processes may that are counted there.
+    #[must_use]
+    pub fn sharing_with(self, processes: Processes) -> Self {
+        Self { processes, ..self }
     }
 
     /// Steps until `stop` is cancelled, then records what is under way and commits. An error is final.

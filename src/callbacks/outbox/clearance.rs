@@ -9,7 +9,7 @@ use super::super::attempt::{NoAnswer, Verdict};
 use super::super::breaker::Failing;
 use super::super::endpoint::{DelivererOptions, Endpoint};
 use super::super::handshake::{Agreement, Denied, Outcome, Permission, Question};
-use super::super::pace::Pace;
+use super::super::pace::{Pace, Rate};
 use super::super::schedule::{Schedule, Wait};
 
 /// The shortest quiet time that operators are told of: what a receiver asks for every few seconds is its
@@ -96,7 +96,7 @@ impl Clearance {
             agreement: Agreement::new(endpoint.handshake.as_ref(), now),
             quiet: Quiet::No,
             failing: Failing::default(),
-            rate: Pace::new(endpoint.rate, now),
+            rate: Pace::new(endpoint.rate.map_or(Rate::Any, Rate::PerSecond), now),
         }
     }
 
@@ -171,10 +171,10 @@ impl Clearance {
         self.agreement.is_given()
     }
 
-    /// How many of `wanted` events may go in one request now; they count as sent.
-    pub(super) fn take(&mut self, wanted: usize, now: Timestamp) -> usize {
-        let count = self.rate.allows(wanted, now);
-        if count == 0 || !self.agreement.allows_request(now) {
+    /// How many of `wanted` events may go in one request now from one of so many processes; they count as sent.
+    pub(super) fn take(&mut self, wanted: usize, processes: u32, now: Timestamp) -> usize {
+        let count = self.rate.allows(wanted, processes, now);
+        if count == 0 || !self.agreement.allows_request(processes, now) {
             return 0;
         }
         self.rate.spend(count);

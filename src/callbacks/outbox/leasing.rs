@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::account::Timestamp;
 
 use super::super::endpoint::Endpoint;
-use super::super::pace::Pace;
+use super::super::pace::{Pace, Rate};
 use super::super::schedule::later;
 
 /// How long what is leased at a time should keep an endpoint busy.
@@ -26,7 +26,8 @@ pub(super) struct Leasing {
 impl Leasing {
     pub(super) fn new(endpoint: &Endpoint, now: Timestamp) -> Self {
         let least = endpoint.full_flights();
-        Self { least, size: least, claimed_at: now, drain: Pace::new(endpoint.drain_rate, now) }
+        let drain = Pace::new(endpoint.drain_rate.map_or(Rate::Any, Rate::PerSecond), now);
+        Self { least, size: least, claimed_at: now, drain }
     }
 
     /// Whether there is something to send for a while when so many that were leased wait.
@@ -34,10 +35,16 @@ impl Leasing {
         waiting > self.size / 2
     }
 
-    /// How many to lease now, at most `max`. When the last ones went fast, more are leased at a time; when
+    /// How many one of so many processes is to lease now, at most `max`. When the last ones went fast, more are leased at a time; when
     /// they went slowly, fewer, so that no lease ends while its delivery waits. An endpoint that only fails does so
     /// fast, and each failure is a row to be leased and parked again: it gets no more than is tried at a time.
-    pub(super) fn next(&mut self, now: Timestamp, max: usize, only_fails: bool) -> usize {
+    pub(super) fn next(
+        &mut self,
+        now: Timestamp,
+        max: usize,
+        only_fails: bool,
+        processes: u32,
+    ) -> usize {
         let changed = if only_fails {
             self.least
         } else if now <= later(self.claimed_at, CLAIM_LASTS) {
@@ -46,7 +53,7 @@ impl Leasing {
             self.size / 2
         };
         self.size = changed.clamp(self.least.min(max), max);
-        self.drain.allows(self.size, now)
+        self.drain.allows(self.size, processes, now)
     }
 
     /// So many were leased.
@@ -65,7 +72,7 @@ mod tests {
     fn more_is_leased_of_an_endpoint_that_is_fast_and_least_of_one_that_only_fails() {
         let mut leasing = Leasing::new(&endpoint(), at(0));
         let mut next = |only_fails| {
-            let size = leasing.next(at(0), 100, only_fails);
+            let size = leasing.next(at(0), 100, only_fails, 1);
             leasing.leased(size, at(0));
             size
         };

@@ -49,6 +49,8 @@ pub(super) struct Outbox {
     leasing: Leasing,
     /// It has held up others, and has not been idle since.
     is_behind: bool,
+    /// Processes that share what may be sent to it, this one among them.
+    processes: u32,
 }
 
 impl Outbox {
@@ -63,8 +65,14 @@ impl Outbox {
             clearance: Clearance::new(&endpoint, now),
             leasing: Leasing::new(&endpoint, now),
             is_behind: false,
+            processes: 1,
             endpoint,
         }
+    }
+
+    /// So many processes deliver to it.
+    pub(super) fn share(&mut self, processes: u32) {
+        self.processes = processes;
     }
 
     pub(super) fn gate(&self) -> Gate {
@@ -136,7 +144,7 @@ impl Outbox {
             usize::from(self.is_idle())
         } else {
             let only_fails = self.clearance.failures() >= self.endpoint.full_flights();
-            self.leasing.next(now, max, only_fails)
+            self.leasing.next(now, max, only_fails, self.processes)
         };
         (limit > 0).then(|| Claim { endpoint: self.endpoint.name.clone(), limit })
     }
@@ -214,7 +222,7 @@ impl Outbox {
             }
             jobs.push(job);
         }
-        let count = self.clearance.take(jobs.len(), now);
+        let count = self.clearance.take(jobs.len(), self.processes, now);
         for job in jobs.drain(count..).rev() {
             self.put_back(job);
         }

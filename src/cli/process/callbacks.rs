@@ -63,7 +63,8 @@ impl CallbacksPart {
             callback_options::deliverer(settings, generation),
             Ambient::system(),
             metrics.clone(),
-        );
+        )
+        .sharing_with(housekeeper.processes());
         let stop = CancellationToken::new();
         let reporter = operator.map(|(endpoint, sender)| {
             let (ambient, metrics) = (Ambient::system(), metrics.clone());
