@@ -104,6 +104,16 @@ pub struct EndpointState {
     pub known_since: Option<Timestamp>,
 }
 
+/// Whether an endpoint's state was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "a change that came too late was not made"]
+pub enum Changed {
+    /// It was.
+    Done,
+    /// It was not: somebody else has changed it since.
+    TooLate,
+}
+
 impl EndpointState {
     /// The state of an endpoint that nothing is known of.
     pub fn unknown(name: EndpointName) -> Self {

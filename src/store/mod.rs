@@ -11,6 +11,7 @@ pub mod postgres;
 pub mod sqlite;
 mod stored;
 
+use std::fmt;
 use std::future::Future;
 use std::time::Duration;
 
@@ -25,7 +26,7 @@ pub use deliveries::{
     Place, ProcessId, RecordedFrontier, RecordedFrontiers, Redelivered, Released, Selection, Settled,
     Stamp, StateCount, WantedDeliveries,
 };
-pub use endpoints::{Availability, Breaker, EndpointName, EndpointState, NameError};
+pub use endpoints::{Availability, Breaker, Changed, EndpointName, EndpointState, NameError};
 
 /// How often a role sees whether the store was set back, as after a restore from a backup.
 pub const SET_BACK_CHECK: Duration = Duration::from_secs(5);
@@ -104,8 +105,32 @@ pub struct Wanted {
 pub enum Applied {
     /// All of it.
     Done,
-    /// Nothing: the store has moved on since the view was loaded.
-    Stale,
+    /// Nothing: the store has moved on since the view was loaded, or does not hold what it showed.
+    Stale(StalePart),
+}
+
+/// The first part of a plan that does not fit what the store holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StalePart {
+    /// A frontier stands elsewhere than the view showed it.
+    Frontier,
+    /// A number of the ledger is taken.
+    Claim,
+    /// An account has another version than the view showed, or none.
+    Account,
+    /// A rejection is noted already.
+    Rejection,
+}
+
+impl fmt::Display for StalePart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Frontier => "a frontier stands elsewhere",
+            Self::Claim => "a number is in the ledger already",
+            Self::Account => "an account has another version",
+            Self::Rejection => "a rejection is noted already",
+        })
+    }
 }
 
 /// What becomes of a transaction whose work is done.

@@ -2,7 +2,7 @@
 
 use crate::account::Coordinates;
 use crate::queue::QueueError;
-use crate::store::StoreError;
+use crate::store::{StalePart, StoreError};
 
 use super::start::StartRefused;
 
@@ -32,12 +32,14 @@ pub enum LaneError {
 /// The store refuses a plan although it shows what the plan was made on.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the store refuses the outcomes of the submissions before {} again and again, although it shows what \
+    "the store refuses the outcomes of the submissions before {} again and again ({part}), although it shows what \
      they were decided on: its tables do not belong together, as after some of them were restored. Restore \
      all of them from one backup; the store catches up from the log by itself",
     list(before)
 )]
 pub struct InconsistentStore {
+    /// What it refused last.
+    pub part: StalePart,
     /// Per partition, where the outcomes end that it refuses.
     pub before: Vec<Coordinates>,
 }

@@ -127,7 +127,7 @@ impl Skip {
         }
         if let Some(step) = self.applied {
             let plan = Plan { frontiers: vec![step], ..Plan::default() };
-            if store.apply(&plan).await? == Applied::Stale {
+            if let Applied::Stale(_) = store.apply(&plan).await? {
                 return Err(FrontierError::Moved);
             }
         }

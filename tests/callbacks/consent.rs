@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use penstock::callbacks::handshake::{Question, SenderOrigin};
 use penstock::store::{
-    Applied, Availability, Deliveries, DeliveryState, EndpointName, EndpointState, Selection,
+    Availability, Changed, Deliveries, DeliveryState, EndpointName, EndpointState, Selection,
 };
 
 use crate::world::{DEADLINE, EVENTS, Setup, World};
@@ -78,7 +78,7 @@ async fn make(world: &World, name: &str, availability: Availability) {
     let known = states.into_iter().find(|state| state.name == name);
     let known = known.unwrap_or_else(|| EndpointState::unknown(name));
     let changed = world.store.change_endpoint(&EndpointState { availability, ..known }).await.unwrap();
-    assert_eq!(changed, Applied::Done);
+    assert_eq!(changed, Changed::Done);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use penstock::account::{EventId, Generation, LogPartition, Offset, Partition, Timestamp};
 use penstock::events::CloudEvent;
 use penstock::store::{
-    Applied, Attempt, Attendance, Availability, Breaker, Claim, Deliveries, DeliveryKey, DeliveryState,
+    Attempt, Attendance, Availability, Breaker, Changed, Claim, Deliveries, DeliveryKey, DeliveryState,
     Ending, EndpointName, EndpointState, FrontierStep, GivingUp, KnownDeliveries, Leased, Line, Mark,
     NewDelivery, ProcessId, RecordedFrontiers, Released, Selection, Settled, Stamp, WantedDeliveries,
 };
@@ -512,8 +512,8 @@ pub(crate) async fn an_endpoints_state_changes_only_over_its_version<R: Deliveri
         changed_at: at(1),
         ..EndpointState::unknown(endpoint("risk"))
     };
-    assert_eq!(deliveries.change_endpoint(&first).await.unwrap(), Applied::Done);
-    assert_eq!(deliveries.change_endpoint(&first).await.unwrap(), Applied::Stale);
+    assert_eq!(deliveries.change_endpoint(&first).await.unwrap(), Changed::Done);
+    assert_eq!(deliveries.change_endpoint(&first).await.unwrap(), Changed::TooLate);
     let stored = deliveries.endpoint_states().await.unwrap();
     assert_eq!(stored, [EndpointState { version: 1, ..first }]);
     let second = EndpointState {
@@ -522,7 +522,7 @@ pub(crate) async fn an_endpoints_state_changes_only_over_its_version<R: Deliveri
         breaker: Breaker::Closed,
         ..stored[0].clone()
     };
-    assert_eq!(deliveries.change_endpoint(&second).await.unwrap(), Applied::Done);
+    assert_eq!(deliveries.change_endpoint(&second).await.unwrap(), Changed::Done);
     let stored = deliveries.endpoint_states().await.unwrap();
     assert_eq!(stored, [EndpointState { version: 2, ..second }]);
     rig.close_deliveries(deliveries).await;
@@ -545,9 +545,9 @@ pub(crate) async fn an_endpoint_is_known_since_it_was_registered_first<R: Delive
     // What is recorded and changed since does not make it older or newer.
     deliveries.record(&[delivered("risk", 1)], &[step(0, 5, None)], at(7)).await.unwrap();
     let paused = EndpointState { availability: Availability::Paused, known_since: None, ..risk };
-    assert_eq!(deliveries.change_endpoint(&paused).await.unwrap(), Applied::Done);
+    assert_eq!(deliveries.change_endpoint(&paused).await.unwrap(), Changed::Done);
     let late = EndpointState::unknown(endpoint("late"));
-    assert_eq!(deliveries.change_endpoint(&late).await.unwrap(), Applied::Done);
+    assert_eq!(deliveries.change_endpoint(&late).await.unwrap(), Changed::Done);
     rig.close_deliveries(deliveries).await;
 
     let deliveries = rig.open_deliveries().await;

@@ -4,7 +4,7 @@
 use penstock::account::{
     FrontierMove, LedgerEntry, Offset, Plan, Rejection, RejectionCode, RejectionNote, Verdict, View,
 };
-use penstock::store::{Applied, OffsetRange, PersistedOutcome, Store, Wanted};
+use penstock::store::{Applied, OffsetRange, PersistedOutcome, StalePart, Store, Wanted};
 use serde_json::json;
 
 use super::accounts::{account, account_with, at, claim, log, note, rejected, write};
@@ -121,14 +121,14 @@ async fn apply(store: &impl Store, plan: &Plan) {
     assert_eq!(store.apply(plan).await.unwrap(), Applied::Done);
 }
 
-/// Applies a plan that one guard is to stop, and sees that nothing of it is there.
-async fn assert_stale(store: &impl Store, mut plan: Plan) {
+/// Applies a plan that one guard is to stop, and sees that this part of it is named and nothing of it is there.
+async fn assert_stale(store: &impl Store, part: StalePart, mut plan: Plan) {
     let bystander = account("bystander", "bystander");
     plan.claims.push(claim(&bystander, at(7, 0)));
     plan.accounts.push(write(&bystander, None, at(7, 0)));
     plan.rejections.push(note(&bystander, RejectionCode::A002, at(7, 1)));
     plan.frontiers.push(moved(7, None, 2));
-    assert_eq!(store.apply(&plan).await.unwrap(), Applied::Stale);
+    assert_eq!(store.apply(&plan).await.unwrap(), Applied::Stale(part));
     let wanted = Wanted {
         numbers: vec![bystander.communication_number.clone()],
         accounts: vec![bystander.key()],
@@ -207,8 +207,18 @@ pub(crate) async fn a_frontier_that_moved_makes_a_plan_stale<R: StoreRig>() {
     let rig = R::default();
     let store = rig.open().await;
     apply(&store, &first_plan()).await;
-    assert_stale(&store, Plan { frontiers: vec![moved(0, Some(2), 5)], ..Plan::default() }).await;
-    assert_stale(&store, Plan { frontiers: vec![moved(3, Some(2), 5)], ..Plan::default() }).await;
+    assert_stale(
+        &store,
+        StalePart::Frontier,
+        Plan { frontiers: vec![moved(0, Some(2), 5)], ..Plan::default() },
+    )
+    .await;
+    assert_stale(
+        &store,
+        StalePart::Frontier,
+        Plan { frontiers: vec![moved(3, Some(2), 5)], ..Plan::default() },
+    )
+    .await;
     assert_eq!(store.load(&wanted()).await.unwrap().frontiers[&log(0)], Offset(3));
 }
 
@@ -216,7 +226,12 @@ pub(crate) async fn a_frontier_that_appeared_makes_a_plan_stale<R: StoreRig>() {
     let rig = R::default();
     let store = rig.open().await;
     apply(&store, &first_plan()).await;
-    assert_stale(&store, Plan { frontiers: vec![moved(0, None, 5)], ..Plan::default() }).await;
+    assert_stale(
+        &store,
+        StalePart::Frontier,
+        Plan { frontiers: vec![moved(0, None, 5)], ..Plan::default() },
+    )
+    .await;
 }
 
 pub(crate) async fn a_number_that_was_claimed_makes_a_plan_stale<R: StoreRig>() {
@@ -224,7 +239,12 @@ pub(crate) async fn a_number_that_was_claimed_makes_a_plan_stale<R: StoreRig>() 
     let store = rig.open().await;
     apply(&store, &first_plan()).await;
     let other = account("n-0", "other");
-    assert_stale(&store, Plan { claims: vec![claim(&other, at(0, 3))], ..Plan::default() }).await;
+    assert_stale(
+        &store,
+        StalePart::Claim,
+        Plan { claims: vec![claim(&other, at(0, 3))], ..Plan::default() },
+    )
+    .await;
 }
 
 pub(crate) async fn an_account_that_appeared_makes_a_plan_stale<R: StoreRig>() {
@@ -232,8 +252,12 @@ pub(crate) async fn an_account_that_appeared_makes_a_plan_stale<R: StoreRig>() {
     let store = rig.open().await;
     apply(&store, &first_plan()).await;
     let other = account("n-3", "a-0");
-    assert_stale(&store, Plan { accounts: vec![write(&other, None, at(0, 3))], ..Plan::default() })
-        .await;
+    assert_stale(
+        &store,
+        StalePart::Account,
+        Plan { accounts: vec![write(&other, None, at(0, 3))], ..Plan::default() },
+    )
+    .await;
 }
 
 pub(crate) async fn an_account_that_changed_makes_a_plan_stale<R: StoreRig>() {
@@ -243,10 +267,10 @@ pub(crate) async fn an_account_that_changed_makes_a_plan_stale<R: StoreRig>() {
     let other = account("n-3", "a-0");
     for expected in [at(0, 1), at(1, 0)] {
         let accounts = vec![write(&other, Some(expected), at(0, 3))];
-        assert_stale(&store, Plan { accounts, ..Plan::default() }).await;
+        assert_stale(&store, StalePart::Account, Plan { accounts, ..Plan::default() }).await;
     }
     let unknown = vec![write(&account("n-3", "unknown"), Some(at(0, 0)), at(0, 3))];
-    assert_stale(&store, Plan { accounts: unknown, ..Plan::default() }).await;
+    assert_stale(&store, StalePart::Account, Plan { accounts: unknown, ..Plan::default() }).await;
 }
 
 pub(crate) async fn a_rejection_that_was_noted_makes_a_plan_stale<R: StoreRig>() {
@@ -254,7 +278,7 @@ pub(crate) async fn a_rejection_that_was_noted_makes_a_plan_stale<R: StoreRig>()
     let store = rig.open().await;
     apply(&store, &first_plan()).await;
     let rejections = vec![note(&account("n-3", "a-3"), RejectionCode::A002, at(0, 1))];
-    assert_stale(&store, Plan { rejections, ..Plan::default() }).await;
+    assert_stale(&store, StalePart::Rejection, Plan { rejections, ..Plan::default() }).await;
 }
 
 pub(crate) async fn of_two_plans_on_one_view_one_is_applied<R: StoreRig>() {
@@ -388,7 +412,7 @@ pub(crate) async fn a_thousand_rows_are_one_plan<R: StoreRig>() {
         write.version = at(0, 1_000 + offset);
     }
     plan.accounts[500].expected = Some(at(0, 999_999));
-    assert_eq!(store.apply(&plan).await.unwrap(), Applied::Stale);
+    assert_eq!(store.apply(&plan).await.unwrap(), Applied::Stale(StalePart::Account));
     plan.accounts[500].expected = Some(at(0, 500));
     apply(&store, &plan).await;
     let view = store.load(&wanted).await.unwrap();

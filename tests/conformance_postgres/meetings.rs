@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::{join, join_all};
 use penstock::account::{FrontierMove, Offset, Plan};
 use penstock::store::postgres::{PostgresStore, statements};
-use penstock::store::{Applied, Deliveries, Ending, Store};
+use penstock::store::{Applied, Deliveries, Ending, StalePart, Store};
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection, Executor};
 
@@ -46,8 +46,8 @@ async fn plans_that_overlap_in_opposite_order_end_as_done_and_stale() {
         let (upward, downward) = (creating(round, 0, 0..ROWS), creating(round, 1, (0..ROWS).rev()));
         let (first, second) = join(one.apply(&upward), two.apply(&downward)).await;
         let mut ends = [first.unwrap(), second.unwrap()];
-        ends.sort_by_key(|end| *end == Applied::Stale);
-        assert_eq!(ends, [Applied::Done, Applied::Stale], "round {round}");
+        ends.sort_by_key(|end| *end != Applied::Done);
+        assert_eq!(ends, [Applied::Done, Applied::Stale(StalePart::Claim)], "round {round}");
     }
 }
 
@@ -70,8 +70,8 @@ async fn updates_that_overlap_in_opposite_order_end_as_done_and_stale() {
         downward.accounts.reverse();
         let (first, second) = join(one.apply(&upward), two.apply(&downward)).await;
         let applied = match (first.unwrap(), second.unwrap()) {
-            (Applied::Done, Applied::Stale) => upward,
-            (Applied::Stale, Applied::Done) => downward,
+            (Applied::Done, Applied::Stale(StalePart::Account)) => upward,
+            (Applied::Stale(StalePart::Account), Applied::Done) => downward,
             ends => panic!("round {round}: {ends:?}"),
         };
         let mut accounts = applied.accounts;

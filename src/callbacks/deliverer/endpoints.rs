@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::account::Timestamp;
 use crate::queue::Queue;
 use crate::store::{
-    Applied, Availability, Breaker, Deliveries, EndpointName, EndpointState, StoreError,
+    Availability, Breaker, Changed, Deliveries, EndpointName, EndpointState, StoreError,
 };
 
 use super::super::breaker::BreakerOptions;
@@ -96,7 +96,7 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
         };
         let wanted = EndpointState { breaker, ..state.clone() };
         match self.change(place, wanted).await? {
-            Ok(Applied::Done) => {
+            Ok(Changed::Done) => {
                 if let (Breaker::Open { probe_at: until, .. }, Some(outbox)) =
                     (breaker, self.sends.outboxes.get_mut(place))
                 {
@@ -104,7 +104,7 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
                 }
                 Ok(None)
             }
-            Ok(Applied::Stale) => Ok(None),
+            Ok(Changed::TooLate) => Ok(None),
             Err(pause) => Ok(Some(pause)),
         }
     }
@@ -124,9 +124,9 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
             let now = self.ambient.now();
             if let Some((wanted, event)) = heeded(state, signal, now, &self.options.breaker) {
                 match self.change(place, wanted).await? {
-                    Ok(Applied::Done) => event.into_iter().for_each(|event| self.tell(place, event)),
+                    Ok(Changed::Done) => event.into_iter().for_each(|event| self.tell(place, event)),
                     // The states are read again before anything else is changed.
-                    Ok(Applied::Stale) => self.timers.refreshed = None,
+                    Ok(Changed::TooLate) => self.timers.refreshed = None,
                     Err(pause) => return Ok(pause),
                 }
             }
@@ -141,13 +141,13 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
         &mut self,
         place: usize,
         wanted: EndpointState,
-    ) -> Result<Result<Applied, StepOutcome>, DelivererError> {
+    ) -> Result<Result<Changed, StepOutcome>, DelivererError> {
         let change = self.store.change_endpoint(&wanted);
         let applied = match self.sends.alongside(&self.options, change).await {
             Ok(applied) => applied,
             Err(error) => return self.retry_store(error).map(Err),
         };
-        if let (Applied::Done, Some(state)) = (applied, self.states.get_mut(place)) {
+        if let (Changed::Done, Some(state)) = (applied, self.states.get_mut(place)) {
             *state = EndpointState { version: wanted.version + 1, ..wanted };
         }
         Ok(Ok(applied))

@@ -5,7 +5,7 @@ use clap::Args;
 use crate::account::Timestamp;
 use crate::cli::Exit;
 use crate::store::{
-    Applied, Availability, Breaker, Deliveries, DeliveryState, EndpointName, EndpointState, Selection,
+    Availability, Breaker, Changed, Deliveries, DeliveryState, EndpointName, EndpointState, Selection,
 };
 
 use super::output::{counted, deliveries, note, shown};
@@ -83,7 +83,7 @@ pub(super) async fn run(args: ChangeArgs, change: Change) -> anyhow::Result<Exit
         let name = configured(settings, &endpoint)?;
         let availability = change.availability().as_str();
         match changed(store, &name, change, reason.as_deref()).await? {
-            Some(Applied::Done) => {
+            Some(Changed::Done) => {
                 note(&format!("{name} is {availability}; running processes follow within 3 seconds"))?;
                 if change == Change::Disable {
                     note(&format!(
@@ -92,7 +92,7 @@ pub(super) async fn run(args: ChangeArgs, change: Change) -> anyhow::Result<Exit
                     ))?;
                 }
             }
-            Some(Applied::Stale) => {
+            Some(Changed::TooLate) => {
                 anyhow::bail!("other processes change the state of {name} all the time; try again");
             }
             None => note(&format!("{name} is {availability} already"))?,
@@ -139,17 +139,17 @@ async fn changed(
     name: &EndpointName,
     change: Change,
     reason: Option<&str>,
-) -> anyhow::Result<Option<Applied>> {
+) -> anyhow::Result<Option<Changed>> {
     for _ in 0..ATTEMPTS {
         let states = store.endpoint_states().await.map_err(unavailable)?;
         let state = states.into_iter().find(|state| state.name == *name);
         let state = state.unwrap_or_else(|| EndpointState::unknown(name.clone()));
         let Some(wanted) = change.of(&state, reason, now()) else { return Ok(None) };
-        if store.change_endpoint(&wanted).await.map_err(unavailable)? == Applied::Done {
-            return Ok(Some(Applied::Done));
+        if store.change_endpoint(&wanted).await.map_err(unavailable)? == Changed::Done {
+            return Ok(Some(Changed::Done));
         }
     }
-    Ok(Some(Applied::Stale))
+    Ok(Some(Changed::TooLate))
 }
 
 /// Has running processes forget what they have heard of an endpoint, such as for how long its receiver wants
@@ -164,7 +164,7 @@ pub(super) async fn try_anew(store: &impl Deliveries, name: &str) -> anyhow::Res
     if state.availability == Availability::Active {
         let wanted = EndpointState { changed_at: now(), ..state };
         // Who changes it at the same moment has processes look at it anew as well.
-        let (Applied::Done | Applied::Stale) =
+        let (Changed::Done | Changed::TooLate) =
             store.change_endpoint(&wanted).await.map_err(unavailable)?;
     }
     Ok(())

@@ -2,7 +2,7 @@
 
 use crate::account::{LogPartition, Timestamp};
 use crate::store::{
-    Applied, Attempt, Attendance, Backlog, Claim, Counted, Deliveries, DeliveryKey, DeliveryRecord,
+    Attempt, Attendance, Backlog, Changed, Claim, Counted, Deliveries, DeliveryKey, DeliveryRecord,
     EndpointName, EndpointState, FrontierStep, GivingUp, KnownDeliveries, Leased, Line, Mark,
     NewDelivery, ProcessId, Redelivered, Released, Selection, Settled, StateCount, StoreError,
     WantedDeliveries,
@@ -47,7 +47,7 @@ impl Deliveries for AnyStore {
         ) -> Result<Attendance, StoreError>;
         async fn register(&self, endpoints: &[(EndpointName, Timestamp)]) -> Result<(), StoreError>;
         async fn endpoint_states(&self) -> Result<Vec<EndpointState>, StoreError>;
-        async fn change_endpoint(&self, state: &EndpointState) -> Result<Applied, StoreError>;
+        async fn change_endpoint(&self, state: &EndpointState) -> Result<Changed, StoreError>;
         async fn list(
             &self,
             selection: &Selection,

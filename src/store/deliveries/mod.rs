@@ -22,7 +22,7 @@ use std::time::Duration;
 use crate::account::{EventId, LogPartition, Timestamp};
 use crate::events::CloudEvent;
 
-use super::{Applied, EndpointName, EndpointState, StoreError};
+use super::{Changed, EndpointName, EndpointState, StoreError};
 
 pub(super) use changes::{Changing, GiveUp, Hasten, Redeliver, RemoveEnded, Slice};
 pub(super) use tally::{Listed, Tally, backlogs, newest, state_counts};
@@ -318,7 +318,7 @@ pub trait Deliveries: Clone + Send + Sync + 'static {
     fn change_endpoint(
         &self,
         state: &EndpointState,
-    ) -> impl Future<Output = Result<Applied, StoreError>> + Send;
+    ) -> impl Future<Output = Result<Changed, StoreError>> + Send;
 
     /// Selected deliveries, those first that were parked or ended last, at most `limit`.
     fn list(

@@ -11,12 +11,14 @@ use crate::account::{
     LogPartition, Offset, Plan, RejectionNote, Text, Timestamp,
 };
 use crate::store::stored::{key_of, storable, verdict_of};
-use crate::store::{Cause, OffsetRange, Wanted};
+use crate::store::{Cause, OffsetRange, StalePart, Wanted};
 
 use super::statements;
 
 /// A statement with its rows.
 pub(super) struct Step {
+    /// What of the plan it writes.
+    pub(super) part: StalePart,
     pub(super) statement: &'static str,
     /// How many rows it is to write.
     pub(super) rows: u64,
@@ -57,15 +59,36 @@ pub(super) fn steps(plan: &Plan) -> Result<Vec<Step>, Cause> {
     let (moved, first): (Vec<_>, Vec<_>) = plan.frontiers.iter().partition(|row| row.expected.is_some());
     let (changed, new): (Vec<_>, Vec<_>) = plan.accounts.iter().partition(|row| row.expected.is_some());
     let mut steps = Vec::with_capacity(6);
-    let mut push = |statement, rows: usize, arguments: Option<PgArguments>| {
-        steps.extend(arguments.map(|arguments| Step { statement, rows: rows as u64, arguments }));
+    let mut push = |part, statement, rows: usize, arguments: Option<PgArguments>| {
+        steps.extend(arguments.map(|arguments| Step { part, statement, rows: rows as u64, arguments }));
     };
-    push(statements::INSERT_FRONTIERS, first.len(), columns(&first, frontier_columns)?);
-    push(statements::MOVE_FRONTIERS, moved.len(), columns(&moved, moved_frontier_columns)?);
-    push(statements::INSERT_CLAIMS, plan.claims.len(), columns(&plan.claims, claim_columns)?);
-    push(statements::INSERT_ACCOUNTS, new.len(), columns(&new, account_columns)?);
-    push(statements::UPDATE_ACCOUNTS, changed.len(), columns(&changed, changed_account_columns)?);
     push(
+        StalePart::Frontier,
+        statements::INSERT_FRONTIERS,
+        first.len(),
+        columns(&first, frontier_columns)?,
+    );
+    push(
+        StalePart::Frontier,
+        statements::MOVE_FRONTIERS,
+        moved.len(),
+        columns(&moved, moved_frontier_columns)?,
+    );
+    push(
+        StalePart::Claim,
+        statements::INSERT_CLAIMS,
+        plan.claims.len(),
+        columns(&plan.claims, claim_columns)?,
+    );
+    push(StalePart::Account, statements::INSERT_ACCOUNTS, new.len(), columns(&new, account_columns)?);
+    push(
+        StalePart::Account,
+        statements::UPDATE_ACCOUNTS,
+        changed.len(),
+        columns(&changed, changed_account_columns)?,
+    );
+    push(
+        StalePart::Rejection,
         statements::INSERT_REJECTIONS,
         plan.rejections.len(),
         columns(&plan.rejections, rejection_columns)?,

@@ -58,9 +58,9 @@ impl Work for Apply {
     const BEGIN: &'static str = statements::BEGIN;
 
     async fn run(self, transaction: &mut Session) -> Result<End<Applied>, sqlx::Error> {
-        for Step { statement, rows, arguments } in self.0 {
+        for Step { part, statement, rows, arguments } in self.0 {
             if transaction.write(statement, arguments).await? < rows {
-                return Ok(End::Rollback(Applied::Stale));
+                return Ok(End::Rollback(Applied::Stale(part)));
             }
         }
         Ok(End::Commit(Applied::Done))

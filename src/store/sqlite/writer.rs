@@ -7,7 +7,7 @@ use sqlx::{Connection, SqlitePool};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::sqlite::{Database, OpenError, Writing};
-use crate::store::{Applied, End};
+use crate::store::{Applied, End, StalePart};
 
 use super::rows::{PlanRows, Rows};
 use super::statements;
@@ -144,18 +144,18 @@ impl Writer {
 /// planned: then something the view showed has changed.
 async fn apply(connection: &mut SqliteConnection, rows: &PlanRows) -> Result<Applied, sqlx::Error> {
     let steps = [
-        (statements::INSERT_FRONTIERS, &rows.first_frontiers),
-        (statements::MOVE_FRONTIERS, &rows.moved_frontiers),
-        (statements::INSERT_CLAIMS, &rows.claims),
-        (statements::INSERT_ACCOUNTS, &rows.new_accounts),
-        (statements::UPDATE_ACCOUNTS, &rows.changed_accounts),
-        (statements::INSERT_REJECTIONS, &rows.rejections),
+        (StalePart::Frontier, statements::INSERT_FRONTIERS, &rows.first_frontiers),
+        (StalePart::Frontier, statements::MOVE_FRONTIERS, &rows.moved_frontiers),
+        (StalePart::Claim, statements::INSERT_CLAIMS, &rows.claims),
+        (StalePart::Account, statements::INSERT_ACCOUNTS, &rows.new_accounts),
+        (StalePart::Account, statements::UPDATE_ACCOUNTS, &rows.changed_accounts),
+        (StalePart::Rejection, statements::INSERT_REJECTIONS, &rows.rejections),
     ];
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-    for (statement, rows) in steps {
+    for (part, statement, rows) in steps {
         if written(&mut transaction, statement, rows).await? < rows.count {
             transaction.rollback().await?;
-            return Ok(Applied::Stale);
+            return Ok(Applied::Stale(part));
         }
     }
     transaction.commit().await?;

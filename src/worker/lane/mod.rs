@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::account::{Policy, View};
 use crate::queue::{Consumer, PollLimits, Queue, QueueError, Topic};
-use crate::store::{Store, StoreError};
+use crate::store::{StalePart, Store, StoreError};
 use crate::telemetry::{LaneLag, Metrics, QueueUse, TraceContext};
 
 use super::error::{InconsistentStore, LaneError};
@@ -320,7 +320,7 @@ impl<Q: Queue, S: Store> Lane<Q, S> {
                 self.waiting.push_front(tail);
                 self.waiting.push_front(head);
             }
-            Persisted::Stale(view) => return self.look_again(view),
+            Persisted::Stale(part, view) => return self.look_again(part, view),
             Persisted::SetBack(partitions) => return Ok(self.restart(&partitions)),
             Persisted::Failed(error) => return self.retry_store(error),
         }
@@ -328,14 +328,15 @@ impl<Q: Queue, S: Store> Lane<Q, S> {
     }
 
     /// The first batch was decided on what no longer is.
-    fn look_again(&mut self, view: View) -> Result<StepOutcome, LaneError> {
-        match self.pace.stale(view) {
+    fn look_again(&mut self, part: StalePart, view: View) -> Result<StepOutcome, LaneError> {
+        match self.pace.stale(part, view) {
             Again::Now => Ok(StepOutcome::Progress),
             Again::After(pause) => Ok(StepOutcome::Pause(pause)),
             Again::Never => {
                 let through = self.waiting.front().map(Batch::through).unwrap_or_default();
                 let log = |(partition, next)| self.persister.log(partition).at(next);
-                Err(InconsistentStore { before: through.into_iter().map(log).collect() }.into())
+                let before = through.into_iter().map(log).collect();
+                Err(InconsistentStore { part, before }.into())
             }
         }
     }

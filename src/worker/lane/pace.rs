@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::account::View;
-use crate::store::SET_BACK_CHECK;
+use crate::store::{SET_BACK_CHECK, StalePart};
 use crate::telemetry::{Metrics, with_causes};
 
 use super::super::brake::Brake;
@@ -34,8 +34,9 @@ struct Stale {
 
 /// The store has moved on since a batch looked at it.
 #[derive(Debug, thiserror::Error)]
-#[error("the store has moved on since the batch looked at it, {times} times in a row")]
+#[error("the store has moved on since the batch looked at it ({part}), {times} times in a row")]
 struct MovedOn {
+    part: StalePart,
     times: u32,
 }
 
@@ -92,8 +93,8 @@ impl Pace {
         wait
     }
 
-    /// A plan that was made on `view` came too late.
-    pub(super) fn stale(&mut self, view: View) -> Again {
+    /// A plan that was made on `view` came too late: this part of it did not fit.
+    pub(super) fn stale(&mut self, part: StalePart, view: View) -> Again {
         let before = self.stale.take();
         let (times, unchanged) = match &before {
             Some(before) if before.view == view => (before.times + 1, before.unchanged + 1),
@@ -108,7 +109,7 @@ impl Pace {
             self.metrics.retried("stale");
             return Again::Now;
         }
-        Again::After(self.failed("stale", &MovedOn { times }))
+        Again::After(self.failed("stale", &MovedOn { part, times }))
     }
 
     /// A plan was in time, or there is none any more.
@@ -171,21 +172,23 @@ mod tests {
     #[test]
     fn a_store_that_moves_on_all_the_time_is_asked_less_and_less() {
         let mut pace = pace();
-        assert!(matches!(pace.stale(view(0)), Again::Now));
+        assert!(matches!(pace.stale(StalePart::Claim, view(0)), Again::Now));
         for times in 1..20 {
-            let Again::After(wait) = pace.stale(view(times)) else { panic!("at once, or never") };
+            let Again::After(wait) = pace.stale(StalePart::Claim, view(times)) else {
+                panic!("at once, or never")
+            };
             assert_eq!(wait, pace.backoff.wait(u32::try_from(times).unwrap()));
         }
         pace.in_time();
-        assert!(matches!(pace.stale(view(99)), Again::Now));
+        assert!(matches!(pace.stale(StalePart::Claim, view(99)), Again::Now));
     }
 
     #[test]
     fn a_store_that_refuses_what_it_shows_contradicts_itself() {
         let mut pace = pace();
-        assert!(matches!(pace.stale(view(7)), Again::Now));
-        assert!(matches!(pace.stale(view(7)), Again::After(_)));
-        assert!(matches!(pace.stale(view(7)), Again::After(_)));
-        assert!(matches!(pace.stale(view(7)), Again::Never));
+        assert!(matches!(pace.stale(StalePart::Claim, view(7)), Again::Now));
+        assert!(matches!(pace.stale(StalePart::Claim, view(7)), Again::After(_)));
+        assert!(matches!(pace.stale(StalePart::Claim, view(7)), Again::After(_)));
+        assert!(matches!(pace.stale(StalePart::Claim, view(7)), Again::Never));
     }
 }

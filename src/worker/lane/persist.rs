@@ -9,7 +9,7 @@ use crate::account::{
     Submission, View, decide, set_aside,
 };
 use crate::queue::{Queue, Received, Topic};
-use crate::store::{Applied, OffsetRange, Store, StoreError, Wanted};
+use crate::store::{Applied, OffsetRange, StalePart, Store, StoreError, Wanted};
 use crate::telemetry::{Metrics, QueueUse, StoreCall, with_causes};
 
 use super::super::decode::{DeadLetterClass, Item};
@@ -25,8 +25,9 @@ pub(super) enum Persisted {
     Done(Untold),
     /// Nothing is: one of several records cannot be stored. Try smaller parts.
     Split(StoreError),
-    /// Nothing is: the store has moved on since it showed this to the batch. Look again.
-    Stale(View),
+    /// Nothing is: this part of the plan does not fit what the store holds since it showed this to the batch. Look
+    /// again.
+    Stale(StalePart, View),
     /// Nothing is: the store has lost records of these partitions that came before.
     SetBack(Vec<Partition>),
     /// Nothing is: the store failed.
@@ -75,7 +76,7 @@ impl<Q: Queue, S: Store> Persister<Q, S> {
                 let emission = Emission::of(&ends, &self.event_type_prefix, results)?;
                 Ok(Persisted::Done(self.answered(batch, emission).await))
             }
-            Ok(Applied::Stale) => Ok(Persisted::Stale(view)),
+            Ok(Applied::Stale(part)) => Ok(Persisted::Stale(part, view)),
             Err(error @ StoreError::Poison { .. }) => {
                 Ok(self.isolate(batch, &submissions, &through, view, error).await)
             }
@@ -125,7 +126,7 @@ impl<Q: Queue, S: Store> Persister<Q, S> {
                 let emission = Emission::of_set_aside(item, &error.to_string());
                 Persisted::Done(self.answered(batch, emission).await)
             }
-            Ok(Applied::Stale) => Persisted::Stale(view),
+            Ok(Applied::Stale(part)) => Persisted::Stale(part, view),
             Err(error) => Persisted::Failed(error),
         }
     }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use penstock::account::{LogPartition, Offset, Partition, Timestamp};
 use penstock::events::CloudEvent;
 use penstock::store::{
-    Applied, Attempt, Attendance, Backlog, Claim, Counted, Deliveries, DeliveryKey, DeliveryRecord,
+    Attempt, Attendance, Backlog, Changed, Claim, Counted, Deliveries, DeliveryKey, DeliveryRecord,
     DeliveryState, Ending, EndpointName, EndpointState, FrontierStep, GivingUp, KnownDeliveries, Leased,
     Line, Mark, NewDelivery, Place, ProcessId, RecordedFrontier, RecordedFrontiers, Redelivered,
     Released, Selection, Settled, StateCount, StoreError, WantedDeliveries,
@@ -527,17 +527,17 @@ impl Deliveries for MemoryDeliveries {
         self.between(|state| state.endpoints.values().cloned().collect()).await
     }
 
-    async fn change_endpoint(&self, change: &EndpointState) -> Result<Applied, StoreError> {
+    async fn change_endpoint(&self, change: &EndpointState) -> Result<Changed, StoreError> {
         self.between(|state| {
             let known = state.endpoints.get(&change.name);
             let version = known.map_or(0, |known| known.version);
             let known_since = known.and_then(|known| known.known_since);
             if version != change.version {
-                return Applied::Stale;
+                return Changed::TooLate;
             }
             let changed = EndpointState { version: version + 1, known_since, ..change.clone() };
             state.endpoints.insert(change.name.clone(), changed);
-            Applied::Done
+            Changed::Done
         })
         .await
     }

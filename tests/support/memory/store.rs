@@ -7,7 +7,7 @@ use penstock::account::{
     Account, AccountKey, AccountState, Claim, CommunicationNumber, Coordinates, LedgerEntry,
     LogPartition, Offset, Outcome, Plan, Rejection, RejectionNote, Verdict, View,
 };
-use penstock::store::{Applied, PersistedOutcome, Store, StoreError, Wanted};
+use penstock::store::{Applied, PersistedOutcome, StalePart, Store, StoreError, Wanted};
 
 use super::point;
 
@@ -135,7 +135,7 @@ impl State {
             let current = tables.frontiers.get(&step.log).copied();
             let is_compared = self.is_on(Guard::FrontierCompareAndSet) && self.is_on(Guard::ReadBack);
             if is_compared && current != step.expected {
-                return Ok(Applied::Stale);
+                return Ok(Applied::Stale(StalePart::Frontier));
             }
             tables
                 .frontiers
@@ -147,21 +147,21 @@ impl State {
                 .iter()
                 .any(|known| known.communication.number == claim.communication.number);
             if self.is_on(Guard::UniqueNumbers) && is_known {
-                return Ok(Applied::Stale);
+                return Ok(Applied::Stale(StalePart::Claim));
             }
             tables.ledger.push(claim.clone());
         }
         for write in &plan.accounts {
             let current = tables.accounts.get(&write.key).map(|(version, _)| *version);
             if self.is_on(Guard::AccountCompareAndSet) && current != write.expected {
-                return Ok(Applied::Stale);
+                return Ok(Applied::Stale(StalePart::Account));
             }
             tables.accounts.insert(write.key.clone(), (write.version, Arc::clone(&write.account)));
         }
         for note in &plan.rejections {
             let before = tables.rejections.insert(note.coordinates, note.clone());
             if before.is_some() && self.is_on(Guard::ReadBack) {
-                return Ok(Applied::Stale);
+                return Ok(Applied::Stale(StalePart::Rejection));
             }
             tables.noted.push(note.coordinates);
         }

@@ -10,7 +10,7 @@ use crate::account::{LogPartition, Timestamp};
 use crate::store::decode_delivery as decode;
 use crate::store::deliveries::{GiveUp, Hasten, Redeliver, RemoveEnded, backlogs, newest, state_counts};
 use crate::store::{
-    Applied, Attempt, Attendance, Backlog, Claim, Counted, Deliveries, DeliveryKey, DeliveryRecord,
+    Attempt, Attendance, Backlog, Changed, Claim, Counted, Deliveries, DeliveryKey, DeliveryRecord,
     DeliveryState, EndpointName, EndpointState, FrontierStep, GivingUp, KnownDeliveries, Leased, Line,
     Mark, NewDelivery, ProcessId, Redelivered, Released, Selection, Settled, StateCount, StoreError,
     WantedDeliveries,
@@ -108,7 +108,7 @@ impl Deliveries for PostgresStore {
         self.0.run(read).await
     }
 
-    async fn change_endpoint(&self, state: &EndpointState) -> Result<Applied, StoreError> {
+    async fn change_endpoint(&self, state: &EndpointState) -> Result<Changed, StoreError> {
         let arguments = rows::endpoint(state).map_err(encoding_error::<Change>)?;
         self.0.run(Change(arguments)).await
     }

@@ -6,7 +6,7 @@ use sqlx::postgres::{PgArguments, PgRow};
 use crate::account::{LogPartition, Timestamp};
 use crate::store::decode_delivery as decode;
 use crate::store::{
-    Applied, Attendance, Cause, End, Ending, FrontierStep, KnownDeliveries, Leased, Line, NewDelivery,
+    Attendance, Cause, Changed, End, Ending, FrontierStep, KnownDeliveries, Leased, Line, NewDelivery,
     Settled,
 };
 
@@ -222,12 +222,12 @@ impl Work for Register {
 pub(super) struct Change(pub(super) PgArguments);
 
 impl Work for Change {
-    type Output = Applied;
+    type Output = Changed;
     const ACTION: &'static str = "changing an endpoint's state";
     const BEGIN: &'static str = BEGIN;
 
-    async fn run(self, transaction: &mut Session) -> Result<End<Applied>, sqlx::Error> {
+    async fn run(self, transaction: &mut Session) -> Result<End<Changed>, sqlx::Error> {
         let rows = transaction.write(statements::CHANGE_ENDPOINT, self.0).await?;
-        Ok(if rows == 0 { End::Rollback(Applied::Stale) } else { End::Commit(Applied::Done) })
+        Ok(if rows == 0 { End::Rollback(Changed::TooLate) } else { End::Commit(Changed::Done) })
     }
 }

@@ -14,7 +14,7 @@ use crate::account::{LogPartition, Timestamp};
 use crate::store::decode_delivery as decode;
 use crate::store::deliveries::{GiveUp, Hasten, Redeliver, RemoveEnded, backlogs, newest, state_counts};
 use crate::store::{
-    Applied, Attempt, Attendance, Backlog, Cause, Claim, Counted, Deliveries, DeliveryKey,
+    Attempt, Attendance, Backlog, Cause, Changed, Claim, Counted, Deliveries, DeliveryKey,
     DeliveryRecord, DeliveryState, EndpointName, EndpointState, FrontierStep, GivingUp, KnownDeliveries,
     Leased, Line, Mark, NewDelivery, ProcessId, Redelivered, Released, Selection, Settled, StateCount,
     StoreError, WantedDeliveries,
@@ -135,7 +135,7 @@ impl Deliveries for SqliteStore {
         self.rows(sqlx::query(statements::ENDPOINTS), decode::endpoint_state).await
     }
 
-    async fn change_endpoint(&self, state: &EndpointState) -> Result<Applied, StoreError> {
+    async fn change_endpoint(&self, state: &EndpointState) -> Result<Changed, StoreError> {
         self.run("changing an endpoint's state", Change(state.clone())).await
     }
 

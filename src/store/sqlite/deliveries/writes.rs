@@ -7,7 +7,7 @@ use crate::account::{LogPartition, Timestamp};
 use crate::store::decode_delivery as decode;
 use crate::store::stored::storable;
 use crate::store::{
-    Applied, Attendance, Breaker, Cause, Claim, End, EndpointState, FrontierStep, Leased, Line,
+    Attendance, Breaker, Cause, Changed, Claim, End, EndpointState, FrontierStep, Leased, Line,
     NewDelivery, ProcessId, Settled,
 };
 
@@ -191,9 +191,9 @@ impl Write for Register {
 pub(super) struct Change(pub(super) EndpointState);
 
 impl Write for Change {
-    type Output = Applied;
+    type Output = Changed;
 
-    async fn run(self, transaction: &mut SqliteConnection) -> Result<End<Applied>, sqlx::Error> {
+    async fn run(self, transaction: &mut SqliteConnection) -> Result<End<Changed>, sqlx::Error> {
         let state = self.0;
         let (since, probe_at, probes) = match state.breaker {
             Breaker::Closed => (None, None, 0),
@@ -212,8 +212,8 @@ impl Write for Change {
             .bind(storable(state.version))
             .execute(transaction)
             .await?;
-        let applied = if result.rows_affected() == 0 { Applied::Stale } else { Applied::Done };
-        Ok(End::Commit(applied))
+        let is_late = result.rows_affected() == 0;
+        Ok(End::Commit(if is_late { Changed::TooLate } else { Changed::Done }))
     }
 }
 
