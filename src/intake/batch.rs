@@ -10,11 +10,12 @@ use tracing::Instrument;
 use crate::account::{BatchItem, BusinessUnit};
 use crate::queue::{BatchId, Envelope, Queue, QueueError, Record, ReplyAddress, Topic};
 use crate::store::Store;
-use crate::telemetry::{QueueUse, in_current_span};
+use crate::telemetry::{QueueUse, in_current_span, with_causes};
 
 use super::answers::{Settled, Subject};
 use super::body::Reservation;
 use super::errors::{Refusal, Unavailable};
+use super::trouble::Trouble;
 use super::waiting::Registered;
 use super::waves::{Wave, waves};
 use super::{Intake, Shared};
@@ -93,13 +94,39 @@ impl<Q: Queue, S: Store> Intake<Q, S> {
             Ok(published) => published.as_ref().err().map(QueueError::kind),
             Err(_) => Some("timeout"),
         });
-        published.await.map_err(|_| {
-            tracing::warn!("the queue did not acknowledge in time");
-            Refusal::Unavailable(Unavailable::Queue)
-        })??;
-        metrics.items_accepted(count);
-        Ok(())
+        match published.await {
+            Ok(Ok(())) => {
+                self.shared.queue_trouble.worked();
+                metrics.items_accepted(count);
+                Ok(())
+            }
+            Ok(Err(error)) => Err(refused(&self.shared.queue_trouble, &error)),
+            Err(_) => {
+                if self.shared.queue_trouble.refused("timeout") {
+                    tracing::warn!("the queue did not acknowledge in time; requests are refused");
+                }
+                Err(Refusal::Unavailable(Unavailable::Queue))
+            }
+        }
     }
+}
+
+/// The queue has taken no records.
+fn refused(trouble: &Trouble, error: &QueueError) -> Refusal {
+    let is_news = trouble.refused(error.kind());
+    if let QueueError::Broken { .. } = error {
+        if is_news {
+            tracing::error!(
+                error = %with_causes(error),
+                "the queue takes no records until an operator has put it right; requests are refused"
+            );
+        }
+        return Refusal::Unavailable(Unavailable::BrokenQueue);
+    }
+    if is_news {
+        tracing::warn!(error = %with_causes(error), "the queue takes no records; requests are refused");
+    }
+    Refusal::Unavailable(Unavailable::Queue)
 }
 
 /// What is left of a batch when the time is up, in the order of the request.

@@ -13,9 +13,6 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::account::{Place, SchemaErrors};
-use crate::queue::QueueError;
-use crate::store::StoreError;
-use crate::telemetry::with_causes;
 
 use super::answers::json_bytes;
 use super::auth::Scope;
@@ -44,8 +41,12 @@ pub(super) enum Unavailable {
     BytesInFlight,
     /// The queue takes no more for now, or does not acknowledge.
     Queue,
+    /// The queue takes nothing before an operator has settled something.
+    BrokenQueue,
     /// The store does not answer.
     Store,
+    /// The store is of no use before an operator has settled something.
+    BrokenStore,
     /// This intake runs without a store.
     NoStore,
 }
@@ -55,7 +56,13 @@ impl Unavailable {
         match self {
             Self::BytesInFlight => "too many bytes of requests are being worked on; try again",
             Self::Queue => "the queue does not take records now; try again",
+            Self::BrokenQueue => {
+                "the queue takes no records before an operator has put it right; trying again does not help"
+            }
             Self::Store => "the store does not answer now; try again",
+            Self::BrokenStore => {
+                "the store does not answer before an operator has put it right; trying again does not help"
+            }
             Self::NoStore => "this intake has no store to look into",
         }
     }
@@ -124,20 +131,6 @@ impl From<SchemaErrors> for Refusal {
     }
 }
 
-impl From<QueueError> for Refusal {
-    fn from(error: QueueError) -> Self {
-        tracing::warn!(error = %with_causes(&error), "the queue took no records");
-        Self::Unavailable(Unavailable::Queue)
-    }
-}
-
-impl From<StoreError> for Refusal {
-    fn from(error: StoreError) -> Self {
-        tracing::warn!(error = %with_causes(&error), "the store did not answer");
-        Self::Unavailable(Unavailable::Store)
-    }
-}
-
 impl Refusal {
     /// The HTTP status.
     pub(super) fn status(&self) -> StatusCode {
@@ -201,8 +194,10 @@ impl Refusal {
                 );
                 HeaderValue::from_str(&text).ok().map(|value| (WWW_AUTHENTICATE, value))
             }
-            // Time alone gives it no store.
-            Self::Unavailable(Unavailable::NoStore) => None,
+            // Time alone mends none of these.
+            Self::Unavailable(
+                Unavailable::NoStore | Unavailable::BrokenQueue | Unavailable::BrokenStore,
+            ) => None,
             Self::Unavailable(_) => Some((RETRY_AFTER, HeaderValue::from_static(retry_after()))),
             Self::UnsupportedMedia(UnsupportedMedia::Encoding) => {
                 Some((ACCEPT_ENCODING, HeaderValue::from_static(KNOWN_ENCODINGS)))

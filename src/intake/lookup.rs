@@ -9,11 +9,12 @@ use crate::account::{Classifier, CommunicationNumber, Outcome, Verdict, currenci
 use crate::events::{EventData, event_type};
 use crate::queue::Queue;
 use crate::store::{PersistedOutcome, Store, StoreError};
-use crate::telemetry::StoreCall;
+use crate::telemetry::{StoreCall, with_causes};
 
 use super::Intake;
 use super::auth::Token;
 use super::errors::{FAILED_CODE, FAILED_DESCRIPTION, Refusal, Unavailable};
+use super::trouble::Trouble;
 
 /// Most outcomes of one number that are told.
 const MAX_OUTCOMES: usize = 100;
@@ -90,9 +91,16 @@ impl<Q: Queue, S: Store> Intake<Q, S> {
         store: &S,
         operation: &'static str,
         answer: impl Future<Output = Result<T, StoreError>>,
-    ) -> Result<T, StoreError> {
+    ) -> Result<T, Refusal> {
         let call = StoreCall { system: store.system(), operation, collection: None };
-        call.measure(&self.shared.metrics, answer, StoreError::kind).await
+        let answered = call.measure(&self.shared.metrics, answer, StoreError::kind).await;
+        match answered {
+            Ok(answer) => {
+                self.shared.store_trouble.worked();
+                Ok(answer)
+            }
+            Err(error) => Err(refused(&self.shared.store_trouble, &error)),
+        }
     }
 
     /// The outcomes of a number that the token's units cover, one per event; never empty.
@@ -111,6 +119,24 @@ impl<Q: Queue, S: Store> Intake<Q, S> {
         outcomes.retain(|known| known.outcome.is_none_or(|outcome| told.insert(outcome.event_id)));
         if outcomes.is_empty() { Err(Refusal::NotFound) } else { Ok(outcomes) }
     }
+}
+
+/// The store has not answered.
+fn refused(trouble: &Trouble, error: &StoreError) -> Refusal {
+    let is_news = trouble.refused(error.kind());
+    if let StoreError::Broken { .. } = error {
+        if is_news {
+            tracing::error!(
+                error = %with_causes(error),
+                "the store does not answer until an operator has put it right; look-ups are refused"
+            );
+        }
+        return Refusal::Unavailable(Unavailable::BrokenStore);
+    }
+    if is_news {
+        tracing::warn!(error = %with_causes(error), "the store does not answer; look-ups are refused");
+    }
+    Refusal::Unavailable(Unavailable::Store)
 }
 
 /// An entry of a classifier.

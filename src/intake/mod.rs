@@ -20,6 +20,7 @@ mod prefer;
 mod receive;
 mod routes;
 mod server;
+mod trouble;
 mod validate;
 mod waiting;
 mod waves;
@@ -37,6 +38,7 @@ use crate::store::Store;
 use crate::telemetry::Metrics;
 
 use body::Gate;
+use trouble::Trouble;
 use waiting::Waiting;
 
 pub use auth::{Authenticator, BusinessUnits, Scope, Token, TokenDigest};
@@ -106,6 +108,8 @@ struct Shared<Q, S> {
     policy: Arc<Policy>,
     metrics: Metrics,
     gate: Gate,
+    queue_trouble: Trouble,
+    store_trouble: Trouble,
     waiting: Arc<Waiting>,
     reply_to: ReplyAddress,
     tasks: TaskTracker,
@@ -153,6 +157,8 @@ impl<Q: Queue, S: Store> Intake<Q, S> {
             policy,
             metrics,
             gate,
+            queue_trouble: Trouble::new("the queue"),
+            store_trouble: Trouble::new("the store"),
             waiting,
             reply_to,
             tasks: TaskTracker::new(),

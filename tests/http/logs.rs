@@ -40,8 +40,8 @@ impl Lines {
     }
 }
 
-#[tokio::test]
-async fn lines_have_ids_and_no_data() {
+/// What this thread logs from now on, until the rest is dropped.
+fn listen() -> (Lines, tracing::Dispatch, tracing::subscriber::DefaultGuard) {
     let lines = Lines::default();
     let subscriber = tracing_subscriber::fmt()
         .with_writer(lines.clone())
@@ -50,8 +50,35 @@ async fn lines_have_ids_and_no_data() {
         .finish();
     // While there is only one subscriber, a callsite that another test comes by first asks that test's thread,
     // where nobody listens, and never again.
-    let _another = tracing::Dispatch::new(tracing_subscriber::registry());
-    let _guard = tracing::subscriber::set_default(subscriber);
+    let another = tracing::Dispatch::new(tracing_subscriber::registry());
+    let guard = tracing::subscriber::set_default(subscriber);
+    (lines, another, guard)
+}
+
+#[tokio::test]
+async fn a_trouble_of_the_queue_is_one_line_however_many_requests_are_refused() {
+    let (lines, _another, _guard) = listen();
+    let intake = Harness::new().await;
+    let refuse = async |mood| {
+        intake.queue.set_mood(mood);
+        for number in 0..5 {
+            let batch = [account_with("communicationNumber", Some(json!(format!("n-{number}"))))];
+            assert_eq!(intake.post_batch(&batch).send().await.unwrap().status(), 503);
+        }
+        let told = lines.take().into_iter().filter(|line| line.contains("the queue takes no records"));
+        told.collect::<Vec<_>>()
+    };
+    for (mood, level) in [(Mood::Overloaded, "WARN"), (Mood::Broken, "ERROR")] {
+        let told = refuse(mood).await;
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(told[0].contains(level) && told[0].contains("requests are refused"), "{told:?}");
+        assert_eq!(refuse(mood).await.len(), 0, "it is the same");
+    }
+}
+
+#[tokio::test]
+async fn lines_have_ids_and_no_data() {
+    let (lines, _another, _guard) = listen();
     let intake = Harness::new().await;
     let canary = account_with("accountNumber", Some(json!("CANARY-1")));
     let mut bad = canary.clone();
@@ -80,7 +107,7 @@ async fn lines_have_ids_and_no_data() {
     let response = intake.post_batch(&[canary]).send().await.unwrap();
     let id = format!("request_id=\"{}\"", header(&response, "x-request-id").unwrap());
     let refused = lines.take();
-    let warning = refused.iter().find(|line| line.contains("the queue took no records")).unwrap();
+    let warning = refused.iter().find(|line| line.contains("the queue takes no records")).unwrap();
     assert!(warning.contains(&id) && warning.contains("batch_id="), "{warning}");
 
     intake.post_batch(&[bad]).send().await.unwrap();

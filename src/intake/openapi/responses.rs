@@ -101,8 +101,12 @@ fn collect<const N: usize>(responses: [(&str, ResponseBuilder); N]) -> Responses
 }
 
 fn unavailable() -> ResponseBuilder {
-    refused(503, "Service Unavailable", "Not now: try again later.")
-        .header("retry-after", text_header("Seconds after which to try again."))
+    refused(
+        503,
+        "Service Unavailable",
+        "Not now: try again later, or, without Retry-After, when an operator has put it right.",
+    )
+    .header("retry-after", text_header("Seconds after which to try again."))
 }
 
 fn refused(status: u16, error: &str, description: &str) -> ResponseBuilder {
