@@ -113,7 +113,7 @@ fn frontier_moves(through: &[(LogPartition, Offset)], view: &View) -> Vec<Fronti
 }
 
 /// The state of a batch while it is decided: the view, overlaid by what the batch itself changes.
-struct Desk<'a> {
+pub(super) struct Desk<'a> {
     view: &'a View,
     policy: &'a Policy,
     claims: HashMap<CommunicationNumber, Claim, RandomState>,
@@ -122,7 +122,7 @@ struct Desk<'a> {
 }
 
 impl<'a> Desk<'a> {
-    fn new(view: &'a View, policy: &'a Policy, submissions: usize) -> Self {
+    pub(super) fn new(view: &'a View, policy: &'a Policy, submissions: usize) -> Self {
         Self {
             view,
             policy,
@@ -138,16 +138,16 @@ impl<'a> Desk<'a> {
             return noted_before(submission, *noted);
         }
         if self.view.frontiers.get(&log).is_some_and(|frontier| offset < *frontier) {
-            return self.read_back(submission);
+            return read_back(submission, self.view);
         }
         Ok(match self.accepted(&submission.account.communication_number) {
             Some(entry) if entry.fingerprint == submission.fingerprint => again(entry, submission),
-            Some(_) => self.reject(submission, RejectionCode::O005),
+            Some(_) => Decided::New(self.reject(submission, RejectionCode::O005)),
             None => self.judge(submission),
         })
     }
 
-    fn accepted(&self, number: &CommunicationNumber) -> Option<LedgerEntry> {
+    pub(super) fn accepted(&self, number: &CommunicationNumber) -> Option<LedgerEntry> {
         let claimed = self.claims.get(number).map(|claim| LedgerEntry {
             fingerprint: claim.fingerprint,
             event_id: claim.event_id,
@@ -156,32 +156,30 @@ impl<'a> Desk<'a> {
         claimed.or_else(|| self.view.ledger.get(number).copied())
     }
 
-    /// What became of a submission that was applied and not rejected. What is in the ledger of it is its
-    /// own or an earlier one's; only a release that could not read it leaves neither.
-    fn read_back(&self, submission: &Submission) -> Result<Decided, ForeignOutcome> {
-        let coordinates = submission.coordinates;
-        let Some(entry) = self.view.ledger.get(&submission.account.communication_number) else {
-            return Ok(Decided::PassedOver);
-        };
-        let is_same = entry.fingerprint == submission.fingerprint;
-        if !is_same && entry.coordinates == coordinates {
-            return Err(ForeignOutcome { coordinates });
-        }
-        let is_later = entry.coordinates.log == coordinates.log && entry.coordinates > coordinates;
-        Ok(if is_same && !is_later { again(*entry, submission) } else { Decided::PassedOver })
+    fn judge(&mut self, submission: &Submission) -> Decided {
+        Decided::New(match self.violation(submission) {
+            Some(code) => self.reject(submission, code),
+            None => self.accept(submission),
+        })
     }
 
-    fn judge(&mut self, submission: &Submission) -> Decided {
+    /// The first rule that the submission breaks now.
+    pub(super) fn violation(&self, submission: &Submission) -> Option<RejectionCode> {
         let key = submission.account.key();
         let written = self.accounts.get(&key).map(|write| &write.account.business_entity_ext_id);
         let shown = || self.view.accounts.get(&key).map(|state| &state.business_entity_ext_id);
-        match first_violation(&submission.account, written.or_else(shown), self.policy) {
-            Some(code) => self.reject(submission, code),
-            None => self.accept(submission, key),
-        }
+        first_violation(&submission.account, written.or_else(shown), self.policy)
     }
 
-    fn accept(&mut self, submission: &Submission, key: AccountKey) -> Decided {
+    /// The version of the submission's account now.
+    pub(super) fn version(&self, submission: &Submission) -> Option<Coordinates> {
+        let key = submission.account.key();
+        let written = self.accounts.get(&key).map(|write| write.version);
+        written.or_else(|| self.view.accounts.get(&key).map(|state| state.version))
+    }
+
+    pub(super) fn accept(&mut self, submission: &Submission) -> Outcome {
+        let key = submission.account.key();
         let outcome = outcome_of(submission, Verdict::Accepted);
         let Submission { account, fingerprint, coordinates } = submission;
         let claim = Claim {
@@ -198,31 +196,49 @@ impl<'a> Desk<'a> {
             version: *coordinates,
         };
         self.accounts.insert(key, write);
-        Decided::New(outcome)
+        outcome
     }
 
-    fn reject(&mut self, submission: &Submission, code: RejectionCode) -> Decided {
+    pub(super) fn reject(&mut self, submission: &Submission, code: RejectionCode) -> Outcome {
         let outcome = outcome_of(submission, Verdict::Rejected(code));
         self.rejections.push(RejectionNote {
             coordinates: submission.coordinates,
             communication: submission.account.communication(),
             rejection: Rejection::Decided(outcome),
         });
-        Decided::New(outcome)
+        outcome
     }
 
-    fn into_plan(mut self, frontiers: Vec<FrontierMove>) -> Plan {
+    pub(super) fn into_plan(mut self, frontiers: Vec<FrontierMove>) -> Plan {
         let mut claims: Vec<Claim> = self.claims.into_values().collect();
         claims.sort_unstable_by(|a, b| a.communication.number.cmp(&b.communication.number));
         let mut accounts: Vec<AccountWrite> = self.accounts.into_values().collect();
         accounts.sort_unstable_by(|a, b| a.key.cmp(&b.key));
         self.rejections.sort_unstable_by_key(|note| note.coordinates);
-        Plan { frontiers, claims, accounts, rejections: self.rejections }
+        Plan { frontiers, claims, accounts, rejections: self.rejections, ..Plan::default() }
     }
 }
 
+/// What became of a submission that was applied and not rejected. What is in the ledger of it is its own or an
+/// earlier one's; only a release that could not read it leaves neither.
+pub(super) fn read_back(submission: &Submission, view: &View) -> Result<Decided, ForeignOutcome> {
+    let coordinates = submission.coordinates;
+    let Some(entry) = view.ledger.get(&submission.account.communication_number) else {
+        return Ok(Decided::PassedOver);
+    };
+    let is_same = entry.fingerprint == submission.fingerprint;
+    if !is_same && entry.coordinates == coordinates {
+        return Err(ForeignOutcome { coordinates });
+    }
+    let is_later = entry.coordinates.log == coordinates.log && entry.coordinates > coordinates;
+    Ok(if is_same && !is_later { again(*entry, submission) } else { Decided::PassedOver })
+}
+
 /// The first outcome of a submission that was not accepted, if it is its own: the event's id tells.
-fn noted_before(submission: &Submission, noted: Rejection) -> Result<Decided, ForeignOutcome> {
+pub(super) fn noted_before(
+    submission: &Submission,
+    noted: Rejection,
+) -> Result<Decided, ForeignOutcome> {
     match noted {
         Rejection::DeadLettered => Ok(Decided::DeadLettered),
         Rejection::Decided(outcome) if outcome == outcome_of(submission, outcome.verdict) => {
@@ -242,7 +258,7 @@ fn again(entry: LedgerEntry, submission: &Submission) -> Decided {
     }
 }
 
-fn outcome_of(submission: &Submission, verdict: Verdict) -> Outcome {
+pub(super) fn outcome_of(submission: &Submission, verdict: Verdict) -> Outcome {
     let number = &submission.account.communication_number;
     Outcome { verdict, event_id: EventId::of(number, &submission.fingerprint, verdict) }
 }
@@ -281,16 +297,16 @@ mod tests {
         view
     }
 
-    fn read_back(submission: Submission, view: &View) -> Result<Decided, ForeignOutcome> {
+    fn read_back_of(submission: Submission, view: &View) -> Result<Decided, ForeignOutcome> {
         decide(&[submission], &[], view, &Policy::default()).map(|decision| decision.decided[0])
     }
 
     #[test]
-    fn what_was_applied_is_read_back() {
+    fn what_was_applied_is_read_back_of() {
         let applied = [submission("n0", 0, "EUR"), submission("n1", 1, "XXQ")];
         let view = after(&applied);
         for one in applied {
-            assert!(matches!(read_back(one, &view), Ok(Decided::Redelivered(_))));
+            assert!(matches!(read_back_of(one, &view), Ok(Decided::Redelivered(_))));
         }
     }
 
@@ -299,23 +315,23 @@ mod tests {
         let view = after(&[submission("n0", 0, "EUR"), submission("n1", 1, "XXQ")]);
         let corrected = submission("n1", 1, "EUR");
         let coordinates = corrected.coordinates;
-        assert_eq!(read_back(corrected, &view), Err(ForeignOutcome { coordinates }));
+        assert_eq!(read_back_of(corrected, &view), Err(ForeignOutcome { coordinates }));
         let other = submission("n9", 1, "XXQ");
-        assert_eq!(read_back(other, &view), Err(ForeignOutcome { coordinates }));
+        assert_eq!(read_back_of(other, &view), Err(ForeignOutcome { coordinates }));
         let changed = submission("n0", 0, "USD");
         let coordinates = changed.coordinates;
-        assert_eq!(read_back(changed, &view), Err(ForeignOutcome { coordinates }));
+        assert_eq!(read_back_of(changed, &view), Err(ForeignOutcome { coordinates }));
     }
 
     #[test]
     fn what_was_applied_without_an_outcome_was_passed_over() {
         let mut view = after(&[submission("n0", 0, "EUR")]);
         view.frontiers.insert(LOG, Offset(9));
-        assert_eq!(read_back(submission("n8", 8, "EUR"), &view), Ok(Decided::PassedOver));
-        assert_eq!(read_back(submission("n0", 8, "USD"), &view), Ok(Decided::PassedOver));
-        assert!(matches!(read_back(submission("n0", 8, "EUR"), &view), Ok(Decided::Resubmitted(_))));
+        assert_eq!(read_back_of(submission("n8", 8, "EUR"), &view), Ok(Decided::PassedOver));
+        assert_eq!(read_back_of(submission("n0", 8, "USD"), &view), Ok(Decided::PassedOver));
+        assert!(matches!(read_back_of(submission("n0", 8, "EUR"), &view), Ok(Decided::Resubmitted(_))));
         let later = after(&[submission("other", 0, "EUR"), submission("n0", 1, "EUR")]);
-        assert_eq!(read_back(submission("n0", 0, "EUR"), &later), Ok(Decided::PassedOver));
+        assert_eq!(read_back_of(submission("n0", 0, "EUR"), &later), Ok(Decided::PassedOver));
     }
 
     #[test]

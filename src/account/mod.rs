@@ -10,6 +10,7 @@ mod decide;
 mod fingerprint;
 mod outcome;
 mod plan;
+mod redecide;
 mod reference;
 mod request;
 mod rules;
@@ -26,7 +27,9 @@ pub use fingerprint::Fingerprint;
 pub use outcome::{EventId, Outcome, RejectionCode, Verdict};
 pub use plan::{
     AccountState, AccountWrite, Claim, FrontierMove, LedgerEntry, Plan, Rejection, RejectionNote, View,
+    Withdrawal,
 };
+pub use redecide::{Redecided, Redecision, redecide};
 pub use reference::{Classifier, CreateExisting, Policy, Reference, UpdateMissing};
 pub use request::{Account, AccountStatus, Action, ItemError};
 pub use schema::{Place, Problem, SchemaError, SchemaErrors};

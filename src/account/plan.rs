@@ -62,6 +62,8 @@ pub struct Plan {
     pub claims: Vec<Claim>,
     /// Accounts to write, one row each however many submissions changed it.
     pub accounts: Vec<AccountWrite>,
+    /// Rejections that no longer hold.
+    pub withdrawals: Vec<Withdrawal>,
     /// Rejections to note.
     pub rejections: Vec<RejectionNote>,
 }
@@ -72,6 +74,7 @@ impl Plan {
         self.frontiers.is_empty()
             && self.claims.is_empty()
             && self.accounts.is_empty()
+            && self.withdrawals.is_empty()
             && self.rejections.is_empty()
     }
 }
@@ -122,4 +125,13 @@ pub struct RejectionNote {
     pub communication: Communication,
     /// Why.
     pub rejection: Rejection,
+}
+
+/// Takes a rejection back, if it still is what the view showed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Withdrawal {
+    /// Where the submission stands.
+    pub coordinates: Coordinates,
+    /// The rejection's event.
+    pub event_id: EventId,
 }
