@@ -11,6 +11,7 @@ pub mod events;
 pub mod intake;
 mod migrations;
 pub mod queue;
+pub mod replay;
 pub mod settings;
 pub mod sqlite;
 pub mod store;

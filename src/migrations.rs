@@ -46,6 +46,7 @@ pub(crate) const POSTGRES_STORE: &[MigrationFile] = migrations!("postgres/store"
     8 "0008_deliveries_by_state_since",
     9 "0009_deliveries_by_state",
     10 "0010_endpoints_known_since",
+    11 "0011_replays",
 );
 /// The queue on SQLite.
 pub(crate) const SQLITE_QUEUE: &[MigrationFile] = migrations!("sqlite/queue": 1 "0001_queue");
@@ -56,6 +57,7 @@ pub(crate) const SQLITE_STORE: &[MigrationFile] = migrations!("sqlite/store":
     3 "0003_callbacks",
     4 "0004_deliveries_state_since",
     5 "0005_endpoints_known_since",
+    6 "0006_replays",
 );
 
 /// The newest version of these.

@@ -7,7 +7,7 @@
 use super::coordinates::Coordinates;
 use super::decide::{Decided, Desk, ForeignOutcome, noted_before, read_back};
 use super::outcome::{Outcome, RejectionCode, Verdict};
-use super::plan::{LedgerEntry, Plan, View, Withdrawal};
+use super::plan::{Plan, View, Withdrawal};
 use super::reference::Policy;
 use super::submission::Submission;
 
@@ -34,7 +34,7 @@ pub enum Redecided {
 }
 
 /// What was decided anew.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Redecision {
     /// One entry per submission, in their order.
     pub redecided: Vec<Redecided>,
@@ -96,44 +96,44 @@ fn stands(submission: &Submission, view: &View) -> Result<Stands, ForeignOutcome
 
 /// Decides a submission that was not accepted.
 fn anew(submission: &Submission, before: Option<Outcome>, desk: &mut Desk<'_>) -> Redecided {
-    if let Some(entry) = desk.accepted(&submission.account.communication_number) {
-        return with_its_number_taken(submission, before, entry, desk);
+    let own = submission.coordinates;
+    let taken = desk.accepted(&submission.account.communication_number);
+    if let Some(entry) = taken
+        && entry.fingerprint != submission.fingerprint
+        && !is_later(entry.coordinates, own)
+    {
+        return rejected(submission, before, RejectionCode::O005, desk);
     }
     let violation = desk.violation(submission);
-    if let Some(code) = violation
-        && let Some(before) = before
-        && before.verdict == Verdict::Rejected(code)
-    {
-        return Redecided::Unchanged(before);
+    let is_later_there = desk.version(submission).is_some_and(|version| is_later(version, own));
+    if taken.is_some() || is_later_there {
+        return match before {
+            Some(before) if is_still(before, violation) => Redecided::Unchanged(before),
+            _ => Redecided::Superseded(before),
+        };
     }
-    if desk.version(submission).is_some_and(|version| is_later(version, submission.coordinates)) {
-        return Redecided::Superseded(before);
+    match violation {
+        Some(code) => rejected(submission, before, code, desk),
+        None => Redecided::Changed { before, after: desk.accept(submission) },
     }
-    let after = match violation {
-        Some(code) => desk.reject(submission, code),
-        None => desk.accept(submission),
-    };
-    Redecided::Changed { before, after }
 }
 
-/// A number is taken for ever. One that was taken earlier on the log makes a conflict of the submission; one that
-/// was taken later has settled it.
-fn with_its_number_taken(
+fn rejected(
     submission: &Submission,
     before: Option<Outcome>,
-    entry: LedgerEntry,
+    code: RejectionCode,
     desk: &mut Desk<'_>,
 ) -> Redecided {
-    let conflict = Verdict::Rejected(RejectionCode::O005);
     match before {
-        Some(before) if before.verdict == conflict => Redecided::Unchanged(before),
-        _ if entry.fingerprint == submission.fingerprint
-            || is_later(entry.coordinates, submission.coordinates) =>
-        {
-            Redecided::Superseded(before)
-        }
-        _ => Redecided::Changed { before, after: desk.reject(submission, RejectionCode::O005) },
+        Some(before) if before.verdict == Verdict::Rejected(code) => Redecided::Unchanged(before),
+        _ => Redecided::Changed { before, after: desk.reject(submission, code) },
     }
+}
+
+/// Whether a rejection would be the same today. A conflict of its number stays one: a number is taken for ever.
+fn is_still(before: Outcome, violation: Option<RejectionCode>) -> bool {
+    before.verdict == Verdict::Rejected(RejectionCode::O005)
+        || violation.is_some_and(|code| before.verdict == Verdict::Rejected(code))
 }
 
 /// Whether `other` came after `own`, or may have: partitions of one generation have no order among each other.

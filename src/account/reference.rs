@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use sha2::{Digest, Sha256};
+
 use super::outcome::RejectionCode;
 
 /// A list of codes with their names; an empty list means the rule on it is off.
@@ -65,5 +67,76 @@ impl Default for Policy {
             business_unit_mandatory: false,
             disabled: BTreeSet::from([RejectionCode::A013, RejectionCode::A014]),
         }
+    }
+}
+
+impl Policy {
+    /// What tells these rules and lists from others: SHA-256 over all of them, in hex. The names of a list's codes
+    /// are no part of it, as no decision depends on them.
+    pub fn digest(&self) -> String {
+        let Self { reference, create_existing, update_missing, business_unit_mandatory, disabled } =
+            self;
+        let Reference { account_types, business_units, business_entities, own_bics } = reference;
+        let mut digest = Sha256::new();
+        let mut list = |codes: &mut dyn Iterator<Item = &str>| {
+            let mut count = 0u64;
+            for code in codes {
+                digest.update((code.len() as u64).to_be_bytes());
+                digest.update(code);
+                count += 1;
+            }
+            digest.update(count.to_be_bytes());
+        };
+        list(&mut account_types.keys().map(String::as_str));
+        list(&mut business_units.keys().map(String::as_str));
+        list(&mut business_entities.iter().map(String::as_str));
+        list(&mut own_bics.iter().map(String::as_str));
+        list(&mut disabled.iter().map(|code| code.code()));
+        digest.update([
+            u8::from(*create_existing == CreateExisting::Replace),
+            u8::from(*update_missing == UpdateMissing::Create),
+            u8::from(*business_unit_mandatory),
+        ]);
+        let mut hex = String::with_capacity(64);
+        for byte in digest.finalize() {
+            hex.push_str(&format!("{byte:02x}"));
+        }
+        hex
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn other_rules_and_lists_have_another_digest() {
+        let code = |code: &str| (code.to_owned(), String::new());
+        let changes: [fn(&mut Policy); 8] = [
+            |it| it.reference.account_types = Classifier::from([("a".to_owned(), String::new())]),
+            |it| it.reference.business_units = Classifier::from([("a".to_owned(), String::new())]),
+            |it| it.reference.business_entities = BTreeSet::from(["a".to_owned()]),
+            |it| it.reference.own_bics = BTreeSet::from(["a".to_owned()]),
+            |it| it.create_existing = CreateExisting::Replace,
+            |it| it.update_missing = UpdateMissing::Create,
+            |it| it.business_unit_mandatory = true,
+            |it| it.disabled = BTreeSet::new(),
+        ];
+        let mut digests = BTreeSet::from([Policy::default().digest()]);
+        for change in changes {
+            let mut policy = Policy::default();
+            change(&mut policy);
+            assert!(digests.insert(policy.digest()), "{policy:?}");
+        }
+        let with = |codes: &[&str]| {
+            let mut policy = Policy::default();
+            policy.reference.account_types = codes.iter().map(|it| code(it)).collect();
+            policy.digest()
+        };
+        assert_ne!(with(&["ab", "c"]), with(&["a", "bc"]));
+        let mut named = Policy::default();
+        named.reference.account_types = Classifier::from([("a".to_owned(), "name".to_owned())]);
+        assert_eq!(named.digest(), with(&["a"]), "a name decides nothing");
+        assert_eq!(Policy::default().digest().len(), 64);
     }
 }

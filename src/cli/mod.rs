@@ -14,8 +14,11 @@ mod exit;
 mod frontiers;
 mod load;
 mod migrate;
+mod moment;
 mod options;
+mod output;
 mod process;
+mod replay;
 mod role;
 mod say;
 mod secret;
@@ -78,6 +81,9 @@ enum Command {
     /// List how far each partition is applied and committed, and move one past records its log has lost
     #[command(before_help = "Example: penstock frontiers --config penstock.toml")]
     Frontiers(frontiers::FrontiersArgs),
+    /// Decide again, by the rules and lists of today, what was decided before
+    #[command(subcommand, before_help = "Example: penstock replay plan --only rejected --since 3days")]
+    Replay(replay::ReplayCommand),
     /// Check, print or describe the configuration
     #[command(subcommand, before_help = "Example: penstock config print")]
     Config(config::ConfigCommand),
@@ -153,6 +159,7 @@ fn dispatch(command: Command) -> anyhow::Result<Exit> {
         Command::Topics(command) => topics::run(command),
         Command::Doctor(args) => doctor::run(args),
         Command::Frontiers(args) => frontiers::run(args),
+        Command::Replay(command) => replay::run(command),
         Command::Config(command) => config::run(command),
         Command::Token(command) => token::run(command),
         Command::Secret(command) => secret::run(&command),

@@ -21,6 +21,11 @@ pub const REQUEST_ACCEPTED: &str = "REQUEST_ACCEPTED";
 /// `resultType` of a rejected communication.
 pub const REQUEST_REJECTED: &str = "REQUEST_REJECTED";
 
+/// The attribute, as Kafka's binary mode names it, of an event that a replay caused: the name of the job.
+pub const REPLAY_ATTRIBUTE: &str = "ce_replay";
+/// The header that tells the same to readers of the topic who know no CloudEvents.
+pub const REPLAY_HEADER: &str = "penstock-replay";
+
 /// Of an event's data as JSON.
 const USUAL_DATA_BYTES: usize = 384;
 

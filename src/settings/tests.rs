@@ -259,6 +259,25 @@ fn rules_that_are_always_applied_cannot_be_disabled() {
 }
 
 #[test]
+fn a_list_of_any_length_is_a_list() {
+    for codes in [&[][..], &["LOAN"], &["LOAN", "CURRENT"], &["LOAN", "CURRENT", "CARD"]] {
+        for key in ["account_types", "business_units", "business_entities", "own_bics"] {
+            let file = format!("reference.{key} = {codes:?}");
+            let reference = load(&file, &[]).unwrap().policy.reference;
+            let listed: Vec<String> = match key {
+                "account_types" => reference.account_types.into_keys().collect(),
+                "business_units" => reference.business_units.into_keys().collect(),
+                "business_entities" => reference.business_entities.into_iter().collect(),
+                _ => reference.own_bics.into_iter().collect(),
+            };
+            let mut expected = codes.to_vec();
+            expected.sort_unstable();
+            assert_eq!(listed, expected, "{file}");
+        }
+    }
+}
+
+#[test]
 fn a_list_may_stand_in_a_file_and_is_printed_as_its_name() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("units.txt");

@@ -273,10 +273,10 @@ pub struct ReferenceSettings {
     expecting = "must be a list of codes, a list of { code, name }, or { file = \"path\" }"
 )]
 pub enum CodeList {
+    /// Here. It is tried first: a list of one text would pass for the one field of a file.
+    Inline(Vec<CodeEntry>),
     /// In a file.
     File(CodeFile),
-    /// Here.
-    Inline(Vec<CodeEntry>),
 }
 
 /// The file of a list.

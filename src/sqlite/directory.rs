@@ -73,13 +73,18 @@ impl DataDir {
 
     /// The queue's file within it.
     pub fn queue_file(&self) -> PathBuf {
-        self.path.join("queue.db")
+        queue_file(&self.path)
     }
 
     /// The store's file within it.
     pub fn store_file(&self) -> PathBuf {
         store_file(&self.path)
     }
+}
+
+/// The queue's file within a data directory, whoever has it.
+pub fn queue_file(directory: &Path) -> PathBuf {
+    directory.join("queue.db")
 }
 
 /// The store's file within a data directory, whoever has it.

@@ -13,7 +13,7 @@ mod file;
 mod mark;
 mod writing;
 
-pub use directory::{DataDir, DataDirError, store_file};
+pub use directory::{DataDir, DataDirError, queue_file, store_file};
 pub use error::OpenError;
 pub(crate) use error::{FailureClass, classify};
 pub(crate) use file::{Database, FileKind};

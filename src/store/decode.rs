@@ -88,7 +88,7 @@ fn account_key(row: &impl StoredRow) -> Decoded<AccountKey> {
         .map_err(|_| unreadable("account_ext_id"))
 }
 
-fn coordinates(row: &impl StoredRow) -> Decoded<Coordinates> {
+pub(super) fn coordinates(row: &impl StoredRow) -> Decoded<Coordinates> {
     Ok(log_partition(row)?.at(offset(row, "log_offset")?))
 }
 

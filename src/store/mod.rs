@@ -5,9 +5,11 @@
 
 mod decode;
 mod decode_delivery;
+mod decode_replay;
 mod deliveries;
 mod endpoints;
 pub mod postgres;
+mod replays;
 pub mod sqlite;
 mod stored;
 
@@ -27,6 +29,9 @@ pub use deliveries::{
     Stamp, StateCount, WantedDeliveries,
 };
 pub use endpoints::{Availability, Breaker, Changed, EndpointName, EndpointState, NameError};
+pub use replays::{
+    Job, JobName, JobNameError, JobState, JobStep, NewJob, OutcomeChange, Replays, RunnerId,
+};
 
 /// How often a role sees whether the store was set back, as after a restore from a backup.
 pub const SET_BACK_CHECK: Duration = Duration::from_secs(5);
@@ -120,6 +125,10 @@ pub enum StalePart {
     Account,
     /// A rejection is noted already.
     Rejection,
+    /// A rejection that is to be taken back is another one, or there is none.
+    Withdrawal,
+    /// The job it is a step of is not, or no longer, to be run by whoever took the step.
+    Job,
 }
 
 impl fmt::Display for StalePart {
@@ -129,6 +138,8 @@ impl fmt::Display for StalePart {
             Self::Claim => "a number is in the ledger already",
             Self::Account => "an account has another version",
             Self::Rejection => "a rejection is noted already",
+            Self::Withdrawal => "a rejection to be taken back is not there",
+            Self::Job => "the job is not this runner's",
         })
     }
 }

@@ -30,14 +30,22 @@ const DEAD_LETTER: &str = "DEAD_LETTER";
 
 /// A verdict's text and the event that tells it; a dead letter has none.
 pub(super) fn verdict_of(rejection: Rejection) -> (&'static str, Option<EventId>) {
-    let Rejection::Decided(Outcome { verdict, event_id }) = rejection else {
-        return (DEAD_LETTER, None);
-    };
-    let verdict = match verdict {
+    match rejection {
+        Rejection::Decided(outcome) => {
+            let (verdict, event_id) = outcome_text(outcome);
+            (verdict, Some(event_id))
+        }
+        Rejection::DeadLettered => (DEAD_LETTER, None),
+    }
+}
+
+/// A verdict's text and the event that tells it.
+pub(super) fn outcome_text(outcome: Outcome) -> (&'static str, EventId) {
+    let verdict = match outcome.verdict {
         Verdict::Accepted => ACCEPTED,
         Verdict::Rejected(code) => code.code(),
     };
-    (verdict, Some(event_id))
+    (verdict, outcome.event_id)
 }
 
 /// What [`verdict_of`] was made of; none when it was made of nothing we know.

@@ -5,16 +5,16 @@ use crate::queue::{self, Envelope, Received, Record, Topic};
 
 /// A record that was polled, with what it is.
 #[derive(Clone, Debug)]
-pub(super) struct Item {
+pub(crate) struct Item {
     /// The record as it was read.
-    pub(super) received: Received,
+    pub(crate) received: Received,
     /// What it is.
-    pub(super) content: Content,
+    pub(crate) content: Content,
 }
 
 /// What a record is.
 #[derive(Clone, Debug)]
-pub(super) enum Content {
+pub(crate) enum Content {
     /// An account to decide on.
     Submission(Box<Submission>, Envelope),
     /// No account at all, for a reason without personal data.
@@ -22,7 +22,7 @@ pub(super) enum Content {
 }
 
 impl Item {
-    pub(super) fn decode(received: Received, generation: Generation) -> Self {
+    pub(crate) fn decode(received: Received, generation: Generation) -> Self {
         let envelope = Envelope::from_headers(&received.record.headers);
         let log = LogPartition { generation, partition: received.partition };
         let content = match parse(&received.record.value) {
@@ -36,7 +36,7 @@ impl Item {
         Self { received, content }
     }
 
-    pub(super) fn submission(&self) -> Option<&Submission> {
+    pub(crate) fn submission(&self) -> Option<&Submission> {
         match &self.content {
             Content::Submission(submission, _) => Some(submission),
             Content::Unreadable(_) => None,

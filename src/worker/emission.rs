@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use crate::account::{Decided, Submission};
-use crate::events::ResultEvent;
+use crate::account::{Decided, Outcome, Submission};
+use crate::events::{REPLAY_ATTRIBUTE, REPLAY_HEADER, ResultEvent};
 use crate::queue::{Answer, Envelope, Headers, Record, Reply, ReplyAddress};
 use crate::telemetry::QueueUse;
 
@@ -73,9 +73,7 @@ impl Emission {
                 }
                 Ended::Decided(submission, envelope, decided) => {
                     if let Some(outcome) = decided.event() {
-                        let communication = submission.account.communication();
-                        let time = item.received.appended_at;
-                        let event = ResultEvent::new(event_type_prefix, communication, outcome, time);
+                        let event = event_of(item, submission, outcome, event_type_prefix);
                         emission.results.push(result_record(item, &event, &mut traces)?);
                     }
                     emission.settle(item, envelope, decided);
@@ -128,8 +126,32 @@ impl Emission {
     }
 }
 
-/// Those of an event and of its traces.
-const MOST_HEADERS: usize = 11;
+fn event_of(item: &Item, submission: &Submission, outcome: Outcome, type_prefix: &str) -> ResultEvent {
+    let communication = submission.account.communication();
+    ResultEvent::new(type_prefix, communication, outcome, item.received.appended_at)
+}
+
+/// The records that tell outcomes which a replay has changed, in their order. Each names the job, as an attribute
+/// of the event and as a header.
+pub(crate) fn replayed_results<'a>(
+    changed: impl Iterator<Item = (&'a Item, &'a Submission, Outcome)>,
+    job: &str,
+    event_type_prefix: &str,
+    results: QueueUse,
+) -> Result<Vec<Record>, serde_json::Error> {
+    let mut traces = Continuations::new(results);
+    let record = |(item, submission, outcome)| {
+        let event = event_of(item, submission, outcome, event_type_prefix);
+        let mut record = result_record(item, &event, &mut traces)?;
+        record.headers.push_text(REPLAY_ATTRIBUTE, job);
+        record.headers.push_text(REPLAY_HEADER, job);
+        Ok(record)
+    };
+    changed.map(record).collect()
+}
+
+/// Those of an event, of its traces and of a replay.
+const MOST_HEADERS: usize = 13;
 /// Of the values of an event's headers, with its traces.
 const USUAL_HEADER_BYTES: usize = 384;
 
@@ -152,7 +174,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::account::{EventId, Generation, Offset, Outcome, Partition, Timestamp, Verdict};
+    use crate::account::{EventId, Generation, Offset, Partition, Timestamp, Verdict};
     use crate::queue::{BatchId, Received};
 
     fn item(value: &'static str) -> Item {

@@ -14,9 +14,13 @@ mod lane;
 mod options;
 mod start;
 mod traces;
+mod wanted;
 
+pub(crate) use decode::{Content, Item};
+pub(crate) use emission::replayed_results;
 pub use error::{InconsistentStore, LaneError, Unpaired};
 pub use frontiers::{FrontierError, Skip, SkipRefused, Standing, standings};
 pub use lane::{Lane, StepOutcome};
 pub use options::{Backoff, BrakeOptions, LaneOptions};
 pub use start::StartRefused;
+pub(crate) use wanted::wanted_by;

@@ -79,7 +79,7 @@ async fn a_long_quiet_time_is_seen_and_ends_when_an_operator_wants_it() {
         assert!(begun.elapsed() < DEADLINE, "it is left alone all the same");
         let known = state(&world, "throttling").await;
         let now = Timestamp::from(std::time::SystemTime::now());
-        let (Changed::Done | Changed::Stale) =
+        let (Changed::Done | Changed::TooLate) =
             world.store.change_endpoint(&EndpointState { changed_at: now, ..known }).await.unwrap();
         world.store.hasten(&parked, now, 1_000, now).await.unwrap();
         tokio::time::sleep(Duration::from_millis(100)).await;

@@ -21,6 +21,7 @@ mod production;
 mod readme;
 mod receiver;
 mod receivers;
+mod replay;
 #[cfg(feature = "production-tests")]
 #[path = "../support/servers/mod.rs"]
 mod servers;

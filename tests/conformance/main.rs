@@ -22,6 +22,7 @@ mod kafka_replacement;
 mod memory;
 mod queue;
 mod ranges;
+mod replays;
 mod rig;
 mod rig_memory;
 #[cfg(feature = "production-tests")]
@@ -72,4 +73,16 @@ mod memory_deliveries {
     use super::rig_memory::MemoryDeliveriesRig;
 
     crate::deliveries_conformance!(MemoryDeliveriesRig);
+}
+
+mod sqlite_replays {
+    use super::rig::SqliteStoreRig;
+
+    crate::replays_conformance!(SqliteStoreRig);
+}
+
+mod memory_replays {
+    use super::rig_memory::MemoryStoreRig;
+
+    crate::replays_conformance!(MemoryStoreRig);
 }

@@ -3,6 +3,7 @@
 
 use penstock::account::{
     FrontierMove, LedgerEntry, Offset, Plan, Rejection, RejectionCode, RejectionNote, Verdict, View,
+    Withdrawal,
 };
 use penstock::store::{Applied, OffsetRange, PersistedOutcome, StalePart, Store, Wanted};
 use serde_json::json;
@@ -37,6 +38,8 @@ macro_rules! store_conformance {
             an_account_that_appeared_makes_a_plan_stale
             an_account_that_changed_makes_a_plan_stale
             a_rejection_that_was_noted_makes_a_plan_stale
+            a_rejection_is_taken_back_and_replaced
+            a_rejection_that_is_another_is_not_taken_back
             of_two_plans_on_one_view_one_is_applied
             outcomes_are_the_accepted_one_then_the_newest_rejections
             any_text_comes_back_as_it_was
@@ -80,6 +83,7 @@ fn first_plan() -> Plan {
                 rejection: Rejection::DeadLettered,
             },
         ],
+        ..Plan::default()
     }
 }
 
@@ -281,6 +285,49 @@ pub(crate) async fn a_rejection_that_was_noted_makes_a_plan_stale<R: StoreRig>()
     assert_stale(&store, StalePart::Rejection, Plan { rejections, ..Plan::default() }).await;
 }
 
+pub(crate) async fn a_rejection_is_taken_back_and_replaced<R: StoreRig>() {
+    let rig = R::default();
+    let store = rig.open().await;
+    apply(&store, &first_plan()).await;
+    let refused = account("n-1", "a-1");
+    let withdraw = |code| {
+        let event_id = rejected(&refused, code).event_id;
+        vec![Withdrawal { coordinates: at(0, 1), event_id }]
+    };
+    let rejections = vec![note(&refused, RejectionCode::A007, at(0, 1))];
+    let withdrawals = withdraw(RejectionCode::A001);
+    apply(&store, &Plan { withdrawals, rejections, ..Plan::default() }).await;
+    let view = store.load(&wanted()).await.unwrap();
+    let other = Rejection::Decided(rejected(&refused, RejectionCode::A007));
+    assert_eq!(view.rejections[&at(0, 1)], other);
+    assert_eq!(view.rejections.len(), 2);
+    let accepted = Plan {
+        claims: vec![claim(&refused, at(0, 1))],
+        accounts: vec![write(&refused, None, at(0, 1))],
+        withdrawals: withdraw(RejectionCode::A007),
+        ..Plan::default()
+    };
+    apply(&store, &accepted).await;
+    let view = store.load(&wanted()).await.unwrap();
+    assert_eq!(view.rejections.keys().collect::<Vec<_>>(), [&at(0, 2)]);
+    assert!(view.ledger.contains_key(&refused.communication_number));
+    let outcomes = store.outcomes(&refused.communication_number, 10).await.unwrap();
+    assert_eq!(outcomes.len(), 1);
+}
+
+pub(crate) async fn a_rejection_that_is_another_is_not_taken_back<R: StoreRig>() {
+    let rig = R::default();
+    let store = rig.open().await;
+    apply(&store, &first_plan()).await;
+    let event_id = rejected(&account("n-1", "a-1"), RejectionCode::A001).event_id;
+    let other = rejected(&account("n-1", "a-1"), RejectionCode::A002).event_id;
+    for (place, event_id) in [(at(0, 1), other), (at(0, 2), event_id), (at(1, 1), event_id)] {
+        let withdrawals = vec![Withdrawal { coordinates: place, event_id }];
+        assert_stale(&store, StalePart::Withdrawal, Plan { withdrawals, ..Plan::default() }).await;
+    }
+    assert_shows_first_plan(&store.load(&wanted()).await.unwrap());
+}
+
 pub(crate) async fn of_two_plans_on_one_view_one_is_applied<R: StoreRig>() {
     let rig = R::default();
     let store = rig.open().await;
@@ -393,6 +440,7 @@ pub(crate) async fn a_thousand_rows_are_one_plan<R: StoreRig>() {
             .zip(places())
             .map(|(account, place)| note(account, RejectionCode::O005, at(1, place.offset.0)))
             .collect(),
+        ..Plan::default()
     };
     apply(&store, &plan).await;
     let wanted = Wanted {

@@ -336,7 +336,7 @@ async fn callers_that_go_away_leave_no_transaction_behind() {
         let _ = tokio::time::timeout(limit, store.load(&Wanted::default())).await;
         // The plan was applied, or is not there at all: applying it again cannot be half-way.
         let again = store.apply(&plan).await.unwrap();
-        assert!(matches!(again, Applied::Done | Applied::Stale));
+        assert!(matches!(again, Applied::Done | Applied::Stale(_)));
         let number = CommunicationNumber::parse(&name).unwrap();
         assert_eq!(store.outcomes(&number, 10).await.unwrap().len(), 1, "attempt {attempt}");
     }

@@ -13,6 +13,8 @@ mod failures;
 mod meetings;
 mod plans;
 mod pooler;
+#[path = "../conformance/replays.rs"]
+mod replays;
 mod rig;
 #[path = "../support/servers/mod.rs"]
 #[allow(dead_code, reason = "others need the rest")]
@@ -30,4 +32,10 @@ mod postgres_deliveries {
     use super::rig::PostgresStoreRig;
 
     crate::deliveries_conformance!(PostgresStoreRig);
+}
+
+mod postgres_replays {
+    use super::rig::PostgresStoreRig;
+
+    crate::replays_conformance!(PostgresStoreRig);
 }

@@ -1,13 +1,11 @@
 //! Which deliveries and endpoints are meant, in the words of the command line.
 
-use std::time::Duration;
-
 use clap::Args;
 use uuid::Uuid;
 
 use crate::account::{EventId, Timestamp};
-use crate::callbacks::schedule::earlier;
 use crate::cli::Misused;
+use crate::cli::moment::Moment;
 use crate::settings::{Settings, resembling};
 use crate::store::{DeliveryState, EndpointName, Selection};
 
@@ -47,29 +45,6 @@ impl SelectionArgs {
     }
 }
 
-/// A point in time as operators say it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Moment {
-    At(Timestamp),
-    Ago(Duration),
-}
-
-impl Moment {
-    fn parse(text: &str) -> Result<Self, &'static str> {
-        let at = Timestamp::parse(text).map(Self::At);
-        at.or_else(|_| humantime::parse_duration(text).map(Self::Ago)).map_err(|_| {
-            "must be a time with its offset such as 2026-11-24T08:00:00Z, or how long ago such as 2h or 3days"
-        })
-    }
-
-    fn at(self, now: Timestamp) -> Timestamp {
-        match self {
-            Self::At(time) => time,
-            Self::Ago(duration) => earlier(now, duration),
-        }
-    }
-}
-
 /// The configured endpoint of a name, or an error that says which there are.
 pub(super) fn configured(settings: &Settings, name: &str) -> Result<EndpointName, Misused> {
     let endpoints = &settings.callbacks.endpoints;
@@ -102,15 +77,6 @@ pub(super) fn unknown(settings: &Settings, name: &str) -> String {
 mod tests {
     use super::*;
     use crate::settings::{Loaded, Sources};
-
-    #[test]
-    fn moments_are_times_or_how_long_ago() {
-        let now = Timestamp::parse("2026-11-24T08:00:00Z").unwrap();
-        let at = |text| Moment::parse(text).map(|moment| moment.at(now).to_string());
-        assert_eq!(at("2026-11-01T10:00:00+02:00").unwrap(), "2026-11-01T08:00:00Z");
-        assert_eq!(at("2h").unwrap(), "2026-11-24T06:00:00Z");
-        assert!(at("yesterday").is_err() && at("2026-11-24T08:00:00").is_err());
-    }
 
     #[test]
     fn an_unknown_endpoint_is_answered_with_those_there_are() {

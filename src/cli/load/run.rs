@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hdrhistogram::Histogram;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+
+use crate::cli::output::progress_bar;
 
 use super::answers::Answers;
 use super::body::write_batch;
@@ -114,7 +116,7 @@ pub(super) enum RunError {
 
 /// Runs a plan to its end, until `stop` is cancelled or until a batch gets no final answer.
 pub(super) async fn run(plan: Plan, stop: &CancellationToken) -> Result<Ended, RunError> {
-    let progress = progress_bar(plan.feed.items());
+    let progress = progress_bar(plan.feed.items(), "items");
     let start = Instant::now();
     let pace = Arc::new(Pace::new(plan.items_per_second, start));
     let plan = Arc::new(plan);
@@ -204,11 +206,4 @@ impl Connection {
         self.progress.inc(items.len() as u64);
         Ok(())
     }
-}
-
-/// A bar on the terminal's stderr; nothing where stderr is no terminal.
-fn progress_bar(items: u64) -> ProgressBar {
-    let template = "{bar:40} {human_pos}/{human_len} items  {per_sec}  {elapsed} (left: {eta})";
-    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-    ProgressBar::new(items).with_style(style)
 }

@@ -14,6 +14,7 @@ mod intake;
 mod ports;
 mod queue;
 mod renewal;
+mod replays;
 mod store;
 mod worker;
 
@@ -33,7 +34,7 @@ use crate::telemetry::{Exporter, Metrics, Readiness, Telemetry, check};
 
 use super::signals::stop_on_signal;
 use super::version::Version;
-use super::{Exit, Unavailable, options};
+use super::{Exit, Unavailable, options, unavailable};
 use admin::AdminPart;
 use callbacks::CallbacksPart;
 pub(super) use callbacks::GROUP as CALLBACKS_GROUP;
@@ -161,6 +162,19 @@ pub(super) async fn at_ports(
         None => Err(anyhow!("a worker needs a store")),
     };
     ports.close().await;
+    done
+}
+
+/// Reads at the queue and the store that the settings name, beside the processes that have them.
+pub(super) async fn beside_ports(
+    settings: &Settings,
+    work: impl AsyncFnOnce(&AnyQueue, &AnyStore) -> anyhow::Result<Exit>,
+) -> anyhow::Result<Exit> {
+    let queue = AnyQueue::open_beside(settings).await.map_err(unavailable)?;
+    let store = AnyStore::open_beside(settings).await.map_err(unavailable)?;
+    let done = work(&queue, &store).await;
+    queue.close().await;
+    store.close().await;
     done
 }
 

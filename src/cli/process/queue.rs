@@ -11,6 +11,7 @@ use crate::queue::{
     Received, Record, Reply, ReplyAddress, Start, Topic,
 };
 use crate::settings::{QueueKind, Settings};
+use crate::sqlite::queue_file;
 use crate::telemetry::Metrics;
 
 use super::directory::Directory;
@@ -63,6 +64,16 @@ impl AnyQueue {
                 Ok(Self::Sqlite(SqliteQueue::open(file, options).await?))
             }
             QueueKind::Kafka => Self::open_kafka(settings, metrics).await,
+        }
+    }
+
+    /// Opens the queue for a command that reads, beside the processes that have it.
+    pub(super) async fn open_beside(settings: &Settings) -> anyhow::Result<Self> {
+        match settings.queue.kind {
+            QueueKind::Sqlite => {
+                Ok(Self::Sqlite(SqliteQueue::open_beside(queue_file(&settings.data_dir)).await?))
+            }
+            QueueKind::Kafka => Self::open_kafka(settings, &Metrics::disabled()).await,
         }
     }
 

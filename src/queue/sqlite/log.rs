@@ -81,12 +81,16 @@ impl Log {
         });
     }
 
-    /// Enters where the partitions end according to the file. The newest records may not be known.
-    pub(super) fn ends_found(&self, topic: Topic, ends: Vec<Offset>) {
-        self.change(topic, |state| {
-            state.ends = ends;
-            state.tail.clear();
-        });
+    /// Enters where the partitions of every topic end according to the file. The newest records may not be
+    /// known.
+    pub(super) fn enter_ends(&self, partitions: u32, ends: &HashMap<(Topic, Partition), Offset>) {
+        for topic in Topic::ALL {
+            let end_of = |partition| ends.get(&(topic, partition)).copied().unwrap_or(Offset(0));
+            self.change(topic, |state| {
+                state.ends = (0..partitions).map(Partition).map(end_of).collect();
+                state.tail.clear();
+            });
+        }
     }
 
     fn of(&self, topic: Topic) -> &TopicLog {

@@ -21,6 +21,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use sqlx::sqlite::SqliteConnection;
 use sqlx::{Connection, SqlitePool};
 use tokio::sync::{mpsc, oneshot};
 
@@ -123,6 +124,37 @@ impl SqliteQueue {
         let writing = Writer::open(database, readers.clone(), partitions, Arc::clone(&log)).await?;
         let (writer, requests) = mpsc::channel(WAITING_REQUESTS);
         tokio::spawn(writing.run(requests));
+        let inner = Inner {
+            partitions,
+            max_record_bytes,
+            log,
+            pending: Arc::new(Pending::new(max_pending_bytes)),
+            readers,
+            writer,
+            replies: Arc::default(),
+            last_member: AtomicU64::new(0),
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Opens the file beside the process that has it, to read what it holds at this moment: what is appended
+    /// later is not seen, and nothing can be published. A file that is missing, not a queue's, or of another
+    /// release is refused; nothing is created or changed.
+    pub async fn open_beside(path: impl AsRef<Path>) -> Result<Self, OpenError> {
+        let database = Database::open_beside(path.as_ref(), &KIND).await?;
+        let failed = |cause| database.open_error("reading where its partitions end", cause);
+        let readers = database.readers(READERS);
+        let mut connection = readers.acquire().await.map_err(failed)?;
+        let partitions = stored_partitions(&mut connection).await.map_err(failed)?;
+        let partitions = partitions.and_then(|count| u32::try_from(count).ok()).unwrap_or(0);
+        let (ends, _) = reader::ends(&mut connection, partitions).await.map_err(failed)?;
+        drop(connection);
+        let log = Arc::new(Log::new(partitions));
+        log.enter_ends(partitions, &ends);
+        // Nobody is at the other end: who asks for a write is told that the queue is closed.
+        let (writer, _) = mpsc::channel(1);
+        let SqliteQueueOptions { max_record_bytes, max_pending_bytes, .. } =
+            SqliteQueueOptions::default();
         let inner = Inner {
             partitions,
             max_record_bytes,
@@ -323,21 +355,24 @@ impl Queue for SqliteQueue {
     }
 }
 
+/// Names the partition count of a file.
+const PARTITIONS: &str = "partitions";
+
+/// The partition count that the file was created with.
+async fn stored_partitions(connection: &mut SqliteConnection) -> Result<Option<i64>, sqlx::Error> {
+    sqlx::query_scalar(statements::META).bind(PARTITIONS).fetch_optional(connection).await
+}
+
 /// Fixes the partition count of a new file, and compares that of an old one: another count would send
 /// an account's records to another partition, out of order.
 async fn pin_partitions(database: &Database, partitions: u32) -> Result<(), OpenError> {
-    const NAME: &str = "partitions";
     let failed = |cause| database.open_error("reading its partition count", cause);
     let mut connection = database.connect_writer().await.map_err(failed)?;
     let configured = i64::from(partitions);
-    let stored: Option<i64> = sqlx::query_scalar(statements::META)
-        .bind(NAME)
-        .fetch_optional(&mut connection)
-        .await
-        .map_err(failed)?;
+    let stored = stored_partitions(&mut connection).await.map_err(failed)?;
     if stored.is_none() {
         sqlx::query(statements::PIN_META)
-            .bind(NAME)
+            .bind(PARTITIONS)
             .bind(configured)
             .execute(&mut connection)
             .await
@@ -347,7 +382,7 @@ async fn pin_partitions(database: &Database, partitions: u32) -> Result<(), Open
     match stored {
         Some(stored) if stored != configured => Err(OpenError::OtherSetting {
             path: database.path().to_owned(),
-            setting: NAME,
+            setting: PARTITIONS,
             stored,
             configured,
         }),

@@ -1,12 +1,14 @@
 //! Reads from the queue's file. Each is one statement, so a dropped future leaves nothing behind.
 
+use std::collections::HashMap;
+
 use bytes::Bytes;
 use futures_util::TryStreamExt;
-use sqlx::sqlite::SqliteRow;
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{Row, SqliteExecutor, SqlitePool};
 
 use crate::account::{Offset, Partition, Timestamp};
-use crate::queue::{Received, Record};
+use crate::queue::{Received, Record, Topic};
 
 use super::headers;
 use super::position::{Slice, place, topic_number};
@@ -79,11 +81,29 @@ pub(super) async fn last_of(
     marks(executor, statements::LAST_OF, &bounds(slices)).await
 }
 
+/// Where the partitions of every topic end, and when the last record of all was appended.
+pub(super) async fn ends(
+    connection: &mut SqliteConnection,
+    partitions: u32,
+) -> Result<(HashMap<(Topic, Partition), Offset>, i64), sqlx::Error> {
+    let (mut ends, mut last_append_ms) = (HashMap::new(), 0);
+    for topic in Topic::ALL {
+        let slices: Vec<_> =
+            (0..partitions).map(|partition| Slice { topic, partition: Partition(partition) }).collect();
+        for mark in last_of(&mut *connection, &slices).await? {
+            let (partition, last) = place(mark.position);
+            ends.insert((topic, partition), last.next());
+            last_append_ms = last_append_ms.max(mark.appended_at_ms);
+        }
+    }
+    Ok((ends, last_append_ms))
+}
+
 /// What a group has committed of a topic.
 pub(super) async fn committed(
     readers: &SqlitePool,
     group: &str,
-    topic: crate::queue::Topic,
+    topic: Topic,
 ) -> Result<Vec<(Partition, Offset)>, sqlx::Error> {
     let rows = sqlx::query(statements::COMMITTED)
         .bind(group)

@@ -17,7 +17,7 @@ use crate::queue::{Received, Record, Topic};
 use crate::sqlite::{Database, OpenError, Writing};
 
 use super::log::Log;
-use super::position::{Slice, place, topic_number};
+use super::position::{Slice, topic_number};
 use super::{headers, reader, statements};
 use crate::queue::pending::Reservation;
 
@@ -207,22 +207,9 @@ impl Writer {
     /// Opens the file to write, learns where its partitions end and enters it into the log.
     async fn connect(&mut self) -> Result<SqliteConnection, sqlx::Error> {
         let mut connection = self.writing.connect().await?;
-        let mut ends = HashMap::new();
-        for topic in Topic::ALL {
-            let slices: Vec<_> = (0..self.partitions)
-                .map(|partition| Slice { topic, partition: Partition(partition) })
-                .collect();
-            for mark in reader::last_of(&mut connection, &slices).await? {
-                let (partition, last) = place(mark.position);
-                ends.insert((topic, partition), last.next());
-                self.last_append_ms = self.last_append_ms.max(mark.appended_at_ms);
-            }
-        }
-        for topic in Topic::ALL {
-            let end_of = |partition| ends.get(&(topic, partition)).copied().unwrap_or(Offset(0));
-            let ends = (0..self.partitions).map(Partition).map(end_of).collect();
-            self.log.ends_found(topic, ends);
-        }
+        let (ends, last_append_ms) = reader::ends(&mut connection, self.partitions).await?;
+        self.last_append_ms = self.last_append_ms.max(last_append_ms);
+        self.log.enter_ends(self.partitions, &ends);
         self.ends = ends;
         Ok(connection)
     }

@@ -11,6 +11,7 @@ mod deliveries;
 mod error;
 mod examine;
 mod options;
+mod replays;
 mod row;
 mod rows;
 mod schema;
@@ -29,6 +30,7 @@ pub use deliveries::statements as delivery_statements;
 pub use error::ServerError;
 pub use examine::examine;
 pub use options::PostgresStoreOptions;
+pub use replays::statements as replay_statements;
 pub use schema::{Migrated, PostgresOpenError, migrate};
 
 /// The system's name in OpenTelemetry's conventions.

@@ -8,7 +8,7 @@ use sqlx::{Arguments, Encode, Postgres, Type};
 
 use crate::account::{
     AccountKey, AccountWrite, Claim, Communication, CommunicationNumber, Coordinates, FrontierMove,
-    LogPartition, Offset, Plan, RejectionNote, Text, Timestamp,
+    LogPartition, Offset, Plan, RejectionNote, Text, Timestamp, Withdrawal,
 };
 use crate::store::stored::{key_of, storable, verdict_of};
 use crate::store::{Cause, OffsetRange, StalePart, Wanted};
@@ -44,21 +44,17 @@ impl WantedRows {
             frontiers: columns(ranges, |ranges, columns| {
                 columns.log_partitions(ranges.iter().map(|range| range.log))
             })?,
-            rejections: columns(ranges, |ranges, columns| {
-                columns.log_partitions(ranges.iter().map(|range| range.log))?;
-                columns.offsets(ranges.iter().map(|range: &OffsetRange| range.from))?;
-                columns.offsets(ranges.iter().map(|range| range.to))
-            })?,
+            rejections: columns(ranges, range_columns)?,
         })
     }
 }
 
 /// The statements of a plan, in the order every transaction keeps: frontiers, ledger, accounts,
-/// rejections.
+/// rejections taken back, rejections.
 pub(super) fn steps(plan: &Plan) -> Result<Vec<Step>, Cause> {
     let (moved, first): (Vec<_>, Vec<_>) = plan.frontiers.iter().partition(|row| row.expected.is_some());
     let (changed, new): (Vec<_>, Vec<_>) = plan.accounts.iter().partition(|row| row.expected.is_some());
-    let mut steps = Vec::with_capacity(6);
+    let mut steps = Vec::with_capacity(7);
     let mut push = |part, statement, rows: usize, arguments: Option<PgArguments>| {
         steps.extend(arguments.map(|arguments| Step { part, statement, rows: rows as u64, arguments }));
     };
@@ -88,12 +84,25 @@ pub(super) fn steps(plan: &Plan) -> Result<Vec<Step>, Cause> {
         columns(&changed, changed_account_columns)?,
     );
     push(
+        StalePart::Withdrawal,
+        statements::WITHDRAW_REJECTIONS,
+        plan.withdrawals.len(),
+        columns(&plan.withdrawals, withdrawal_columns)?,
+    );
+    push(
         StalePart::Rejection,
         statements::INSERT_REJECTIONS,
         plan.rejections.len(),
         columns(&plan.rejections, rejection_columns)?,
     );
     Ok(steps)
+}
+
+/// Generations, partitions, first offsets, and those after the last ones.
+pub(super) fn range_columns(ranges: &[OffsetRange], columns: &mut Columns) -> Result<(), Cause> {
+    columns.log_partitions(ranges.iter().map(|range| range.log))?;
+    columns.offsets(ranges.iter().map(|range| range.from))?;
+    columns.offsets(ranges.iter().map(|range| range.to))
 }
 
 /// The columns of rows; none when there are no rows.
@@ -125,6 +134,11 @@ fn claim_columns(rows: &[Claim], columns: &mut Columns) -> Result<(), Cause> {
     columns.add(rows.iter().map(|row| row.event_id.0))?;
     columns.coordinates(rows.iter().map(|row| row.coordinates))?;
     columns.subjects(rows.iter().map(|row| &row.communication))
+}
+
+fn withdrawal_columns(rows: &[Withdrawal], columns: &mut Columns) -> Result<(), Cause> {
+    columns.coordinates(rows.iter().map(|row| row.coordinates))?;
+    columns.add(rows.iter().map(|row| row.event_id.0))
 }
 
 fn rejection_columns(rows: &[RejectionNote], columns: &mut Columns) -> Result<(), Cause> {
@@ -202,7 +216,10 @@ impl Columns {
     }
 
     /// Generations, partitions, offsets.
-    fn coordinates(&mut self, places: impl Iterator<Item = Coordinates> + Clone) -> Result<(), Cause> {
+    pub(super) fn coordinates(
+        &mut self,
+        places: impl Iterator<Item = Coordinates> + Clone,
+    ) -> Result<(), Cause> {
         self.log_partitions(places.clone().map(|place| place.log))?;
         self.offsets(places.map(|place| place.offset))
     }

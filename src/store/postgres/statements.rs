@@ -158,6 +158,21 @@ UPDATE accounts AS a SET
 FROM new
 WHERE (a.business_unit, a.account_ext_id) = (new.business_unit, new.account_ext_id)";
 
+/// Rejections taken back: generations, partitions, offsets, event ids.
+pub const WITHDRAW_REJECTIONS: &str = "
+WITH withdrawn AS MATERIALIZED (
+    SELECT r.generation, r.partition, r.log_offset
+    FROM unnest($1::int[], $2::int[], $3::bigint[], $4::uuid[])
+         AS wanted (generation, partition, log_offset, event_id)
+    JOIN rejections AS r USING (generation, partition, log_offset)
+    WHERE r.event_id = wanted.event_id
+    ORDER BY r.generation, r.partition, r.log_offset
+    FOR UPDATE OF r
+)
+DELETE FROM rejections AS r USING withdrawn
+WHERE (r.generation, r.partition, r.log_offset)
+    = (withdrawn.generation, withdrawn.partition, withdrawn.log_offset)";
+
 /// Rejections; one that is noted already inserts no row.
 pub const INSERT_REJECTIONS: &str = "
 INSERT INTO rejections (

@@ -58,13 +58,21 @@ impl Work for Apply {
     const BEGIN: &'static str = statements::BEGIN;
 
     async fn run(self, transaction: &mut Session) -> Result<End<Applied>, sqlx::Error> {
-        for Step { part, statement, rows, arguments } in self.0 {
-            if transaction.write(statement, arguments).await? < rows {
-                return Ok(End::Rollback(Applied::Stale(part)));
-            }
-        }
-        Ok(End::Commit(Applied::Done))
+        take_steps(transaction, self.0).await
     }
+}
+
+/// Takes all steps, or none when a statement writes fewer rows than planned.
+pub(super) async fn take_steps(
+    transaction: &mut Session,
+    steps: Vec<Step>,
+) -> Result<End<Applied>, sqlx::Error> {
+    for Step { part, statement, rows, arguments } in steps {
+        if transaction.write(statement, arguments).await? < rows {
+            return Ok(End::Rollback(Applied::Stale(part)));
+        }
+    }
+    Ok(End::Commit(Applied::Done))
 }
 
 /// Reads the outcomes of a number.

@@ -5,6 +5,7 @@
 
 mod deliveries;
 mod reader;
+mod replays;
 mod row;
 mod rows;
 pub mod statements;
@@ -12,7 +13,9 @@ mod writer;
 
 use std::path::Path;
 
-use sqlx::SqlitePool;
+use sqlx::query::Query;
+use sqlx::sqlite::{SqliteArguments, SqliteRow};
+use sqlx::{Sqlite, SqlitePool};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::account::{CommunicationNumber, Plan, View};
@@ -21,8 +24,9 @@ use crate::sqlite::{Database, FailureClass, FileKind, OpenError, classify};
 
 use super::{Applied, PersistedOutcome, Store, StoreError, Wanted};
 pub use deliveries::statements as delivery_statements;
+pub use replays::statements as replay_statements;
 use rows::PlanRows;
-use writer::{Request, Writer};
+use writer::{Apply, Done, Job, Request, Write, Writer};
 
 const KIND: FileKind = FileKind {
     name: "store",
@@ -36,6 +40,8 @@ const KIND: FileKind = FileKind {
 const READERS: u32 = 4;
 /// Plans that wait for the writer; each lane has one at a time.
 const WAITING_PLANS: usize = 64;
+
+type Statement<'q> = Query<'q, Sqlite, SqliteArguments>;
 
 /// What may be set of the store.
 #[derive(Clone, Debug, Default)]
@@ -104,6 +110,26 @@ impl SqliteStore {
             Err(_) => Err(closed(action)),
         }
     }
+
+    /// Does something within one transaction.
+    async fn run<W: Write>(&self, action: &'static str, write: W) -> Result<W::Output, StoreError> {
+        let request = |done: Done<W::Output>| Request::Run(Box::new(Job { write, done }));
+        self.write(action, request).await
+    }
+
+    /// Reads rows by one statement.
+    async fn rows<T: Send + 'static>(
+        &self,
+        statement: Statement<'static>,
+        decode: fn(&SqliteRow) -> Result<T, sqlx::Error>,
+    ) -> Result<Vec<T>, StoreError> {
+        let readers = self.readers.clone();
+        let read = async move {
+            let rows = statement.fetch_all(&readers).await?;
+            rows.iter().map(decode).collect()
+        };
+        uncancelled("reading rows", read).await
+    }
 }
 
 impl Store for SqliteStore {
@@ -124,7 +150,7 @@ impl Store for SqliteStore {
             return Ok(Applied::Done);
         }
         let rows = PlanRows::of(plan).map_err(|cause| encoding_error(action, cause))?;
-        self.write(action, |done| Request::Apply { rows: Box::new(rows), done }).await
+        self.run(action, Apply(rows.into_steps())).await
     }
 
     async fn outcomes(

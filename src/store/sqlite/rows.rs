@@ -6,10 +6,13 @@ use serde::ser::{SerializeSeq, Serializer};
 
 use crate::account::{
     AccountWrite, Claim, Communication, CommunicationNumber, Coordinates, EventId, Fingerprint,
-    FrontierMove, Plan, RejectionNote, Text,
+    FrontierMove, Plan, RejectionNote, Text, Withdrawal,
 };
-use crate::store::Wanted;
 use crate::store::stored::{key_of, storable, verdict_of};
+use crate::store::{OffsetRange, StalePart, Wanted};
+
+use super::statements;
+use super::writer::Step;
 
 /// Rows for one statement.
 #[derive(Default)]
@@ -40,8 +43,16 @@ impl WantedRows {
     pub(super) fn of(wanted: &Wanted) -> Result<Self, serde_json::Error> {
         let numbers: Vec<&str> = wanted.numbers.iter().map(CommunicationNumber::as_str).collect();
         let accounts: Vec<_> = wanted.accounts.iter().map(key_of).collect();
-        let ranges: Vec<_> = wanted
-            .ranges
+        Ok(Self {
+            numbers: Rows::of(&numbers)?,
+            accounts: Rows::of(&accounts)?,
+            ranges: Self::ranges(&wanted.ranges)?,
+        })
+    }
+
+    /// Each as `[generation, partition, from, to]`.
+    pub(super) fn ranges(ranges: &[OffsetRange]) -> Result<Rows, serde_json::Error> {
+        let ranges: Vec<_> = ranges
             .iter()
             .map(|range| {
                 (
@@ -52,11 +63,7 @@ impl WantedRows {
                 )
             })
             .collect();
-        Ok(Self {
-            numbers: Rows::of(&numbers)?,
-            accounts: Rows::of(&accounts)?,
-            ranges: Rows::of(&ranges)?,
-        })
+        Rows::of(&ranges)
     }
 }
 
@@ -67,6 +74,7 @@ pub(super) struct PlanRows {
     pub(super) claims: Rows,
     pub(super) new_accounts: Rows,
     pub(super) changed_accounts: Rows,
+    pub(super) withdrawals: Rows,
     pub(super) rejections: Rows,
 }
 
@@ -77,6 +85,7 @@ impl PlanRows {
         let (changed, new): (Vec<_>, Vec<_>) =
             plan.accounts.iter().map(AccountRow).partition(|row| row.0.expected.is_some());
         let claims: Vec<_> = plan.claims.iter().map(ClaimRow).collect();
+        let withdrawals: Vec<_> = plan.withdrawals.iter().map(WithdrawalRow).collect();
         let rejections: Vec<_> = plan.rejections.iter().map(RejectionRow).collect();
         Ok(Self {
             first_frontiers: Rows::of(&first)?,
@@ -84,8 +93,23 @@ impl PlanRows {
             claims: Rows::of(&claims)?,
             new_accounts: Rows::of(&new)?,
             changed_accounts: Rows::of(&changed)?,
+            withdrawals: Rows::of(&withdrawals)?,
             rejections: Rows::of(&rejections)?,
         })
+    }
+
+    /// The statements, in the order every transaction keeps.
+    pub(super) fn into_steps(self) -> Vec<Step> {
+        let steps = [
+            (StalePart::Frontier, statements::INSERT_FRONTIERS, self.first_frontiers),
+            (StalePart::Frontier, statements::MOVE_FRONTIERS, self.moved_frontiers),
+            (StalePart::Claim, statements::INSERT_CLAIMS, self.claims),
+            (StalePart::Account, statements::INSERT_ACCOUNTS, self.new_accounts),
+            (StalePart::Account, statements::UPDATE_ACCOUNTS, self.changed_accounts),
+            (StalePart::Withdrawal, statements::WITHDRAW_REJECTIONS, self.withdrawals),
+            (StalePart::Rejection, statements::INSERT_REJECTIONS, self.rejections),
+        ];
+        steps.into_iter().map(|(part, statement, rows)| Step { part, statement, rows }).collect()
     }
 }
 
@@ -93,7 +117,7 @@ fn hex(fingerprint: &Fingerprint) -> String {
     format!("{fingerprint:?}")
 }
 
-fn event_id_hex(event_id: EventId) -> String {
+pub(super) fn event_id_hex(event_id: EventId) -> String {
     event_id.0.simple().to_string()
 }
 
@@ -151,6 +175,17 @@ impl Serialize for ClaimRow<'_> {
         row.push(event_id_hex(self.0.event_id))?;
         row.coordinates(self.0.coordinates)?;
         row.subject(&self.0.communication)?;
+        row.end()
+    }
+}
+
+struct WithdrawalRow<'a>(&'a Withdrawal);
+
+impl Serialize for WithdrawalRow<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut row = Elements::start(serializer)?;
+        row.coordinates(self.0.coordinates)?;
+        row.push(event_id_hex(self.0.event_id))?;
         row.end()
     }
 }

@@ -90,6 +90,16 @@ WHERE accounts.business_unit = new.value ->> 0 AND accounts.account_ext_id = new
   AND accounts.generation = new.value ->> 20 AND accounts.partition = new.value ->> 21
   AND accounts.log_offset = new.value ->> 22";
 
+/// Rejections taken back: an array of `[generation, partition, offset, event id]`.
+pub const WITHDRAW_REJECTIONS: &str = "
+DELETE FROM rejections WHERE id IN (
+    SELECT r.id
+    FROM json_each(?1) AS wanted
+    CROSS JOIN rejections AS r
+        ON r.generation = wanted.value ->> 0 AND r.partition = wanted.value ->> 1
+       AND r.log_offset = wanted.value ->> 2
+    WHERE r.event_id = unhex(wanted.value ->> 3))";
+
 /// Rejections; one that is noted already inserts no row.
 pub const INSERT_REJECTIONS: &str = "
 WITH rows (value) AS MATERIALIZED (SELECT value FROM jsonb_each(?1))

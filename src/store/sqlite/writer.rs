@@ -9,21 +9,14 @@ use tokio::sync::{mpsc, oneshot};
 use crate::sqlite::{Database, OpenError, Writing};
 use crate::store::{Applied, End, StalePart};
 
-use super::rows::{PlanRows, Rows};
+use super::rows::Rows;
 use super::statements;
 
 pub(super) type Done<T> = oneshot::Sender<Result<T, sqlx::Error>>;
 
 /// What the writer is asked for.
 pub(super) enum Request {
-    /// Apply a plan.
-    Apply {
-        /// The plan.
-        rows: Box<PlanRows>,
-        /// Takes the result; may be gone.
-        done: Done<Applied>,
-    },
-    /// Do something else within one transaction.
+    /// Do something within one transaction; whoever takes the result may be gone.
     Run(Box<dyn Queued>),
     /// Tell whether writing works.
     Probe {
@@ -85,8 +78,6 @@ impl Writer {
         let mut closers = Vec::new();
         while let Some(request) = requests.recv().await {
             match request {
-                // The receiver of a result may be gone: what was asked for is done all the same.
-                Request::Apply { rows, done } => drop(done.send(self.apply(&rows).await)),
                 Request::Run(queued) => queued.run(&mut self).await,
                 Request::Probe { done } => drop(done.send(self.probe().await)),
                 Request::Close { done } => {
@@ -99,13 +90,6 @@ impl Writer {
         for closer in closers {
             let _ = closer.send(());
         }
-    }
-
-    async fn apply(&mut self, rows: &PlanRows) -> Result<Applied, sqlx::Error> {
-        let mut connection = self.connection().await?;
-        let applied = apply(&mut connection, rows).await?;
-        self.0.put_back(connection).await;
-        Ok(applied)
     }
 
     async fn transaction<W: Write>(&mut self, write: W) -> Result<W::Output, sqlx::Error> {
@@ -140,26 +124,37 @@ impl Writer {
     }
 }
 
-/// Writes the plan in one transaction, or nothing of it when a statement writes fewer rows than
-/// planned: then something the view showed has changed.
-async fn apply(connection: &mut SqliteConnection, rows: &PlanRows) -> Result<Applied, sqlx::Error> {
-    let steps = [
-        (StalePart::Frontier, statements::INSERT_FRONTIERS, &rows.first_frontiers),
-        (StalePart::Frontier, statements::MOVE_FRONTIERS, &rows.moved_frontiers),
-        (StalePart::Claim, statements::INSERT_CLAIMS, &rows.claims),
-        (StalePart::Account, statements::INSERT_ACCOUNTS, &rows.new_accounts),
-        (StalePart::Account, statements::UPDATE_ACCOUNTS, &rows.changed_accounts),
-        (StalePart::Rejection, statements::INSERT_REJECTIONS, &rows.rejections),
-    ];
-    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-    for (part, statement, rows) in steps {
-        if written(&mut transaction, statement, rows).await? < rows.count {
-            transaction.rollback().await?;
-            return Ok(Applied::Stale(part));
+/// A statement with its rows.
+pub(super) struct Step {
+    /// What of the plan it writes.
+    pub(super) part: StalePart,
+    pub(super) statement: &'static str,
+    pub(super) rows: Rows,
+}
+
+/// Writes a plan.
+pub(super) struct Apply(pub(super) Vec<Step>);
+
+impl Write for Apply {
+    type Output = Applied;
+
+    async fn run(self, transaction: &mut SqliteConnection) -> Result<End<Applied>, sqlx::Error> {
+        take_steps(transaction, &self.0).await
+    }
+}
+
+/// Takes all steps, or none when a statement writes fewer rows than planned: then something the view showed has
+/// changed.
+pub(super) async fn take_steps(
+    transaction: &mut SqliteConnection,
+    steps: &[Step],
+) -> Result<End<Applied>, sqlx::Error> {
+    for Step { part, statement, rows } in steps {
+        if written(transaction, statement, rows).await? < rows.count {
+            return Ok(End::Rollback(Applied::Stale(*part)));
         }
     }
-    transaction.commit().await?;
-    Ok(Applied::Done)
+    Ok(End::Commit(Applied::Done))
 }
 
 async fn written(

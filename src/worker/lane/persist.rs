@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::account::{
-    AccountKey, CommunicationNumber, Decided, Generation, LogPartition, Offset, Partition, Plan, Policy,
-    Submission, View, decide, set_aside,
+    Decided, Generation, LogPartition, Offset, Partition, Plan, Policy, Submission, View, decide,
+    set_aside,
 };
 use crate::queue::{Queue, Received, Topic};
 use crate::store::{Applied, OffsetRange, StalePart, Store, StoreError, Wanted};
@@ -16,6 +16,7 @@ use super::super::decode::{DeadLetterClass, Item};
 use super::super::emission::{Emission, End, ends_of};
 use super::super::error::LaneError;
 use super::super::start::StartRefused;
+use super::super::wanted::wanted_by;
 use super::batch::{Batch, Untold};
 use super::holdings::Position;
 
@@ -55,7 +56,7 @@ impl<Q: Queue, S: Store> Persister<Q, S> {
         let items = &batch.items;
         let submissions: Vec<Submission> =
             items.iter().filter_map(|item| item.submission().cloned()).collect();
-        let view = match self.load(&self.wanted(items, &submissions, positions)).await {
+        let view = match self.load(&self.wanted(items, positions)).await {
             Ok(view) => view,
             Err(error) => return Ok(Persisted::Failed(error)),
         };
@@ -195,32 +196,14 @@ impl<Q: Queue, S: Store> Persister<Q, S> {
         self.metrics.dead_letters(DeadLetterClass::NotAnAccount.as_str(), unreadable as u64);
     }
 
-    fn wanted(
-        &self,
-        items: &[Item],
-        submissions: &[Submission],
-        positions: &BTreeMap<Partition, Position>,
-    ) -> Wanted {
-        let numbers: Vec<CommunicationNumber> = submissions
-            .iter()
-            .map(|submission| submission.account.communication_number.clone())
-            .collect();
-        let accounts: Vec<AccountKey> =
-            submissions.iter().map(|submission| submission.account.key()).collect();
-        let mut ranges: BTreeMap<Partition, (Offset, Offset)> = BTreeMap::new();
-        for item in items {
-            let Received { partition, offset, .. } = item.received;
-            let range = ranges.entry(partition).or_insert((offset, offset));
-            *range = (range.0.min(offset), range.1.max(item.next_offset()));
-        }
-        let of_items = ranges.iter().map(|(partition, (from, to))| OffsetRange {
-            log: self.log(*partition),
-            from: *from,
-            to: *to,
-        });
-        let others = positions.keys().filter(|partition| !ranges.contains_key(partition));
-        let ranges = of_items.chain(others.map(|partition| self.frontier_of(*partition))).collect();
-        Wanted { numbers, accounts, ranges }
+    /// What the records are decided on, and the frontiers of the lane's other partitions.
+    fn wanted(&self, items: &[Item], positions: &BTreeMap<Partition, Position>) -> Wanted {
+        let mut wanted = wanted_by(items.iter(), self.generation);
+        let is_shown =
+            |partition: &Partition| wanted.ranges.iter().any(|range| range.log.partition == *partition);
+        let others: Vec<_> = positions.keys().filter(|partition| !is_shown(partition)).collect();
+        wanted.ranges.extend(others.into_iter().map(|partition| self.frontier_of(*partition)));
+        wanted
     }
 
     /// What shows the applied frontier of a partition and nothing else.

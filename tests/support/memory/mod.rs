@@ -3,6 +3,8 @@
 
 pub mod deliveries;
 pub mod queue;
+#[allow(dead_code, reason = "not every test replays")]
+pub mod replays;
 pub mod store;
 
 use std::future::poll_fn;

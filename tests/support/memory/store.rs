@@ -10,6 +10,7 @@ use penstock::account::{
 use penstock::store::{Applied, PersistedOutcome, StalePart, Store, StoreError, Wanted};
 
 use super::point;
+use super::replays::JobTables;
 
 /// What keeps the store right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +34,7 @@ pub struct Tables {
     /// In which order rejections were noted.
     noted: Vec<Coordinates>,
     pub frontiers: BTreeMap<LogPartition, Offset>,
+    pub replays: JobTables,
 }
 
 #[derive(Default)]
@@ -64,6 +66,28 @@ impl MemoryStore {
 
     pub fn restore(&self, backup: Tables) {
         self.lock().tables = backup;
+    }
+
+    /// Reads or changes jobs.
+    #[allow(dead_code, reason = "not every test replays")]
+    pub(super) fn with_jobs<T>(&self, work: impl FnOnce(&mut JobTables) -> T) -> Result<T, StoreError> {
+        let mut state = self.lock();
+        state.outage("jobs")?;
+        Ok(work(&mut state.tables.replays))
+    }
+
+    /// Applies a plan together with something else, or fails after or before it.
+    pub(super) fn write(
+        &self,
+        plan: &Plan,
+        with: impl FnOnce(&mut JobTables) -> Result<(), StalePart>,
+    ) -> Result<Applied, StoreError> {
+        let mut state = self.lock();
+        match state.outage("apply") {
+            Err(error) if state.outages.is_multiple_of(2) => Err(error),
+            Err(error) => state.apply_with(plan, with).and(Err(error)),
+            Ok(()) => state.apply_with(plan, with),
+        }
     }
 
     /// The next `operations` calls fail; half of the applies among them are carried out all the same.
@@ -124,13 +148,21 @@ impl State {
         view
     }
 
-    fn apply(&mut self, plan: &Plan) -> Result<Applied, StoreError> {
+    /// Applies a plan together with something else that may not fit.
+    fn apply_with(
+        &mut self,
+        plan: &Plan,
+        with: impl FnOnce(&mut JobTables) -> Result<(), StalePart>,
+    ) -> Result<Applied, StoreError> {
         let is_poison =
             |write: &Account| write.account_purpose.as_ref().is_some_and(|text| text.as_str() == POISON);
         if plan.accounts.iter().any(|write| is_poison(&write.account)) {
             return Err(StoreError::Poison { action: "apply", cause: "poison of the test".into() });
         }
         let mut tables = self.tables.clone();
+        if let Err(part) = with(&mut tables.replays) {
+            return Ok(Applied::Stale(part));
+        }
         for step in &plan.frontiers {
             let current = tables.frontiers.get(&step.log).copied();
             let is_compared = self.is_on(Guard::FrontierCompareAndSet) && self.is_on(Guard::ReadBack);
@@ -157,6 +189,14 @@ impl State {
                 return Ok(Applied::Stale(StalePart::Account));
             }
             tables.accounts.insert(write.key.clone(), (write.version, Arc::clone(&write.account)));
+        }
+        for withdrawal in &plan.withdrawals {
+            let is_it = |note: &RejectionNote| matches!(note.rejection, Rejection::Decided(it) if it.event_id == withdrawal.event_id);
+            if !tables.rejections.get(&withdrawal.coordinates).is_some_and(is_it) {
+                return Ok(Applied::Stale(StalePart::Withdrawal));
+            }
+            tables.rejections.remove(&withdrawal.coordinates);
+            tables.noted.retain(|noted| *noted != withdrawal.coordinates);
         }
         for note in &plan.rejections {
             let before = tables.rejections.insert(note.coordinates, note.clone());
@@ -187,14 +227,7 @@ impl Store for MemoryStore {
 
     async fn apply(&self, plan: &Plan) -> Result<Applied, StoreError> {
         point().await;
-        let applied = {
-            let mut state = self.lock();
-            match state.outage("apply") {
-                Err(error) if state.outages.is_multiple_of(2) => Err(error),
-                Err(error) => state.apply(plan).and(Err(error)),
-                Ok(()) => state.apply(plan),
-            }
-        };
+        let applied = self.write(plan, |_| Ok(()));
         point().await;
         applied
     }

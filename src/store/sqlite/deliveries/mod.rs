@@ -6,9 +6,7 @@ mod rows;
 pub mod statements;
 mod writes;
 
-use sqlx::query::Query;
-use sqlx::sqlite::{SqliteArguments, SqliteRow};
-use sqlx::{Sqlite, SqlitePool};
+use sqlx::SqlitePool;
 
 use crate::account::{LogPartition, Timestamp};
 use crate::store::decode_delivery as decode;
@@ -20,32 +18,9 @@ use crate::store::{
     StoreError, WantedDeliveries,
 };
 
-use super::writer::{Done, Job, Request, Write};
 use super::{SqliteStore, uncancelled};
 use housekeeping::ReleaseStranded;
 use writes::{Attend, Change, ClaimDue, Record, Register, Settle};
-
-type Statement<'q> = Query<'q, Sqlite, SqliteArguments>;
-
-impl SqliteStore {
-    async fn run<W: Write>(&self, action: &'static str, write: W) -> Result<W::Output, StoreError> {
-        let request = |done: Done<W::Output>| Request::Run(Box::new(Job { write, done }));
-        self.write(action, request).await
-    }
-
-    async fn rows<T: Send + 'static>(
-        &self,
-        statement: Statement<'static>,
-        decode: fn(&SqliteRow) -> Result<T, sqlx::Error>,
-    ) -> Result<Vec<T>, StoreError> {
-        let readers = self.readers.clone();
-        let read = async move {
-            let rows = statement.fetch_all(&readers).await?;
-            rows.iter().map(decode).collect()
-        };
-        uncancelled("reading deliveries", read).await
-    }
-}
 
 impl Deliveries for SqliteStore {
     async fn look(&self, wanted: &WantedDeliveries) -> Result<KnownDeliveries, StoreError> {

@@ -1,0 +1,113 @@
+//! `penstock replay`: what was decided before, decided anew by the rules and lists of today.
+
+mod jobs;
+mod output;
+mod plan;
+mod run;
+mod selection;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use clap::{Args, Subcommand};
+
+use crate::account::{Generation, Policy, Timestamp};
+use crate::queue::PollLimits;
+use crate::replay::{Selection, Way};
+use crate::settings::{Loaded, Settings, SettingsError};
+use crate::store::{JobName, Store};
+
+use super::config::ConfigFile;
+use super::{Exit, options, runtime};
+
+/// How long a part of the log is waited for.
+const READ_WAIT: Duration = Duration::from_secs(1);
+
+/// What to do with a window of the log.
+#[derive(Debug, Subcommand)]
+pub(super) enum ReplayCommand {
+    /// Show how outcomes would change if a window were decided anew; changes nothing, and runs beside the roles.
+    /// Ends with 3 when an outcome would change
+    #[command(
+        before_help = "Example: penstock replay plan --only rejected --code A007 --since 3days --output csv"
+    )]
+    Plan(Box<plan::PlanArgs>),
+    /// Decide a window anew, beside the roles: what was rejected and passes now is accepted and told, what was
+    /// accepted stays. An embedded queue and store must be in no other process
+    #[command(
+        before_help = "Example: penstock replay run types-completed --only rejected --code A007 --reason ticket-7"
+    )]
+    Run(Box<run::RunArgs>),
+    /// Go on with a job that was paused or failed, or whose process is gone
+    #[command(before_help = "Example: penstock replay resume types-completed")]
+    Resume(run::ResumeArgs),
+    /// Stop a job until it is resumed; the process that runs it ends within seconds
+    #[command(before_help = "Example: penstock replay pause types-completed")]
+    Pause(jobs::ChangeArgs),
+    /// End a job for good: what it has changed stays, the rest is left as it is
+    #[command(before_help = "Example: penstock replay abort types-completed")]
+    Abort(jobs::ChangeArgs),
+    /// Show how far a job is and what it has changed
+    #[command(before_help = "Example: penstock replay status types-completed")]
+    Status(jobs::StatusArgs),
+    /// List jobs, the newest first
+    #[command(before_help = "Example: penstock replay list")]
+    List(jobs::ListArgs),
+}
+
+/// Where queue and store are.
+#[derive(Args, Debug)]
+pub(super) struct PlaceArgs {
+    #[command(flatten)]
+    config: ConfigFile,
+    /// Directory of embedded queue and store [default: ./penstock-data]
+    #[arg(long, value_name = "DIRECTORY")]
+    data_dir: Option<PathBuf>,
+}
+
+impl PlaceArgs {
+    fn load(self) -> Result<Loaded, SettingsError> {
+        let mut sources = self.config.sources();
+        let data_dir = self.data_dir.map(|path| ("data_dir", "--data-dir", path.display().to_string()));
+        sources.options.extend(data_dir);
+        Loaded::from(sources)
+    }
+}
+
+/// Runs `penstock replay`.
+pub(super) fn run(command: ReplayCommand) -> anyhow::Result<Exit> {
+    let runtime = runtime()?;
+    match command {
+        ReplayCommand::Plan(args) => runtime.block_on(plan::run(*args)),
+        ReplayCommand::Run(args) => runtime.block_on(run::run(*args)),
+        ReplayCommand::Resume(args) => runtime.block_on(run::resume(args)),
+        ReplayCommand::Pause(args) => runtime.block_on(jobs::pause(args)),
+        ReplayCommand::Abort(args) => runtime.block_on(jobs::abort(args)),
+        ReplayCommand::Status(args) => runtime.block_on(jobs::status(args)),
+        ReplayCommand::List(args) => runtime.block_on(jobs::list(args)),
+    }
+}
+
+fn parse_name(text: &str) -> Result<JobName, String> {
+    JobName::parse(text).map_err(|error| error.to_string())
+}
+
+fn generation(settings: &Settings) -> Generation {
+    Generation(settings.queue.generation)
+}
+
+/// A way through the log that these settings ask for.
+fn way<S: Store>(settings: &Settings, policy: &Arc<Policy>, store: &S, selection: Selection) -> Way<S> {
+    Way {
+        store: store.clone(),
+        policy: Arc::clone(policy),
+        generation: generation(settings),
+        limits: PollLimits { max_wait: READ_WAIT, ..options::lane(settings).poll },
+        selection,
+    }
+}
+
+fn now() -> Timestamp {
+    Timestamp::from(SystemTime::now())
+}

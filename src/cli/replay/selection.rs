@@ -1,0 +1,163 @@
+//! Which submissions are meant, in the words of the command line.
+
+use std::collections::BTreeSet;
+use std::io::{self, BufRead, BufReader};
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+
+use crate::account::{
+    BusinessUnit, CommunicationNumber, Offset, Partition, RejectionCode, Requester, Timestamp,
+};
+use crate::cli::Misused;
+use crate::cli::moment::Moment;
+use crate::replay::{Bound, OutcomeFilter, Selection, Window};
+
+/// Most numbers that a file may list: they are held in memory.
+const MAX_NUMBERS: usize = 1_000_000;
+
+/// Options that say which submissions are meant: those for which all of them hold.
+#[derive(Args, Debug)]
+pub(super) struct SelectionArgs {
+    /// Those appended to the log then or later: a time such as 2026-11-24T08:00:00Z, or how long ago, such as 2h
+    /// or 3days [default: as far back as the log goes]
+    #[arg(long, value_name = "TIME", value_parser = Moment::parse)]
+    since: Option<Moment>,
+    /// Those appended before: a time, or how long ago [default: all that workers have applied]
+    #[arg(long, value_name = "TIME", value_parser = Moment::parse)]
+    until: Option<Moment>,
+    /// Those on this partition; may be given again
+    #[arg(long = "partition", value_name = "NUMBER")]
+    partitions: Vec<u32>,
+    /// Those at this offset or after it, of each partition that is named
+    #[arg(long, value_name = "OFFSET", conflicts_with = "since", requires = "partitions")]
+    from_offset: Option<u64>,
+    /// Those before this offset, of each partition that is named
+    #[arg(long, value_name = "OFFSET", conflicts_with = "until", requires = "partitions")]
+    to_offset: Option<u64>,
+    /// Those that ended so
+    #[arg(long, value_enum)]
+    only: Option<Only>,
+    /// Those that were rejected with this code; may be given again
+    #[arg(long = "code", value_name = "CODE", value_parser = parse_code)]
+    codes: Vec<RejectionCode>,
+    /// Those that count for this business unit; may be given again
+    #[arg(long = "business-unit", value_name = "UNIT", value_parser = parse_unit)]
+    business_units: Vec<BusinessUnit>,
+    /// Those that this system sent; may be given again
+    #[arg(long = "requester", value_name = "NAME", value_parser = parse_requester)]
+    requesters: Vec<Requester>,
+    /// Those whose communicationNumber is a line of this file; - reads standard input
+    #[arg(long, value_name = "FILE")]
+    numbers: Option<PathBuf>,
+}
+
+/// How submissions ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Only {
+    Rejected,
+}
+
+fn parse_code(text: &str) -> Result<RejectionCode, String> {
+    RejectionCode::parse(text).ok_or_else(|| {
+        let codes: Vec<_> = RejectionCode::ALL.iter().map(|code| code.code()).collect();
+        format!("is no code of a rejection; there are: {}", codes.join(", "))
+    })
+}
+
+fn parse_unit(text: &str) -> Result<BusinessUnit, String> {
+    BusinessUnit::parse(text).map_err(|problem| problem.to_string())
+}
+
+fn parse_requester(text: &str) -> Result<Requester, String> {
+    Requester::parse(text).map_err(|problem| problem.to_string())
+}
+
+impl SelectionArgs {
+    /// The window at `now`.
+    pub(super) fn window(&self, now: Timestamp) -> Window {
+        let bound = |offset: Option<u64>, moment: Option<Moment>| match (offset, moment) {
+            (Some(offset), _) => Bound::Offset(Offset(offset)),
+            (None, Some(moment)) => Bound::Time(moment.at(now)),
+            (None, None) => Bound::Open,
+        };
+        Window {
+            from: bound(self.from_offset, self.since),
+            to: bound(self.to_offset, self.until),
+            partitions: self.partitions.iter().copied().map(Partition).collect(),
+        }
+    }
+
+    /// What is selected of the window; reads the file of numbers.
+    pub(super) fn selection(self) -> anyhow::Result<Selection> {
+        let codes: BTreeSet<_> = self.codes.into_iter().collect();
+        let outcome = if self.only == Some(Only::Rejected) || !codes.is_empty() {
+            OutcomeFilter::Rejected(codes)
+        } else {
+            OutcomeFilter::Any
+        };
+        Ok(Selection {
+            outcome,
+            business_units: self.business_units.into_iter().collect(),
+            requesters: self.requesters.into_iter().collect(),
+            numbers: self.numbers.as_deref().map(read_numbers).transpose()?,
+        })
+    }
+}
+
+fn read_numbers(path: &Path) -> Result<BTreeSet<CommunicationNumber>, Misused> {
+    let unreadable = |error: io::Error| Misused(format!("--numbers {}: {error}", path.display()));
+    let from: Box<dyn BufRead> = if path == Path::new("-") {
+        Box::new(io::stdin().lock())
+    } else {
+        Box::new(BufReader::new(std::fs::File::open(path).map_err(unreadable)?))
+    };
+    let mut numbers = BTreeSet::new();
+    for (place, line) in (1..).zip(from.lines()) {
+        let line = line.map_err(unreadable)?;
+        let text = line.trim_end_matches('\r');
+        if text.is_empty() {
+            continue;
+        }
+        let number = CommunicationNumber::parse(text).map_err(|problem| {
+            Misused(format!("--numbers {}: line {place} {problem}", path.display()))
+        })?;
+        numbers.insert(number);
+        if numbers.len() > MAX_NUMBERS {
+            let told = format!("--numbers {}: more than {MAX_NUMBERS} numbers", path.display());
+            return Err(Misused(format!("{told}; split the file")));
+        }
+    }
+    if numbers.is_empty() {
+        return Err(Misused(format!("--numbers {}: there is no number in it", path.display())));
+    }
+    Ok(numbers)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn read(text: &str) -> Result<Vec<String>, String> {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+        let read = read_numbers(file.path()).map_err(|error| error.to_string())?;
+        Ok(read.iter().map(|number| number.as_str().to_owned()).collect())
+    }
+
+    #[test]
+    fn numbers_are_lines() {
+        assert_eq!(read("n-2\r\n\nn-1\nn-2\n").unwrap(), ["n-1", "n-2"]);
+        assert!(read("\n\n").unwrap_err().contains("no number"));
+        let too_long = format!("n-1\n{}\n", "n".repeat(1_000));
+        assert!(read(&too_long).unwrap_err().contains("line 2"), "{}", read(&too_long).unwrap_err());
+    }
+
+    #[test]
+    fn an_unknown_code_is_answered_with_those_there_are() {
+        assert!(parse_code("A007").is_ok());
+        assert!(parse_code("A999").unwrap_err().contains("A007"));
+    }
+}

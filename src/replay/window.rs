@@ -1,0 +1,167 @@
+//! Which part of the log is gone through.
+
+use std::collections::BTreeSet;
+
+use crate::account::{Generation, LogPartition, Offset, Partition, Timestamp};
+use crate::queue::{Queue, QueueError, ReadRange, Start, Topic};
+use crate::store::{OffsetRange, Store, StoreError, Wanted};
+
+/// One end of a window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bound {
+    /// As far as the log goes.
+    Open,
+    /// At this time: a window begins with the first submission appended then or later, and ends before it.
+    Time(Timestamp),
+    /// At this offset of each of its partitions.
+    Offset(Offset),
+}
+
+/// A part of the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// Where it begins.
+    pub from: Bound,
+    /// Before what it ends.
+    pub to: Bound,
+    /// Its partitions; all when empty.
+    pub partitions: BTreeSet<Partition>,
+}
+
+/// A window as the log has it now: nothing that no worker has applied yet is in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resolved {
+    /// What is read; no range is empty.
+    pub ranges: Vec<ReadRange>,
+    /// Partitions of which the log no longer holds all that may lie in the window.
+    pub shortened: Vec<Shortened>,
+}
+
+impl Resolved {
+    /// Offsets in the window: at least as many as submissions.
+    pub fn offsets(&self) -> u64 {
+        self.ranges.iter().map(|range| range.to.0 - range.from.0).sum()
+    }
+}
+
+/// A partition whose beginning the log has deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shortened {
+    /// The partition.
+    pub partition: Partition,
+    /// The first offset that it still holds.
+    pub earliest: Offset,
+}
+
+/// Why there is nothing to go through.
+#[derive(Debug, thiserror::Error)]
+pub enum WindowError {
+    /// The topic has no such partition.
+    #[error("there is no partition {}: the topic has partitions 0 to {last}", partition.0)]
+    NoPartition {
+        /// The partition.
+        partition: Partition,
+        /// The last one there is.
+        last: u32,
+    },
+    /// It begins past the end of the log.
+    #[error("partition {} ends at offset {}: nothing lies at offset {} or after it", partition.0, end.0, from.0)]
+    PastTheEnd {
+        /// The partition.
+        partition: Partition,
+        /// Where the window begins.
+        from: Offset,
+        /// The end of the partition.
+        end: Offset,
+    },
+    /// It ends before it begins.
+    #[error("the window ends before it begins")]
+    Backwards,
+    /// Nothing was submitted in it.
+    #[error("no submission that a worker has applied lies in the window")]
+    Empty,
+    /// The queue does not answer.
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+    /// The store does not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Window {
+    /// Looks the window up on the log. `group` is the workers'.
+    pub async fn resolve(
+        &self,
+        queue: &impl Queue,
+        store: &impl Store,
+        group: &str,
+        generation: Generation,
+    ) -> Result<Resolved, WindowError> {
+        self.check()?;
+        let standing = queue.standing(Topic::Submitted, group).await?;
+        let last = standing.iter().map(|one| one.partition.0).max().unwrap_or(0);
+        let is_unknown =
+            |partition: &&Partition| standing.iter().all(|one| one.partition != **partition);
+        if let Some(partition) = self.partitions.iter().find(is_unknown) {
+            return Err(WindowError::NoPartition { partition: *partition, last });
+        }
+        let log = |partition| LogPartition { generation, partition };
+        let frontier_of =
+            |partition| OffsetRange { log: log(partition), from: Offset(0), to: Offset(0) };
+        let ranges = standing.iter().map(|one| frontier_of(one.partition)).collect();
+        let frontiers = store.load(&Wanted { ranges, ..Wanted::default() }).await?.frontiers;
+        let mut resolved = Resolved { ranges: Vec::new(), shortened: Vec::new() };
+        for one in standing {
+            let partition = one.partition;
+            if !self.partitions.is_empty() && !self.partitions.contains(&partition) {
+                continue;
+            }
+            if let Bound::Offset(from) = self.from
+                && from >= one.end
+                && !self.partitions.is_empty()
+            {
+                return Err(WindowError::PastTheEnd { partition, from, end: one.end });
+            }
+            let from = place(queue, partition, self.from).await?.unwrap_or(one.earliest);
+            let to = place(queue, partition, self.to).await?.unwrap_or(one.end);
+            let to = to.min(frontiers.get(&log(partition)).copied().unwrap_or(Offset(0)));
+            if from == one.earliest && one.earliest > Offset(0) && self.reaches_back_before(from) {
+                resolved.shortened.push(Shortened { partition, earliest: one.earliest });
+            }
+            if from < to {
+                resolved.ranges.push(ReadRange { partition, from, to });
+            }
+        }
+        if resolved.ranges.is_empty() { Err(WindowError::Empty) } else { Ok(resolved) }
+    }
+
+    fn check(&self) -> Result<(), WindowError> {
+        let is_backwards = match (self.from, self.to) {
+            (Bound::Time(from), Bound::Time(to)) => from >= to,
+            (Bound::Offset(from), Bound::Offset(to)) => from >= to,
+            _ => false,
+        };
+        if is_backwards { Err(WindowError::Backwards) } else { Ok(()) }
+    }
+
+    fn reaches_back_before(&self, earliest: Offset) -> bool {
+        match self.from {
+            Bound::Offset(from) => from < earliest,
+            // What was deleted may have been appended then.
+            Bound::Time(_) | Bound::Open => true,
+        }
+    }
+}
+
+async fn place(
+    queue: &impl Queue,
+    partition: Partition,
+    bound: Bound,
+) -> Result<Option<Offset>, QueueError> {
+    let start = match bound {
+        Bound::Open => return Ok(None),
+        Bound::Time(time) => Start::Time(time),
+        Bound::Offset(offset) => Start::Offset(offset),
+    };
+    queue.find(Topic::Submitted, partition, start).await.map(Some)
+}

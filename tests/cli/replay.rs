@@ -1,0 +1,184 @@
+//! Deciding anew what was decided before: what is told of it, beside the processes that have queue and store.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::process::{DEADLINE, Dev, penstock, text};
+
+/// A list that lacks a type, and one that has it.
+const SHORT: &str = "[reference]\naccount_types = ['CHECKING']\n";
+const COMPLETE: &str = "[reference]\naccount_types = ['CHECKING', 'SAVINGS']\n";
+
+/// An account of a type, for a unit.
+fn account(number: &str, account: &str, account_type: &str, unit: &str) -> Value {
+    json!({
+        "communicationNumber": number, "requester": "CORE", "businessUnit": unit,
+        "businessEntityExtId": "customer-1", "accountExtId": account, "accountType": account_type,
+        "accountNumber": "LT121000011101001000", "accountStatus": "ACTIVE", "currencyCode": "EUR",
+        "openingDate": "2023-09-05T08:07:34Z", "action": "CREATE",
+    })
+}
+
+/// Two savings accounts of different units and a checking account; one of the savings accounts was sent again,
+/// corrected, and accepted.
+async fn send_some(dev: &Dev) {
+    let batch = json!({"accounts": [
+        account("n-1", "a-1", "CHECKING", "north"),
+        account("n-2", "a-2", "SAVINGS", "north"),
+        account("n-3", "a-3", "SAVINGS", "south"),
+    ]});
+    let (status, answer) = dev.send(batch.to_string()).await;
+    let codes: Vec<_> =
+        answer["results"].as_array().unwrap().iter().map(|it| &it["errorCode"]).collect();
+    assert_eq!((status, &codes[1..]), (200, &[&json!("A007"), &json!("A007")][..]), "{answer}");
+    let corrected = json!({"accounts": [account("n-3", "a-3", "CHECKING", "south")]});
+    let (_, answer) = dev.send(corrected.to_string()).await;
+    assert_eq!(answer["results"][0]["resultType"], "REQUEST_ACCEPTED", "{answer}");
+}
+
+/// Runs `replay` with a configuration; what it prints, and what it tells besides.
+async fn says(config: &Path, arguments: &[&str], code: i32) -> (String, String) {
+    let mut command = penstock(&["replay"]);
+    command.args(arguments).arg("--config").arg(config);
+    let output = tokio::time::timeout(DEADLINE, command.output()).await.unwrap().unwrap();
+    let (said, told) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}\n{said}{told}");
+    (said, told)
+}
+
+struct Setup {
+    directory: TempDir,
+}
+
+impl Setup {
+    /// A configuration with such a list.
+    fn with(&self, name: &str, list: &str) -> PathBuf {
+        let data = self.directory.path().join("data");
+        let config = self.directory.path().join(name);
+        std::fs::write(&config, format!("data_dir = '{}'\n{list}", data.display())).unwrap();
+        config
+    }
+}
+
+#[tokio::test]
+async fn a_plan_tells_what_a_completed_list_would_change_while_dev_runs() {
+    let setup = Setup { directory: tempfile::tempdir().unwrap() };
+    let (short, complete) = (setup.with("short.toml", SHORT), setup.with("complete.toml", COMPLETE));
+    let dev = Dev::start(&setup.directory, &["--config", short.to_str().unwrap()]).await;
+    send_some(&dev).await;
+
+    let plan = async |config: &Path, arguments: &[&str], code| {
+        says(config, &[&["plan"], arguments].concat(), code).await.0
+    };
+    let changed = plan(&complete, &["--output", "csv"], 3).await;
+    let lines: Vec<_> = changed.lines().map(|line| line.rsplit_once(',').unwrap().0).collect();
+    let expected = [
+        "change,before,after,business_unit,count",
+        "changed,A007,accepted,north,1",
+        "superseded,A007,A007,south,1",
+        "unchanged,accepted,accepted,north,1",
+        "unchanged,accepted,accepted,south,1",
+    ];
+    assert_eq!(lines, expected, "{changed}");
+    let unchanged = plan(&short, &["--output", "json"], 0).await;
+    let unchanged: Value = serde_json::from_str(&unchanged).unwrap();
+    assert_eq!((&unchanged["read"], &unchanged["changed"]), (&json!(4), &json!(0)), "{unchanged}");
+    assert_eq!(unchanged["totals"], json!({"unchanged": 4}));
+
+    for (arguments, selected, code) in [
+        (&["--only", "rejected"][..], 2, 3),
+        (&["--code", "A007", "--business-unit", "south"], 1, 0),
+        (&["--code", "A010"], 0, 0),
+        (&["--business-unit", "north"], 2, 3),
+        (&["--requester", "OTHER"], 0, 0),
+        (&["--since", "1h"], 4, 3),
+    ] {
+        let json = plan(&complete, &[arguments, &["--output", "json"]].concat(), code).await;
+        let json: Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(json["selected"], selected, "{arguments:?}: {json}");
+        assert_ne!(json["policy_digest"], unchanged["policy_digest"]);
+    }
+    let table = plan(&complete, &["--only", "rejected"], 3).await;
+    assert!(table.contains("1 would end otherwise"), "{table}");
+    for secret in ["LT121000011101001000", "customer-1", "a-2", "n-2"] {
+        assert!(!table.contains(secret) && !changed.contains(secret), "{secret} in {table}");
+    }
+    dev.stop().await;
+    plan(&complete, &["--only", "rejected"], 3).await;
+}
+
+#[tokio::test]
+async fn numbers_come_from_a_file_and_those_that_are_not_there_are_told() {
+    let setup = Setup { directory: tempfile::tempdir().unwrap() };
+    let (short, complete) = (setup.with("short.toml", SHORT), setup.with("complete.toml", COMPLETE));
+    let dev = Dev::start(&setup.directory, &["--config", short.to_str().unwrap()]).await;
+    send_some(&dev).await;
+    let numbers = setup.directory.path().join("numbers");
+    let of = numbers.to_str().unwrap();
+    std::fs::write(&numbers, "n-2\n\nn-1\n").unwrap();
+    let (json, _) = says(&complete, &["plan", "--numbers", of, "--output", "json"], 3).await;
+    assert_eq!(serde_json::from_str::<Value>(&json).unwrap()["selected"], 2);
+    std::fs::write(&numbers, "n-2\nn-9\n").unwrap();
+    let (_, told) = says(&complete, &["plan", "--numbers", of], 2).await;
+    assert!(told.contains("1 of the numbers") && told.contains("n-9"), "{told}");
+    dev.stop().await;
+}
+
+#[tokio::test]
+async fn a_selection_that_means_nothing_is_answered_with_what_there_is() {
+    let setup = Setup { directory: tempfile::tempdir().unwrap() };
+    let config = setup.with("short.toml", SHORT);
+    let dev = Dev::start(&setup.directory, &["--config", config.to_str().unwrap()]).await;
+    let nothing = says(&config, &["plan"], 2).await.1;
+    assert!(nothing.contains("no submission that a worker has applied"), "{nothing}");
+    send_some(&dev).await;
+    for (arguments, expected) in [
+        (&["--partition", "99"][..], "the topic has partitions 0 to 11"),
+        (&["--partition", "0", "--from-offset", "4000"], "nothing lies at offset 4000"),
+        (&["--since", "1h", "--until", "2h"], "ends before it begins"),
+        (&["--until", "2020-01-01T00:00:00Z"], "no submission that a worker has applied"),
+        (&["--code", "A999"], "there are: O005, A001"),
+        (&["--from-offset", "4"], "--partition"),
+        (&["--numbers", "/nowhere/at-all"], "/nowhere/at-all"),
+        (&["--since", "yesterday"], "how long ago such as 2h"),
+    ] {
+        let (said, told) = says(&config, &[&["plan"], arguments].concat(), 2).await;
+        assert!(told.contains(expected), "{arguments:?}: {told}");
+        assert!(said.is_empty(), "{arguments:?}: {said}");
+    }
+    dev.stop().await;
+    std::fs::remove_dir_all(setup.directory.path().join("data")).unwrap();
+    let (_, told) = says(&config, &["plan"], 5).await;
+    assert!(told.contains("queue.db"), "{told}");
+}
+
+#[cfg(feature = "production-tests")]
+#[tokio::test]
+async fn a_plan_tells_the_same_on_kafka_and_postgresql() {
+    let installation = crate::production::Installation::ready().await;
+    let url = installation.database().url();
+    installation.configure(&url, SHORT);
+    let worker = installation.start("worker").await;
+    let intake = installation.start("intake").await;
+    for process in [&worker, &intake] {
+        process.until_ready().await;
+    }
+    crate::process::until(async || {
+        let probe = json!({"accounts": [account("n-1", "a-1", "CHECKING", "north")]});
+        intake.send(probe.to_string()).await.1["results"][0]["resultType"] == "REQUEST_ACCEPTED"
+            && worker.get(&format!("{}/metrics", worker.admin)).await.1.contains("code=\"accepted\"")
+    })
+    .await;
+    send_some(&intake).await;
+    let plan = ["plan", "--output", "json", "--only", "rejected"];
+    let (json, _) = says(&installation.config(), &plan, 0).await;
+    let totals = |json: &str| serde_json::from_str::<Value>(json).unwrap()["totals"].clone();
+    assert_eq!(totals(&json), json!({"unchanged": 2}));
+    installation.configure(&url, COMPLETE);
+    let (json, _) = says(&installation.config(), &plan, 3).await;
+    assert_eq!(totals(&json), json!({"changed": 1, "superseded": 1}));
+    intake.stop().await;
+    worker.stop().await;
+}
