@@ -25,6 +25,7 @@ pub mod schedule;
 mod sender;
 mod sends;
 pub mod signature;
+mod standing;
 mod start;
 
 pub use ambient::Ambient;
@@ -36,4 +37,5 @@ pub use operational::{OperatorReporter, OperatorReports, operator_webhook};
 pub use processes::Processes;
 pub use reread::Reread;
 pub use sender::{Headers, Request, Sender};
+pub use standing::start_refusals;
 pub use start::{DeletedEvents, StartRefused};

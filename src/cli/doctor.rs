@@ -11,7 +11,7 @@ use crate::store::postgres;
 use crate::telemetry::{Finding, Verdict};
 
 use super::config::{self, ConfigFile};
-use super::{Exit, endpoint_findings, options};
+use super::{Exit, endpoint_findings, frontier_findings, options};
 
 /// Options of `penstock doctor`.
 #[derive(Args, Debug)]
@@ -73,6 +73,10 @@ async fn examine(loaded: &Loaded) -> anyhow::Result<Vec<Finding>> {
             let options = options::postgres_store(&settings.store.postgres);
             findings.extend(postgres::examine(&options).await);
         }
+    }
+    let is_sound = findings.iter().all(|finding| finding.verdict != Verdict::Wrong);
+    if is_sound {
+        findings.extend(frontier_findings::examine(settings).await);
     }
     findings.extend(endpoint_findings::examine(loaded).await);
     Ok(findings)

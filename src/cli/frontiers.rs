@@ -94,6 +94,8 @@ struct StandingJson {
     missing_from: Option<u64>,
     missing_to: Option<u64>,
     refusal: Option<String>,
+    /// What a worker that starts with it cannot know before it has read it back.
+    doubt: Option<String>,
 }
 
 impl From<&Standing> for StandingJson {
@@ -108,6 +110,7 @@ impl From<&Standing> for StandingJson {
             missing_from: missing.as_ref().map(|missing| missing.start.0),
             missing_to: missing.map(|missing| missing.end.0),
             refusal: standing.refusal().map(|refusal| refusal.to_string()),
+            doubt: standing.unvouched().map(|doubt| doubt.to_string()),
         }
     }
 }
@@ -137,8 +140,9 @@ async fn list(args: ListArgs) -> anyhow::Result<Exit> {
                 writeln!(out, "{}", line(standing))?;
             }
         }
-        let is_refused = standings.iter().any(|standing| standing.refusal().is_some());
-        Ok(if is_refused { Exit::Differences } else { Exit::Ok })
+        let is_wrong =
+            |standing: &Standing| standing.refusal().is_some() || standing.unvouched().is_some();
+        Ok(if standings.iter().any(is_wrong) { Exit::Differences } else { Exit::Ok })
     })
     .await
 }
@@ -153,9 +157,10 @@ fn line(standing: &Standing) -> String {
         standing.earliest.0,
         standing.end.0
     );
-    match standing.refusal() {
-        Some(refusal) => format!("{line}\n  refused: {refusal}"),
-        None => line,
+    match (standing.refusal(), standing.unvouched()) {
+        (Some(refusal), _) => format!("{line}\n  refused: {refusal}"),
+        (None, Some(doubt)) => format!("{line}\n  in doubt: {doubt}"),
+        (None, None) => line,
     }
 }
 

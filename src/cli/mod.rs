@@ -11,6 +11,7 @@ mod dev;
 mod doctor;
 mod endpoint_findings;
 mod exit;
+mod frontier_findings;
 mod frontiers;
 mod load;
 mod migrate;

@@ -55,11 +55,11 @@ impl Unavailable {
     fn text(self) -> &'static str {
         match self {
             Self::BytesInFlight => "too many bytes of requests are being worked on; try again",
-            Self::Queue => "the queue does not take records now; try again",
+            Self::Queue => "the queue does not take records now; try again later",
             Self::BrokenQueue => {
                 "the queue takes no records before an operator has put it right; trying again does not help"
             }
-            Self::Store => "the store does not answer now; try again",
+            Self::Store => "the store does not answer now; try again later",
             Self::BrokenStore => {
                 "the store does not answer before an operator has put it right; trying again does not help"
             }

@@ -65,6 +65,19 @@ pub enum SkipRefused {
     },
 }
 
+/// A partition of which only its records can show that it is the one that the store has applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "partition {} of accounts.submitted is applied up to offset {}, but the group has committed nothing of it: its \
+     offsets were deleted, or the topic was deleted and created anew. A worker compares what it reads with what the \
+     store has applied, and refuses at the first record that is another; if it is another topic, raise \
+     queue.generation to begin a new log", log.partition.0, applied.0
+)]
+pub struct Unvouched {
+    log: LogPartition,
+    applied: Offset,
+}
+
 impl Standing {
     fn assignment(&self) -> Assignment {
         let Self { log, committed, earliest, end, .. } = *self;
@@ -74,6 +87,13 @@ impl Standing {
     /// Why workers refuse to start with it, if they do.
     pub fn refusal(&self) -> Option<StartRefused> {
         start_offset(self.log, &self.assignment(), self.applied, self.end).err()
+    }
+
+    /// What workers cannot know before they have read it back, although they start with it.
+    pub fn unvouched(&self) -> Option<Unvouched> {
+        let applied = self.applied.filter(|applied| *applied > Offset(0))?;
+        let is_in_doubt = self.committed.is_none() && self.refusal().is_none();
+        is_in_doubt.then_some(Unvouched { log: self.log, applied })
     }
 
     /// The offsets that the log has lost before they were applied and told.
@@ -192,6 +212,21 @@ mod tests {
         assert_eq!((untold.applied, untold.committed), (None, Some((PARTITION, Offset(9)))));
         let never_committed = standing(Some(7), None, 9..12).skip(Offset(9)).unwrap();
         assert!(never_committed.applied.is_some() && never_committed.committed.is_none());
+    }
+
+    #[test]
+    fn what_the_store_has_applied_and_no_group_has_committed_is_in_doubt_unless_it_is_refused() {
+        let recreated = standing(Some(7), None, 0..3);
+        assert!(matches!(recreated.refusal(), Some(StartRefused::LogRecreated { .. })));
+        assert_eq!(recreated.unvouched(), None);
+        let refilled = standing(Some(7), None, 0..12);
+        assert_eq!(refilled.refusal(), None, "its end shows nothing");
+        let told = refilled.unvouched().unwrap().to_string();
+        assert!(told.contains("accounts.submitted") && told.contains("queue.generation"), "{told}");
+        for sound in [standing(Some(7), Some(7), 0..12), standing(None, None, 0..12)] {
+            assert_eq!(sound.unvouched(), None);
+        }
+        assert_eq!(standing(Some(0), None, 0..12).unvouched(), None, "nothing is applied");
     }
 
     #[test]

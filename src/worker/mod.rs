@@ -19,7 +19,7 @@ mod wanted;
 pub(crate) use decode::{Content, Item};
 pub(crate) use emission::replayed_results;
 pub use error::{InconsistentStore, LaneError, Unpaired};
-pub use frontiers::{FrontierError, Skip, SkipRefused, Standing, standings};
+pub use frontiers::{FrontierError, Skip, SkipRefused, Standing, Unvouched, standings};
 pub use lane::{Lane, StepOutcome};
 pub use options::{Backoff, BrakeOptions, LaneOptions};
 pub use start::StartRefused;

@@ -8,8 +8,8 @@ use crate::queue::Assignment;
 pub enum StartRefused {
     /// The log has lost records that were not applied or not told.
     #[error(
-        "partition {} must be read from offset {}, but the queue holds it only from offset {} on: \
-         records in between were deleted before they were processed. Restore the queue from a backup \
+        "partition {} of accounts.submitted must be read from offset {}, but the queue holds it only from offset {} \
+         on: records in between were deleted before they were processed. Restore the queue from a backup \
          that holds them, or restore a store that has them; if they are lost for good, `penstock frontiers \
          skip --partition {} --to {} --reason TEXT --apply` goes on without them",
         log.partition.0, needed.0, earliest.0, log.partition.0, earliest.0
@@ -24,8 +24,8 @@ pub enum StartRefused {
     },
     /// The group has processed the partition, but with another store.
     #[error(
-        "partition {} was processed up to offset {} before, but the store knows nothing of it: this is \
-         not the store the queue was used with. Put the matching store back, or start with a new data \
+        "partition {} of accounts.submitted was processed up to offset {} before, but the store knows nothing of it: \
+         this is not the store the queue was used with. Put the matching store back, or start with a new data \
          directory; `penstock frontiers` lists how queue and store stand", log.partition.0, committed.0
     )]
     StoreUnknown {
@@ -36,8 +36,8 @@ pub enum StartRefused {
     },
     /// The store is ahead of the log, so the log is another one.
     #[error(
-        "the store has applied partition {} up to offset {}, but the queue's log ends at offset {}: the \
-         topic was recreated. Put the matching queue back, or raise queue.generation to begin a new log; \
+        "the store has applied partition {} of accounts.submitted up to offset {}, but the queue's log ends at offset \
+         {}: the topic was deleted and created anew. Put the matching queue back, or raise queue.generation to begin a new log; \
          `penstock frontiers` lists how queue and store stand",
         log.partition.0, applied.0, end.0
     )]
@@ -51,9 +51,10 @@ pub enum StartRefused {
     },
     /// A record is not the one that the store has applied at its place.
     #[error(
-        "the record at {coordinates} is not the one that the store has applied there: the topic was deleted \
-         and created anew, or it is not the store the queue was used with. No outcome of it was told. Put \
-         the matching queue or store back, or raise queue.generation to begin a new log"
+        "the record of accounts.submitted at {coordinates} is not the one that the store has applied there: the topic \
+         was deleted and created anew, or it is not the store the queue was used with. No outcome of it was told. \
+         Put the matching queue or store back, or raise queue.generation to begin a new log; `penstock frontiers` \
+         lists how queue and store stand"
     )]
     OtherLog {
         /// The record.

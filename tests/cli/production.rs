@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use crate::contract::Contract;
 use crate::pair::{self, ONE_BROKER};
-use crate::process::{DEADLINE, Dev, example_batch, penstock, text};
+use crate::process::{DEADLINE, Dev, example_batch, penstock, text, until};
 use crate::readme::commands_marked;
 use crate::servers::kafka::{TopicPrefix, brokers};
 use crate::servers::pooler::Pooler;
@@ -264,6 +264,44 @@ async fn the_doctor_finds_a_ready_installation_well() {
     let json = installation.run(&["doctor", "--output", "ndjson"]).await;
     let lines = text(&json.stdout);
     assert!(lines.lines().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()));
+}
+
+#[tokio::test]
+async fn a_topic_that_was_created_anew_is_seen_by_the_doctor_and_by_frontiers() {
+    const TOPIC: &str = "accounts.submitted";
+    let installation = Installation::ready().await;
+    let (worker, intake) = (installation.start("worker").await, installation.start("intake").await);
+    assert_eq!(outcome(&intake).await, "O005");
+    worker.stop().await;
+    let says = async |command: &str, code: i32, parts: &[&str]| {
+        let output = installation.run(&[command]).await;
+        let said = text(&output.stdout);
+        assert_eq!(output.status.code(), Some(code), "{command}: {said}{}", text(&output.stderr));
+        for part in parts {
+            assert!(said.contains(part), "{command}: no {part:?} in {said}");
+        }
+    };
+    says("doctor", 0, &["fits what the topic holds"]).await;
+    says("frontiers", 0, &[]).await;
+
+    let before = installation.topics.records(TOPIC);
+    intake.stop().await;
+    installation.topics.delete(TOPIC).await;
+    until(async || installation.run(&["topics", "apply"]).await.status.success()).await;
+    let recreated =
+        ["of accounts.submitted up to offset", "was deleted and created anew", "queue.generation"];
+    says("doctor", 3, &[&["WRONG"][..], &recreated].concat()).await;
+    says("frontiers", 3, &[&["refused:"][..], &recreated].concat()).await;
+
+    // Filled again, its end shows nothing.
+    let intake = installation.start("intake").await;
+    while installation.topics.records(TOPIC) < before {
+        let _ = intake.send(example_batch()).await;
+    }
+    intake.stop().await;
+    let refilled = ["of accounts.submitted is applied up to", "the group has committed nothing of it"];
+    says("doctor", 0, &[&["WARNING"][..], &refilled].concat()).await;
+    says("frontiers", 3, &[&["in doubt:"][..], &refilled].concat()).await;
 }
 
 #[tokio::test]

@@ -228,7 +228,7 @@ async fn a_foreign_address_is_refused() {
 #[tokio::test]
 async fn a_queue_that_takes_nothing_is_answered_503() {
     let intake = Harness::new().await;
-    let passes = "the queue does not take records now; try again";
+    let passes = "the queue does not take records now; try again later";
     let stays =
         "the queue takes no records before an operator has put it right; trying again does not help";
     for (mood, told, may_help) in [

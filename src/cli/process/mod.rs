@@ -152,10 +152,10 @@ fn longest_stop(settings: &Settings) -> Duration {
 
 /// Does something at the queue and the store that the settings name. Embedded ones must be in no other
 /// process.
-pub(super) async fn at_ports(
+pub(super) async fn at_ports<T>(
     settings: &Settings,
-    work: impl AsyncFnOnce(&AnyQueue, &AnyStore) -> anyhow::Result<Exit>,
-) -> anyhow::Result<Exit> {
+    work: impl AsyncFnOnce(&AnyQueue, &AnyStore) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
     let ports = Ports::open(settings, &[Role::Worker], &Metrics::disabled()).await?;
     let done = match &ports.store {
         Some(store) => work(&ports.queue, store).await,

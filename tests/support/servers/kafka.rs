@@ -49,6 +49,13 @@ impl TopicPrefix {
         ends.sum()
     }
 
+    /// Deletes a topic, as somebody may by mistake.
+    pub async fn delete(&self, topic: &str) {
+        let name = format!("{}{topic}", self.prefix);
+        let deleted = admin().delete_topics(&[&name], &AdminOptions::new()).await.unwrap();
+        deleted.into_iter().collect::<Result<Vec<_>, _>>().unwrap();
+    }
+
     /// A setting of a topic that is in force.
     pub async fn setting(&self, topic: &str, setting: &str) -> Option<String> {
         let name = format!("{}{topic}", self.prefix);

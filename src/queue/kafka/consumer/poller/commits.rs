@@ -36,7 +36,8 @@ pub(in super::super) enum CommitError {
 #[error(
     "the group no longer knows what it had committed of partition {partition} of {topic}: the topic was \
      deleted, and perhaps created anew, or the group's offsets were deleted. Nothing more is read or \
-     committed; start the role again, and it compares what the topic holds with the store before it goes on"
+     committed; start the role again, and it compares what the topic holds with the store before it goes on. \
+     `penstock doctor` tells what does not fit together"
 )]
 pub(in super::super) struct Forgotten {
     topic: String,
