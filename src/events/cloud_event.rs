@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 use serde_json::value::RawValue;
@@ -193,27 +194,16 @@ fn trace_header_name(name: &str) -> Cow<'static, str> {
     }
 }
 
+/// What the HTTP binding does not write into a header as it is, besides what is not ASCII.
+const ESCAPED: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'%');
+
 /// A value as the HTTP binding writes it into a header: what is no printable ASCII, and space, `"` and
 /// `%`, become percent-encoded UTF-8.
 fn header_value(value: Cow<'_, str>) -> Cow<'_, str> {
-    let is_plain = |byte: u8| matches!(byte, 0x21..=0x7e) && !matches!(byte, b'"' | b'%');
-    if value.bytes().all(is_plain) {
-        return value;
+    match value {
+        Cow::Borrowed(text) => utf8_percent_encode(text, ESCAPED).into(),
+        Cow::Owned(text) => utf8_percent_encode(&text, ESCAPED).to_string().into(),
     }
-    let mut encoded = String::with_capacity(value.len() + 16);
-    for byte in value.bytes() {
-        if is_plain(byte) {
-            encoded.push(char::from(byte));
-        } else {
-            encoded.push('%');
-            encoded.extend([byte >> 4, byte & 0xf].map(hex_digit));
-        }
-    }
-    encoded.into()
-}
-
-fn hex_digit(nibble: u8) -> char {
-    char::from(if nibble < 10 { b'0' + nibble } else { b'A' + nibble - 10 })
 }
 
 /// A media type without its parameters.

@@ -18,7 +18,7 @@ use super::answers::{BatchAnswer, ItemResult, Settled, json_bytes};
 use super::auth::Token;
 use super::batch::{Batch, Settlement};
 use super::errors::{ErrorBody, Refusal, json};
-use super::lookup::{Entry, Events, currency_entries, entries};
+use super::lookup::{Entry, Events, currency_entries, entries, units_of};
 use super::openapi::{
     AccountBody, BatchBody, BodyRefusals, Failures, SingleRefusal, StoreRefusals, TokenRefusals,
 };
@@ -153,7 +153,7 @@ pub(super) async fn account_types<Q: Queue, S: Store>(State(intake): State<Intak
     json(StatusCode::OK, json_bytes(&entries(&intake.shared.policy.reference.account_types)))
 }
 
-/// Business units.
+/// Business units that the token may use.
 #[utoipa::path(
     get, path = BUSINESS_UNITS, tag = "classifier", operation_id = "businessUnits",
     responses(
@@ -161,8 +161,12 @@ pub(super) async fn account_types<Q: Queue, S: Store>(State(intake): State<Intak
         TokenRefusals, Failures,
     ),
 )]
-pub(super) async fn business_units<Q: Queue, S: Store>(State(intake): State<Intake<Q, S>>) -> Response {
-    json(StatusCode::OK, json_bytes(&entries(&intake.shared.policy.reference.business_units)))
+pub(super) async fn business_units<Q: Queue, S: Store>(
+    State(intake): State<Intake<Q, S>>,
+    Extension(token): Extension<Arc<Token>>,
+) -> Response {
+    let units = units_of(&intake.shared.policy.reference.business_units, &token);
+    json(StatusCode::OK, json_bytes(&units))
 }
 
 /// Currencies of ISO 4217.

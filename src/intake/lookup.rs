@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::account::{Classifier, CommunicationNumber, Outcome, Verdict, currencies};
+use crate::account::{BusinessUnit, Classifier, CommunicationNumber, Outcome, Verdict, currencies};
 use crate::events::{EventData, event_type};
 use crate::queue::Queue;
 use crate::store::{PersistedOutcome, Store, StoreError};
@@ -18,6 +18,8 @@ use super::trouble::Trouble;
 
 /// Most outcomes of one number that are told.
 const MAX_OUTCOMES: usize = 100;
+/// How many of them are gone through where all the others are of units that the token does not cover.
+const MAX_OF_OTHERS: usize = 10_000;
 
 /// What became of a communication.
 #[derive(Debug, Serialize, ToSchema)]
@@ -110,14 +112,23 @@ impl<Q: Queue, S: Store> Intake<Q, S> {
         token: &Token,
     ) -> Result<Vec<PersistedOutcome>, Refusal> {
         let store = self.store()?;
-        let mut outcomes = self.ask(store, "outcomes", store.outcomes(number, MAX_OUTCOMES)).await?;
-        outcomes.retain(|known| {
-            token.business_units.covers(known.communication.account.business_unit.as_ref())
-        });
-        // Content that is rejected again has the same event again.
-        let mut told = HashSet::new();
-        outcomes.retain(|known| known.outcome.is_none_or(|outcome| told.insert(outcome.event_id)));
-        if outcomes.is_empty() { Err(Refusal::NotFound) } else { Ok(outcomes) }
+        let units = &token.business_units;
+        for limit in [MAX_OUTCOMES, MAX_OF_OTHERS] {
+            let mut outcomes = self.ask(store, "outcomes", store.outcomes(number, limit)).await?;
+            let may_be_more = outcomes.len() >= limit;
+            outcomes.retain(|known| units.covers(known.communication.account.business_unit.as_ref()));
+            // Content that is rejected again has the same event again.
+            let mut told = HashSet::new();
+            outcomes.retain(|known| known.outcome.is_none_or(|outcome| told.insert(outcome.event_id)));
+            outcomes.truncate(MAX_OUTCOMES);
+            if !outcomes.is_empty() {
+                return Ok(outcomes);
+            }
+            if !may_be_more {
+                break;
+            }
+        }
+        Err(Refusal::NotFound)
     }
 }
 
@@ -152,6 +163,15 @@ pub(super) struct Entry<'a> {
 /// The entries of an institution's list, by code.
 pub(super) fn entries(list: &Classifier) -> Vec<Entry<'_>> {
     list.iter().map(|(code, name)| Entry { code, name }).collect()
+}
+
+/// The units among an institution's that a token covers.
+pub(super) fn units_of<'l>(list: &'l Classifier, token: &Token) -> Vec<Entry<'l>> {
+    let is_covered = |code: &str| {
+        BusinessUnit::parse(code).is_ok_and(|unit| token.business_units.covers(Some(&unit)))
+    };
+    let entries = list.iter().filter(|(code, _)| is_covered(code));
+    entries.map(|(code, name)| Entry { code, name }).collect()
 }
 
 /// Every currency, by code.

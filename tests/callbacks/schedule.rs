@@ -31,6 +31,15 @@ const GROUP: &str = "callbacks";
 const PARTITIONS: u32 = 3;
 const ACTIONS: u32 = 500;
 const EVENTS: u32 = 40;
+/// Accounts whose events they are.
+const ACCOUNTS: u64 = 5;
+/// Turns that one delivery takes at most, of the process that has it.
+const TURNS_A_DELIVERY: u32 = 10;
+/// Turns for which a process that was frozen still stands.
+const LONGEST_FREEZE: u32 = 60;
+/// Turns of everybody after which a pass of time comes while nothing fails any more.
+const TURNS_A_PASS: u32 = 40;
+const PASS_MS: u32 = 2_000;
 const START_MS: i64 = 1_700_000_000_000;
 /// Events from long before there was anybody to deliver them, and their numbers.
 const HISTORY: std::ops::Range<u32> = 1_000..1_006;
@@ -150,19 +159,11 @@ impl Run {
     fn start_housekeeper(&self) -> scheduler::Process<Duration> {
         let time = Arc::clone(&self.time_ms);
         let clock = move || Timestamp::from_unix_millis(time.load(Ordering::Relaxed));
-        let options = HousekeepingOptions {
-            interval: Duration::from_secs(30),
-            slice_pause: Duration::from_secs(1),
-            retention: Duration::from_hours(1_000),
-            max_parked_age: Duration::from_hours(1_000),
-            lease: Duration::from_mins(1),
-            max_sweep: 2,
-        };
         let names = ENDPOINTS.into_iter().map(|name| EndpointName::parse(name).unwrap()).collect();
         let ambient = Ambient::new(clock, || 0.0);
         let metrics = Metrics::disabled();
         let mut housekeeper =
-            Housekeeper::new(self.deliveries.clone(), names, options, ambient, metrics);
+            Housekeeper::new(self.deliveries.clone(), names, housekeeping(), ambient, metrics);
         let nobody = MemberId(0);
         scheduler::Process::new(self.queue.clone(), nobody, self.clock, async move |_| {
             Ok::<_, String>(housekeeper.round().await)
@@ -303,7 +304,7 @@ impl Run {
 
     /// A process stands still for so long that the group goes on without it.
     fn freeze(&mut self, index: usize) {
-        self.processes[index].freeze(self.random.below(60));
+        self.processes[index].freeze(self.random.below(LONGEST_FREEZE.into()));
     }
 
     /// Lets one process go on up to its next point.
@@ -315,23 +316,48 @@ impl Run {
         self.processes[index].poll(self.clock)
     }
 
+    /// Turns of everybody within which nothing is left to do, once nothing fails any more: what each delivery takes,
+    /// what each process may still stand still for, and every wait that may be under way, one after the other.
+    fn progress_turns(&self) -> u32 {
+        let deliveries = self.queue.log(Topic::Results).len() * ENDPOINTS.len();
+        let work = u32::try_from(deliveries).unwrap() * TURNS_A_DELIVERY;
+        let freezes = u32::try_from(self.processes.len()).unwrap() * LONGEST_FREEZE;
+        let DelivererOptions { schedule, breaker, lease, .. } = options(self.max_records, 0);
+        let longest_retry = schedule.waits.iter().max().unwrap().mul_f64(1.0 + schedule.jitter);
+        let HousekeepingOptions { interval, max_sweep, .. } = housekeeping();
+        let rounds = u32::try_from(ACCOUNTS).unwrap().div_ceil(u32::try_from(max_sweep).unwrap());
+        let waits = [
+            longest_retry,
+            schedule.max_retry_after,
+            lease,
+            breaker.max_probe_interval,
+            interval * (rounds + 1),
+        ];
+        let waited = waits.into_iter().sum::<Duration>().as_millis() / u128::from(PASS_MS);
+        work + freezes + u32::try_from(waited).unwrap() * TURNS_A_PASS
+    }
+
     /// Receivers get well, and everybody works until nothing is left to do.
     fn drain(&mut self) -> Result<(), String> {
         self.queue.fail_next(0);
         self.queue.fail_publishing(0);
         self.deliveries.fail_next(0);
         self.receivers.heal();
-        for round in 0..60_000 {
+        let most_turns = self.progress_turns();
+        for turn in 0..most_turns {
             (0..self.processes.len()).try_for_each(|index| self.poll(index))?;
-            if round % 40 == 0 {
-                self.pass(2_000);
+            if turn.is_multiple_of(TURNS_A_PASS) {
+                self.pass(PASS_MS);
             }
             self.check_commits()?;
-            if round % 50 == 0 && self.is_at_rest() {
+            if turn.is_multiple_of(50) && self.is_at_rest() {
+                if std::env::var("MEASURE").is_ok() {
+                    eprintln!("TURNS {turn} {most_turns}");
+                }
                 return Ok(());
             }
         }
-        Err("the deliverers never came to rest".to_owned())
+        Err(format!("the deliverers did not come to rest within {most_turns} turns"))
     }
 
     fn is_at_rest(&self) -> bool {
@@ -370,12 +396,12 @@ fn record(number: u32, time: i64) -> Record {
     headers.push("ce_source", format!("n-{number}"));
     headers.push("ce_type", format!("penstock.account.{verdict}"));
     headers.push("ce_time", Timestamp::from_unix_millis(time).to_string());
-    let key = Bytes::from(format!("LT/acc-{}", number % 5));
+    let key = Bytes::from(format!("LT/acc-{}", u64::from(number) % ACCOUNTS));
     Record { key, value: Bytes::from(format!("{{\"number\": {number}}}")), headers }
 }
 
 fn garbage(number: u32) -> Record {
-    let key = Bytes::from(format!("LT/acc-{}", number % 5));
+    let key = Bytes::from(format!("LT/acc-{}", u64::from(number) % ACCOUNTS));
     Record { key, value: Bytes::new(), headers: Headers::default() }
 }
 
@@ -403,6 +429,17 @@ fn endpoint(name: &str) -> Endpoint {
             origin: SenderOrigin::parse("penstock.bank.example").unwrap(),
             requests_per_minute: None,
         }),
+    }
+}
+
+fn housekeeping() -> HousekeepingOptions {
+    HousekeepingOptions {
+        interval: Duration::from_secs(30),
+        slice_pause: Duration::from_secs(1),
+        retention: Duration::from_hours(1_000),
+        max_parked_age: Duration::from_hours(1_000),
+        lease: Duration::from_mins(1),
+        max_sweep: 2,
     }
 }
 

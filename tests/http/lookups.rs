@@ -1,7 +1,5 @@
 //! What can be asked for: validation against the store, outcomes by number, classifiers.
 
-use std::collections::BTreeMap;
-
 use penstock::account::{
     AccountExtId, AccountKey, BusinessEntityExtId, BusinessUnit, Communication, CommunicationNumber,
     Coordinates, EventId, Fingerprint, Generation, LedgerEntry, LogPartition, Offset, Outcome,
@@ -162,22 +160,45 @@ async fn a_number_of_another_unit_answers_as_unknown() {
 }
 
 #[tokio::test]
+async fn outcomes_of_another_unit_do_not_hide_a_tokens_own() {
+    let intake = Harness::new().await;
+    let rejected = |unit: &str| persisted("n1", unit, Some(Verdict::Rejected(RejectionCode::O005)));
+    intake.store.show(|shown| {
+        shown.outcomes = vec![rejected("north"); 100];
+        shown.outcomes.push(rejected("sandbox"));
+    });
+    for (token, expected) in [(ALL, 200), (SANDBOX, 200)] {
+        let response = intake.get(&format!("{EVENTS}/n1")).bearer_auth(token).send().await.unwrap();
+        assert_eq!(response.status(), expected, "{token}");
+        assert_eq!(body_of(response).await["events"].as_array().unwrap().len(), 1, "{token}");
+    }
+}
+
+#[tokio::test]
 async fn classifiers_serve_the_institutions_lists() {
-    let list = |code: &str, name: &str| BTreeMap::from([(code.to_owned(), name.to_owned())]);
+    let list = |entries: &[(&str, &str)]| {
+        entries.iter().map(|(code, name)| ((*code).to_owned(), (*name).to_owned())).collect()
+    };
     let reference = Reference {
-        account_types: list("CUR", "Current account"),
-        business_units: list("sandbox", "Sandbox"),
+        account_types: list(&[("CUR", "Current account")]),
+        business_units: list(&[("north", "North"), ("sandbox", "Sandbox")]),
         ..Reference::default()
     };
     let policy = Policy { reference, ..Policy::default() };
     let intake = Harness::with(Setup { policy, ..Setup::default() }).await;
-    let get = async |name: &str| {
-        let request = intake.get(&format!("/classifier/{name}")).bearer_auth(READER);
+    let get_as = async |token: &str, name: &str| {
+        let request = intake.get(&format!("/classifier/{name}")).bearer_auth(token);
         body_of(request.send().await.unwrap()).await
     };
-    assert_eq!(get("accountType").await, json!([{ "code": "CUR", "name": "Current account" }]));
-    assert_eq!(get("businessUnit").await, json!([{ "code": "sandbox", "name": "Sandbox" }]));
-    let currencies = get("currency").await;
+    let (north, sandbox) =
+        (json!({ "code": "north", "name": "North" }), json!({ "code": "sandbox", "name": "Sandbox" }));
+    assert_eq!(
+        get_as(READER, "accountType").await,
+        json!([{ "code": "CUR", "name": "Current account" }])
+    );
+    assert_eq!(get_as(READER, "businessUnit").await, json!([north, sandbox]));
+    assert_eq!(get_as(SANDBOX, "businessUnit").await, json!([sandbox]), "those that it may use");
+    let currencies = get_as(READER, "currency").await;
     assert!(currencies.as_array().unwrap().contains(&json!({ "code": "EUR", "name": "Euro" })));
 }
 
