@@ -104,6 +104,11 @@ fn with_lines_parked_past_a_frontier_that_stands_elsewhere_the_checker_objects()
 }
 
 #[test]
+fn without_releasing_what_waits_the_deliverers_do_not_come_to_rest() {
+    must_be_noticed(Schedule::without(Guard::Releasing), "did not come to rest within");
+}
+
+#[test]
 fn with_the_start_of_endpoints_known_to_processes_alone_the_checker_objects() {
     must_be_noticed(Schedule::without(Guard::Registering), "is not recorded for");
 }

@@ -34,7 +34,7 @@ const EVENTS: u32 = 40;
 /// Accounts whose events they are.
 const ACCOUNTS: u64 = 5;
 /// Turns that one delivery takes at most, of the process that has it.
-const TURNS_A_DELIVERY: u32 = 10;
+const TURNS_A_DELIVERY: u32 = 5;
 /// Turns for which a process that was frozen still stands.
 const LONGEST_FREEZE: u32 = 60;
 /// Turns of everybody after which a pass of time comes while nothing fails any more.
@@ -317,23 +317,19 @@ impl Run {
     }
 
     /// Turns of everybody within which nothing is left to do, once nothing fails any more: what each delivery takes,
-    /// what each process may still stand still for, and every wait that may be under way, one after the other.
+    /// what each process may still stand still for, the longest wait that may be under way, and the sweep that finds
+    /// every line that is left without a head after it.
     fn progress_turns(&self) -> u32 {
-        let deliveries = self.queue.log(Topic::Results).len() * ENDPOINTS.len();
-        let work = u32::try_from(deliveries).unwrap() * TURNS_A_DELIVERY;
+        let events = EVENTS + u32::try_from(HISTORY.len()).unwrap();
+        let work = events * u32::try_from(ENDPOINTS.len()).unwrap() * TURNS_A_DELIVERY;
         let freezes = u32::try_from(self.processes.len()).unwrap() * LONGEST_FREEZE;
         let DelivererOptions { schedule, breaker, lease, .. } = options(self.max_records, 0);
         let longest_retry = schedule.waits.iter().max().unwrap().mul_f64(1.0 + schedule.jitter);
         let HousekeepingOptions { interval, max_sweep, .. } = housekeeping();
         let rounds = u32::try_from(ACCOUNTS).unwrap().div_ceil(u32::try_from(max_sweep).unwrap());
-        let waits = [
-            longest_retry,
-            schedule.max_retry_after,
-            lease,
-            breaker.max_probe_interval,
-            interval * (rounds + 1),
-        ];
-        let waited = waits.into_iter().sum::<Duration>().as_millis() / u128::from(PASS_MS);
+        let waits = [longest_retry, schedule.max_retry_after, lease, breaker.max_probe_interval];
+        let longest = waits.into_iter().max().unwrap() + interval * (rounds + 1);
+        let waited = longest.as_millis() / u128::from(PASS_MS);
         work + freezes + u32::try_from(waited).unwrap() * TURNS_A_PASS
     }
 
@@ -351,9 +347,6 @@ impl Run {
             }
             self.check_commits()?;
             if turn.is_multiple_of(50) && self.is_at_rest() {
-                if std::env::var("MEASURE").is_ok() {
-                    eprintln!("TURNS {turn} {most_turns}");
-                }
                 return Ok(());
             }
         }

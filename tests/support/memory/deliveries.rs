@@ -98,6 +98,8 @@ pub enum Guard {
     Stamps,
     /// Nothing is recorded with a frontier that stands elsewhere.
     Fences,
+    /// What waits behind something that ends is due.
+    Releasing,
     /// Since when endpoints are known survives the processes that told it.
     Registering,
 }
@@ -321,7 +323,7 @@ impl State {
     }
 
     fn release(&mut self, line: &Line, now: Timestamp) -> bool {
-        if self.is_parked(line) {
+        if self.is_parked(line) || !self.is_on(Guard::Releasing) {
             return false;
         }
         let mut waiting = self.rows.iter_mut().filter(|row| row.state == DeliveryState::Waiting);
