@@ -63,7 +63,7 @@ enum CallbacksCommand {
         before_help = "Example: penstock callbacks redeliver --endpoint risk --since 1day --apply"
     )]
     Redeliver(redeliver::RedeliverArgs),
-    /// Go through accounts.results again from its beginning, so that endpoints get what their deliver_from lets them
+    /// Go through accounts.results again from its beginning, so that endpoints get what their start lets them
     /// have and is not recorded; shows what it would do without --apply. Processes of callbacks must be stopped
     #[command(before_help = "Example: penstock callbacks reread --config penstock.toml --apply")]
     Reread(reread::RereadArgs),

@@ -8,8 +8,6 @@ use crate::store::EndpointName;
 
 use super::{DeliveryState, GivingUp, Line, Mark, Place, Redelivered, Selection};
 
-type Done<T> = Result<T, sqlx::Error>;
-
 /// The selected deliveries to one endpoint in one state, at most so many.
 pub(in crate::store) struct Slice<'s> {
     pub(in crate::store) selection: &'s Selection,
@@ -20,11 +18,14 @@ pub(in crate::store) struct Slice<'s> {
 
 /// A transaction in which deliveries are changed.
 pub(in crate::store) trait Changing: Send {
+    /// Why it may fail.
+    type Error: Send;
+
     /// The endpoints that a selection may be about.
     fn names(
         &mut self,
         selected: Option<&EndpointName>,
-    ) -> impl Future<Output = Done<Vec<EndpointName>>> + Send;
+    ) -> impl Future<Output = Result<Vec<EndpointName>, Self::Error>> + Send;
 
     /// Makes what has ended and comes after a place due anew, if it had ended before `began`.
     fn redeliver(
@@ -33,7 +34,7 @@ pub(in crate::store) trait Changing: Send {
         after: Place,
         began: Timestamp,
         now: Timestamp,
-    ) -> impl Future<Output = Done<Vec<(Place, Line)>>> + Send;
+    ) -> impl Future<Output = Result<Vec<(Place, Line)>, Self::Error>> + Send;
 
     /// Makes what is parked until after `due_after` due; tells how many.
     fn hasten(
@@ -41,29 +42,36 @@ pub(in crate::store) trait Changing: Send {
         slice: &Slice<'_>,
         due_after: Timestamp,
         now: Timestamp,
-    ) -> impl Future<Output = Done<u64>> + Send;
+    ) -> impl Future<Output = Result<u64, Self::Error>> + Send;
 
     /// Gives up what may not be under way; the lines of those that were.
     fn give_up(
         &mut self,
         slice: &Slice<'_>,
         giving_up: &GivingUp,
-    ) -> impl Future<Output = Done<Vec<Line>>> + Send;
+    ) -> impl Future<Output = Result<Vec<Line>, Self::Error>> + Send;
 
     /// Removes what ended before a time, with its attempts; tells how many.
-    fn remove(&mut self, slice: &Slice<'_>, before: Timestamp)
-    -> impl Future<Output = Done<u64>> + Send;
+    fn remove(
+        &mut self,
+        slice: &Slice<'_>,
+        before: Timestamp,
+    ) -> impl Future<Output = Result<u64, Self::Error>> + Send;
 
     /// Makes what is next in lines due, unless something in them is parked; tells in how many it did.
-    fn release(&mut self, lines: &[Line], now: Timestamp) -> impl Future<Output = Done<u64>> + Send;
+    fn release(
+        &mut self,
+        lines: &[Line],
+        now: Timestamp,
+    ) -> impl Future<Output = Result<u64, Self::Error>> + Send;
 }
 
 /// The endpoints and states that a selection is about, of these states.
-async fn ranges(
-    transaction: &mut impl Changing,
+async fn ranges<T: Changing>(
+    transaction: &mut T,
     selection: &Selection,
     among: &[DeliveryState],
-) -> Done<Vec<(EndpointName, DeliveryState)>> {
+) -> Result<Vec<(EndpointName, DeliveryState)>, T::Error> {
     let states = selection.states(among);
     if states.is_empty() {
         return Ok(Vec::new());
@@ -87,10 +95,10 @@ pub(in crate::store) struct Redeliver {
 }
 
 impl Redeliver {
-    pub(in crate::store) async fn carry_out(
+    pub(in crate::store) async fn carry_out<T: Changing>(
         &self,
-        transaction: &mut impl Changing,
-    ) -> Done<Redelivered> {
+        transaction: &mut T,
+    ) -> Result<Redelivered, T::Error> {
         let Self { selection, mark, limit, now } = self;
         let began = mark.began();
         // Whatever is made due ends after that, also if the clock was set back since the redelivery began.
@@ -116,7 +124,10 @@ pub(in crate::store) struct Hasten {
 }
 
 impl Hasten {
-    pub(in crate::store) async fn carry_out(&self, transaction: &mut impl Changing) -> Done<u64> {
+    pub(in crate::store) async fn carry_out<T: Changing>(
+        &self,
+        transaction: &mut T,
+    ) -> Result<u64, T::Error> {
         let mut done = 0;
         for (endpoint, state) in ranges(transaction, &self.selection, &[DeliveryState::Parked]).await? {
             let Some(limit) = left(self.limit, done) else { break };
@@ -135,7 +146,10 @@ pub(in crate::store) struct GiveUp {
 }
 
 impl GiveUp {
-    pub(in crate::store) async fn carry_out(&self, transaction: &mut impl Changing) -> Done<u64> {
+    pub(in crate::store) async fn carry_out<T: Changing>(
+        &self,
+        transaction: &mut T,
+    ) -> Result<u64, T::Error> {
         let mut done = 0;
         for (endpoint, state) in ranges(transaction, &self.selection, &DeliveryState::LIVE).await? {
             let Some(limit) = left(self.limit, done) else { break };
@@ -155,7 +169,10 @@ pub(in crate::store) struct RemoveEnded {
 }
 
 impl RemoveEnded {
-    pub(in crate::store) async fn carry_out(&self, transaction: &mut impl Changing) -> Done<u64> {
+    pub(in crate::store) async fn carry_out<T: Changing>(
+        &self,
+        transaction: &mut T,
+    ) -> Result<u64, T::Error> {
         let all = Selection::default();
         let mut done = 0;
         for (endpoint, state) in ranges(transaction, &all, &DeliveryState::ENDED).await? {

@@ -513,7 +513,8 @@ impl Deliveries for MemoryDeliveries {
     async fn register(&self, endpoints: &[(EndpointName, Timestamp)]) -> Result<(), StoreError> {
         self.between(|state| {
             let is_told = state.endpoints.values().any(|known| known.known_since.is_some());
-            let is_older = !is_told && !(state.rows.is_empty() && state.frontiers.is_empty());
+            let has_delivered = !state.rows.is_empty() || !state.frontiers.is_empty();
+            let is_older = has_delivered && !is_told;
             for (name, since) in endpoints {
                 let unknown = || EndpointState::unknown(name.clone());
                 let known = state.endpoints.entry(name.clone()).or_insert_with(unknown);

@@ -107,6 +107,8 @@ impl Work for Tallies {
 }
 
 impl Changing for Session {
+    type Error = sqlx::Error;
+
     async fn names(
         &mut self,
         selected: Option<&EndpointName>,

@@ -122,6 +122,8 @@ fn ended_after(slice: &Slice<'_>, after: Place, began: Timestamp) -> Statement<'
 }
 
 impl Changing for SqliteConnection {
+    type Error = sqlx::Error;
+
     async fn names(
         &mut self,
         selected: Option<&EndpointName>,
