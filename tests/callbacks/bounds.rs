@@ -53,6 +53,21 @@ async fn receivers_that_misbehave_get_few_requests_and_hold_up_no_other() {
     world.end().await;
 }
 
+/// With a whole rate each, they would be done within half a second: each has a second's share at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn processes_share_the_rate_of_an_endpoint() {
+    const EVENTS: u32 = 240;
+    let setup = Setup { processes: 4, rate: Some(40.0), ..Setup::default() };
+    let world = World::start(&["fast"], setup).await;
+    world.until_all_have_heard_of_each_other().await;
+    let begun = Instant::now();
+    world.publish(0..EVENTS).await;
+    world.until("fast", Some(DeliveryState::Delivered), EVENTS.into()).await;
+    let taken = begun.elapsed();
+    assert!(taken > Duration::from_millis(1_500), "{EVENTS} events at 40 a second within {taken:?}");
+    world.end().await;
+}
+
 async fn state(world: &World, name: &str) -> EndpointState {
     let states = world.store.endpoint_states().await.unwrap();
     let state = states.into_iter().find(|state| state.name.as_str() == name);

@@ -11,7 +11,7 @@ use penstock::telemetry::Metrics;
 use tokio_util::sync::CancellationToken;
 
 use crate::memory::deliveries::MemoryDeliveries;
-use crate::world::parked;
+use crate::world::{DEADLINE, parked};
 
 const HOUR_S: i64 = 3_600;
 
@@ -66,9 +66,12 @@ async fn each_process_hears_how_many_there_are_as_they_come_and_go() {
     dies.round().await;
     let stop = CancellationToken::new();
     let ending = tokio::spawn(ends.run(stop.clone()));
-    while counts[2].count() != 3 {
-        tokio::task::yield_now().await;
-    }
+    let has_heard = async {
+        while counts[2].count() != 3 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, has_heard).await.unwrap();
     stays.round().await;
     assert_eq!(heard(), [3, 2, 3], "each hears it in its next round");
     stop.cancel();

@@ -21,7 +21,8 @@ use penstock::callbacks::routing::{DeliverFrom, Filter};
 use penstock::callbacks::schedule::Schedule;
 use penstock::callbacks::signature::SigningKey;
 use penstock::callbacks::{
-    Ambient, DeletedEvents, Deliverer, DelivererOptions, Endpoint, operator_webhook,
+    Ambient, DeletedEvents, Deliverer, DelivererOptions, Endpoint, Housekeeper, HousekeepingOptions,
+    Processes, operator_webhook,
 };
 use penstock::events::CloudEvent;
 use penstock::queue::sqlite::{SqliteQueue, SqliteQueueOptions};
@@ -245,6 +246,18 @@ fn options(max_retry_after: Option<Duration>) -> DelivererOptions {
     }
 }
 
+fn housekeeping() -> HousekeepingOptions {
+    let interval = Duration::from_millis(200);
+    HousekeepingOptions {
+        interval,
+        slice_pause: interval,
+        retention: Duration::from_hours(1),
+        max_parked_age: Duration::from_hours(1),
+        lease: options(None).lease,
+        max_sweep: 100,
+    }
+}
+
 fn record(number: u32) -> Record {
     let mut headers = Headers::default();
     headers.push("content-type", "application/json");
@@ -284,6 +297,8 @@ pub struct Setup {
     pub proxy: Option<ProxyUrl>,
     /// The longest wait a receiver may ask for; a second when there is none.
     pub max_retry_after: Option<Duration>,
+    /// Events a second to each endpoint, of all processes together.
+    pub rate: Option<f64>,
 }
 
 pub struct World {
@@ -292,6 +307,8 @@ pub struct World {
     pub receivers: HashMap<&'static str, Receiver>,
     /// Where operators are told of endpoints.
     pub operator: Receiver,
+    /// What each process has heard of the others.
+    processes: Vec<Processes>,
     stop: CancellationToken,
     tasks: Vec<JoinHandle<()>>,
     _directory: tempfile::TempDir,
@@ -321,7 +338,7 @@ impl World {
         let operator_sender = HttpSender::new(operators, allowed.clone()).unwrap();
         let sender = HttpSender::new(targets, allowed).unwrap();
         let stop = CancellationToken::new();
-        let mut tasks = Vec::new();
+        let (mut tasks, mut processes) = (Vec::new(), Vec::new());
         for _ in 0..setup.processes.max(1) {
             let (reports, reporter) = operator_webhook(
                 endpoint("operator", None),
@@ -330,21 +347,45 @@ impl World {
                 Ambient::system(),
                 Metrics::disabled(),
             );
+            let housekeeper = Housekeeper::new(
+                store.clone(),
+                Vec::new(),
+                housekeeping(),
+                Ambient::system(),
+                Metrics::disabled(),
+            );
             let deliverer = Deliverer::new(
                 queue.clone(),
                 queue.subscribe(Topic::Results, "penstock-callbacks").await.unwrap(),
                 store.clone(),
                 sender.clone(),
-                names.iter().map(|name| endpoint(name, setup.handshake.clone())).collect(),
+                names
+                    .iter()
+                    .map(|name| Endpoint { rate: setup.rate, ..endpoint(name, setup.handshake.clone()) })
+                    .collect(),
                 options(setup.max_retry_after),
                 Ambient::system(),
                 Metrics::disabled(),
             );
-            let running = deliverer.with_reports(reports).run(stop.clone());
+            processes.push(housekeeper.processes());
+            let deliverer = deliverer.with_reports(reports).sharing_with(housekeeper.processes());
+            let running = deliverer.run(stop.clone());
+            tasks.push(tokio::spawn(housekeeper.run(stop.clone())));
             tasks.push(tokio::spawn(async move { running.await.unwrap() }));
             tasks.push(tokio::spawn(reporter.run(stop.clone())));
         }
-        Self { queue, store, receivers, operator, stop, tasks, _directory: directory }
+        Self { queue, store, receivers, operator, processes, stop, tasks, _directory: directory }
+    }
+
+    /// Waits until every process knows how many there are.
+    pub async fn until_all_have_heard_of_each_other(&self) {
+        let count = u32::try_from(self.processes.len()).unwrap();
+        let heard = async {
+            while self.processes.iter().any(|heard| heard.count() != count) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(DEADLINE, heard).await.unwrap();
     }
 
     /// Parks events for an endpoint, due at once.
