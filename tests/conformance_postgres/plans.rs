@@ -147,6 +147,36 @@ async fn what_is_parked_is_found_by_its_key_before_the_server_knows_of_a_backlog
     }
 }
 
+/// What a first feed delivers before the server has looked at the table.
+const FIRST_FEED: &str = "
+INSERT INTO deliveries (endpoint, event_id, account, number, is_ordered, state, recorded_at, failures,
+    attempts, attributes, data)
+SELECT 'risk', gen_random_uuid(), 'account-' || n, 'number-' || n, false, 'delivered', now(), 0, 1, '[]', '{}'
+FROM generate_series(1, 20000) AS n";
+
+#[tokio::test]
+async fn what_was_asked_of_an_empty_table_finds_a_first_feed_by_its_keys() {
+    let rig = PostgresStoreRig::default();
+    rig.close(rig.open().await).await;
+    let mut session = rig.session().await;
+    session.execute("ALTER TABLE deliveries SET (autovacuum_enabled = false)").await.unwrap();
+    let asked = AssertSqlSafe(format!("PREPARE asked AS {}", delivery_statements::LOOK_KEYS));
+    session.execute(asked).await.unwrap();
+    let keys = "array_fill('risk'::text, ARRAY[500]), array_fill(gen_random_uuid(), ARRAY[500])";
+    let begin = statements::BEGIN_SNAPSHOT;
+    // After five times the server may keep the plan.
+    for _ in 0..6 {
+        let ask = format!("{begin}; EXECUTE asked ({keys}); COMMIT");
+        session.execute(AssertSqlSafe(ask)).await.unwrap();
+    }
+    session.execute(FIRST_FEED).await.unwrap();
+    session.execute(begin).await.unwrap();
+    let explain = AssertSqlSafe(format!("EXPLAIN EXECUTE asked ({keys})"));
+    let plan: Vec<String> = sqlx::query_scalar(explain).fetch_all(&mut session).await.unwrap();
+    let plan = plan.join("\n");
+    assert!(plan.contains("deliveries_key") && !plan.contains("deliveries_by_state_since"), "{plan}");
+}
+
 /// A month of deliveries, most of them delivered.
 const A_MONTH: &str = "
 INSERT INTO deliveries (endpoint, event_id, account, number, is_ordered, state, recorded_at, due_at, failures,
