@@ -67,7 +67,8 @@ pub enum DeletedEvents {
 /// The smaller of the recorded frontier and the committed offset, if the log still has what is not recorded.
 /// A log that ends before the frontier is another one, and is read from its beginning: what is recorded of its
 /// events is not sent again. A group that has committed nothing may stand before another one that is longer by
-/// now, so then too all of it is read.
+/// now, so then too all of it is read. A generation that has just begun may have left the results as they were:
+/// a group that still knows what it had committed goes on where the generation before stands.
 ///
 /// Another process may go on with the partition meanwhile, so the three must be read in this order: the
 /// assignment, the frontiers, the end of the log.
@@ -83,9 +84,10 @@ pub(super) fn start_offset(
     let recorded = match (frontier, committed) {
         (Some(frontier), _) => frontier,
         (None, Some(committed)) if frontiers.is_upgraded => committed,
-        (None, Some(committed)) if committed > Offset(0) => {
-            return Err(StartRefused::StoreUnknown { log, committed });
-        }
+        (None, Some(committed)) if committed > Offset(0) => match frontiers.before(log) {
+            Some(before) => before,
+            None => return Err(StartRefused::StoreUnknown { log, committed }),
+        },
         (None, _) => return Ok(StartAt { offset: earliest, frontier: None, missed: None }),
     };
     if recorded > end {
@@ -163,6 +165,30 @@ mod tests {
         assert_eq!(start(None), Ok(at(3)));
         let (needed, earliest) = (Offset(2), Offset(3));
         assert_eq!(start(Some(2)), Err(StartRefused::EventsDeleted { log: LOG, needed, earliest }));
+    }
+
+    #[test]
+    fn a_generation_that_begins_goes_on_where_the_one_before_stands() {
+        let former = LogPartition { generation: Generation(2), ..LOG };
+        let next = LogPartition { generation: Generation(3), ..LOG };
+        let frontier = |next| RecordedFrontier { next: Offset(next), stamp: Stamp::new() };
+        let known = HashMap::from([(LOG, frontier(1)), (former, frontier(7))]);
+        let frontiers = RecordedFrontiers { known, is_upgraded: false };
+        let start = |committed: Option<u64>, range: std::ops::Range<u64>| {
+            let (earliest, end) = (Offset(range.start), Offset(range.end));
+            let committed = committed.map(Offset);
+            let assignment = Assignment { partition: LOG.partition, committed, earliest, end };
+            start_offset(next, &assignment, &frontiers, end, DeletedEvents::Refuse)
+        };
+        let at = |offset| Ok(StartAt { offset: Offset(offset), frontier: None, missed: None });
+        assert_eq!(start(Some(5), 0..9), at(5));
+        assert_eq!(start(Some(9), 0..9), at(7), "the store was set back");
+        assert_eq!(start(None, 2..9), at(2), "the results were created anew too");
+        let (needed, earliest) = (Offset(7), Offset(8));
+        assert_eq!(
+            start(Some(9), 8..9),
+            Err(StartRefused::EventsDeleted { log: next, needed, earliest })
+        );
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! The deliveries port's promises: one delivery an event and endpoint, leases that pass on, lines in
 //! order, and what operators see and change.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -884,8 +883,11 @@ pub(crate) async fn frontiers_move_with_what_is_recorded_and_survive_the_process
     assert_eq!(frontier(&deliveries, 0).await, Some((8, second.stamp)));
     assert_eq!(frontier(&deliveries, 1).await, Some((0, other.stamp)));
     assert_eq!(frontier(&deliveries, 9).await, None);
-    let of_another_topic = LogPartition { generation: Generation(2), partition: Partition(0) };
-    assert_eq!(frontiers_of(&deliveries, &[of_another_topic]).await.known, HashMap::new());
+    let of_the_next = LogPartition { generation: Generation(2), partition: Partition(0) };
+    let known = frontiers_of(&deliveries, &[of_the_next]).await;
+    assert_eq!(known.known.get(&of_the_next), None);
+    assert_eq!(known.before(of_the_next), Some(Offset(8)));
+    assert_eq!(known.before(log(0)), None);
     rig.close_deliveries(deliveries).await;
 }
 

@@ -31,11 +31,22 @@ pub struct RecordedFrontier {
 /// What is known of how far partitions are recorded.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RecordedFrontiers {
-    /// Those of the wanted that are known.
+    /// Those of the wanted that are known, and those of their partitions in the generations before.
     pub known: HashMap<LogPartition, RecordedFrontier>,
     /// The store is of a release that kept no frontiers: of a partition that is unknown, the group's committed
     /// offset tells how far it is recorded.
     pub is_upgraded: bool,
+}
+
+impl RecordedFrontiers {
+    /// How far a partition was recorded in the newest of the generations before this one.
+    pub fn before(&self, log: LogPartition) -> Option<Offset> {
+        let is_before = |known: &&LogPartition| {
+            known.partition == log.partition && known.generation < log.generation
+        };
+        let newest = self.known.keys().filter(is_before).max_by_key(|known| known.generation)?;
+        self.known.get(newest).map(|frontier| frontier.next)
+    }
 }
 
 /// How a recording moves a frontier. Every recording with a delivery of a partition has one, also when the

@@ -348,8 +348,13 @@ impl Deliveries for MemoryDeliveries {
             },
             frontiers: {
                 let has_frontiers = state.has_frontiers();
-                let found = |log: &LogPartition| Some((*log, *state.frontiers.get(log)?));
-                let known = wanted.logs.iter().filter(|_| has_frontiers).filter_map(found).collect();
+                let is_wanted = |log: &LogPartition| {
+                    wanted.logs.iter().any(|wanted| {
+                        wanted.partition == log.partition && wanted.generation >= log.generation
+                    })
+                };
+                let known = state.frontiers.iter().filter(|(log, _)| has_frontiers && is_wanted(log));
+                let known = known.map(|(log, frontier)| (*log, *frontier)).collect();
                 RecordedFrontiers { known, is_upgraded: !has_frontiers }
             },
         })

@@ -23,12 +23,13 @@ ON CONFLICT (generation, partition) DO UPDATE SET
 WHERE f.stamp IN (excluded.previous, excluded.stamp)
 RETURNING generation, partition";
 
-/// Frontiers of the generations `$1` and partitions `$2`, and whether there were deliveries before there were
-/// any.
+/// Frontiers of the generations `$1` and partitions `$2` and of the generations before these, and whether there
+/// were deliveries before there were any.
 pub const FRONTIERS: &str = "
 SELECT f.generation, f.partition, f.next_offset, f.stamp
 FROM unnest($1::int[], $2::int[]) AS wanted (generation, partition)
-JOIN delivery_frontiers AS f USING (generation, partition)
+JOIN delivery_frontiers AS f
+    ON f.partition = wanted.partition AND f.generation BETWEEN 1 AND wanted.generation
 UNION ALL
 SELECT generation, partition, next_offset, stamp FROM delivery_frontiers WHERE generation = 0";
 

@@ -20,13 +20,13 @@ ON CONFLICT (generation, partition) DO UPDATE SET
 WHERE delivery_frontiers.stamp IN (excluded.previous, excluded.stamp)
 RETURNING generation, partition";
 
-/// Frontiers of an array of `[generation, partition]`, and whether there were deliveries before there were
-/// any.
+/// Frontiers of an array of `[generation, partition]` and of the generations before these, and whether there
+/// were deliveries before there were any.
 pub const FRONTIERS: &str = "
 SELECT f.generation, f.partition, f.next_offset, f.stamp
 FROM json_each(?1) AS wanted
 CROSS JOIN delivery_frontiers AS f
-    ON f.generation = wanted.value ->> 0 AND f.partition = wanted.value ->> 1
+    ON f.partition = wanted.value ->> 1 AND f.generation BETWEEN 1 AND wanted.value ->> 0
 UNION ALL
 SELECT generation, partition, next_offset, stamp FROM delivery_frontiers WHERE generation = 0";
 
