@@ -1,6 +1,7 @@
 //! How far each partition is applied and committed, for operators: looked at, and moved past what the
 //! log has lost.
 
+use std::collections::HashMap;
 use std::ops::Range;
 
 use crate::account::{FrontierMove, Generation, LogPartition, Offset, Partition, Plan};
@@ -168,8 +169,15 @@ pub async fn standings(
         |known: &Assignment| OffsetRange { log: log(known.partition), from: Offset(0), to: Offset(0) };
     let ranges = known.iter().map(frontier_of).collect();
     let view = store.load(&Wanted { ranges, ..Wanted::default() }).await?;
+    // Workers may be at work: only an end that is found after the frontier is not before it in the same log.
+    let ends: HashMap<Partition, Offset> = queue
+        .standing(Topic::Submitted, group)
+        .await?
+        .into_iter()
+        .map(|found| (found.partition, found.end))
+        .collect();
     let standing = |Assignment { partition, committed, earliest, end }| {
-        let log = log(partition);
+        let (log, end) = (log(partition), ends.get(&partition).copied().unwrap_or(end));
         Standing { log, applied: view.frontiers.get(&log).copied(), committed, earliest, end }
     };
     Ok(known.into_iter().map(standing).collect())
