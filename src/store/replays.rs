@@ -113,7 +113,7 @@ pub struct Job {
     pub created_at: Timestamp,
     /// When it last went on or changed its state.
     pub changed_at: Timestamp,
-    /// Who runs it, and until when nobody else may; none before anybody did.
+    /// Who runs it, and until when nobody else may; none before anybody did in its state.
     pub runner: Option<(RunnerId, Timestamp)>,
 }
 
@@ -167,7 +167,8 @@ pub trait Replays: Clone + Send + Sync + 'static {
         until: Timestamp,
     ) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
-    /// Has a job that is in one of these states go into another, and tell why. Whether it did.
+    /// Has a job that is in one of these states go into another, and tell why; nobody runs it any more then, so
+    /// that who did so until now writes nothing, also if it goes on soon. Whether it did.
     fn move_job(
         &self,
         name: &JobName,

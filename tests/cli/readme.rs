@@ -37,8 +37,8 @@ fn shown() -> Vec<Shown> {
         .collect()
 }
 
-/// Marks of blocks with a test of their own: the production pair, and callbacks.
-const MARKS: [&str; 2] = ["production", "callbacks"];
+/// Marks of blocks with a test of their own: the production pair, callbacks, and replays.
+const MARKS: [&str; 4] = ["production", "callbacks", "replay plan", "replay run"];
 
 /// The commands of the block with a mark, one a line.
 pub(crate) fn commands_marked(mark: &str) -> Vec<&'static str> {

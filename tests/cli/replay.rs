@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::process::{DEADLINE, Dev, penstock, text};
+use crate::process::{DEADLINE, Dev, penstock, text, until};
+use crate::readme::commands_marked;
+use crate::receiver::Receiver;
 
 /// A list that lacks a type, and one that has it.
 const SHORT: &str = "[reference]\naccount_types = ['CHECKING']\n";
@@ -154,6 +156,117 @@ async fn a_selection_that_means_nothing_is_answered_with_what_there_is() {
     assert!(told.contains("queue.db"), "{told}");
 }
 
+#[tokio::test]
+async fn a_run_accepts_what_passes_now_and_tells_that_alone() {
+    let setup = Setup { directory: tempfile::tempdir().unwrap() };
+    let receiver = Receiver::start(200, "").await;
+    let endpoint = format!(
+        "[[callbacks.endpoints]]\nname = 'risk'\nurl = '{}'\nallow_http = true\nunsigned = true\n",
+        receiver.url()
+    );
+    let short = setup.with("short.toml", &[SHORT, &endpoint].concat());
+    let complete = setup.with("complete.toml", &[COMPLETE, &endpoint].concat());
+    let dev = Dev::start(&setup.directory, &["--config", short.to_str().unwrap()]).await;
+    send_some(&dev).await;
+    until(async || receiver.arrivals().len() == 4).await;
+    let run = ["run", "types-completed", "--only", "rejected", "--reason", "ticket-7"];
+    let (_, told) = says(&complete, &run, 5).await;
+    assert!(told.contains("in use"), "{told}");
+    dev.stop().await;
+
+    let (said, _) = says(&complete, &run, 0).await;
+    assert!(said.contains("2 of 4 records read are selected, 1 end otherwise"), "{said}");
+    let (_, told) = says(&complete, &run, 2).await;
+    assert!(told.contains("there is a job types-completed already"), "{told}");
+    let (_, told) = says(&complete, &["resume", "types-completed"], 2).await;
+    assert!(told.contains("is completed"), "{told}");
+    let (unchanged, _) = says(&complete, &["plan", "--output", "json"], 0).await;
+    let unchanged: Value = serde_json::from_str(&unchanged).unwrap();
+    assert_eq!(unchanged["totals"], json!({"superseded": 1, "unchanged": 3}));
+
+    let dev = Dev::start(&setup.directory, &["--config", complete.to_str().unwrap()]).await;
+    until(async || receiver.arrivals().len() == 5).await;
+    let last = receiver.arrivals().pop().unwrap();
+    assert_eq!(last.header("ce-source"), "n-2");
+    assert_eq!(last.header("ce-type"), "penstock.account.accepted");
+    assert_eq!(last.header("ce-replay"), "types-completed");
+    let again = json!({"accounts": [account("n-2", "a-2", "SAVINGS", "north")]});
+    let (_, answer) = dev.send(again.to_string()).await;
+    assert_eq!(answer["results"][0]["resultType"], "REQUEST_ACCEPTED", "{answer}");
+    let (status, _) = says(&complete, &["status", "types-completed", "--json"], 0).await;
+    let status: Value = serde_json::from_str(&status).unwrap();
+    assert_eq!((&status["state"], &status["changed"]), (&json!("completed"), &json!(1)), "{status}");
+    assert_eq!(
+        (&status["reason"], &status["read"], &status["of"]),
+        (&json!("ticket-7"), &json!(4), &json!(4))
+    );
+    let (list, _) = says(&complete, &["list"], 0).await;
+    assert!(list.contains("types-completed") && list.contains("ticket-7"), "{list}");
+    let (_, told) = says(&complete, &["status", "unknown"], 2).await;
+    assert!(told.contains("there is no job unknown"), "{told}");
+    dev.stop().await;
+    assert_eq!(receiver.arrivals().len(), 5, "a resubmission is told nobody");
+}
+
+#[tokio::test]
+async fn the_commands_of_the_readme_work() {
+    let setup = Setup { directory: tempfile::tempdir().unwrap() };
+    let (short, complete) = (setup.with("short.toml", SHORT), setup.with("complete.toml", COMPLETE));
+    let dev = Dev::start(&setup.directory, &["--config", short.to_str().unwrap()]).await;
+    send_some(&dev).await;
+    dev.stop().await;
+    let run = async |command: &str, code| {
+        let arguments: Vec<_> = command.strip_prefix("penstock replay ").unwrap().split(' ').collect();
+        says(&complete, &arguments, code).await
+    };
+    for command in commands_marked("replay plan") {
+        run(command, 3).await;
+    }
+    for command in commands_marked("replay run") {
+        run(command, 0).await;
+    }
+    for command in commands_marked("replay plan") {
+        run(command, 0).await;
+    }
+}
+
+#[tokio::test]
+async fn a_job_is_paused_resumed_and_aborted() {
+    let setup = Setup { directory: tempfile::tempdir().unwrap() };
+    let (short, complete) = (setup.with("short.toml", SHORT), setup.with("complete.toml", COMPLETE));
+    let dev = Dev::start(&setup.directory, &["--config", short.to_str().unwrap()]).await;
+    send_some(&dev).await;
+    dev.stop().await;
+    let mut command = penstock(&["replay", "run", "slow", "--reason", "test", "--rate", "1"]);
+    command.arg("--config").arg(&complete).kill_on_drop(true);
+    command.stderr(std::process::Stdio::piped());
+    let running = command.spawn().unwrap();
+    let state = async || {
+        let mut command = penstock(&["replay", "status", "slow", "--json", "--config"]);
+        let output = command.arg(&complete).output().await.unwrap();
+        let status: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        status["state"].as_str().unwrap_or_default().to_owned()
+    };
+    until(async || state().await == "running").await;
+    says(&complete, &["pause", "slow"], 0).await;
+    let ended = tokio::time::timeout(DEADLINE, running.wait_with_output()).await.unwrap().unwrap();
+    let told = text(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(1), "{told}");
+    assert!(told.contains("was paused by an operator; `penstock replay resume slow` goes on"), "{told}");
+
+    let (_, told) = says(&short, &["resume", "slow"], 2).await;
+    assert!(told.contains("the rules and lists are others"), "{told}");
+    let (said, _) = says(&complete, &["resume", "slow"], 0).await;
+    assert!(said.contains("1 end otherwise"), "{said}");
+    assert_eq!(state().await, "completed");
+    let (_, told) = says(&complete, &["abort", "slow"], 2).await;
+    assert!(told.contains("is completed"), "{told}");
+    let (_, told) = says(&complete, &["run", "No Name", "--reason", "x"], 2).await;
+    assert!(told.contains("a to z, 0 to 9 and -"), "{told}");
+    let (_, told) = says(&complete, &["run", "another", "--reason", " "], 2).await;
+    assert!(told.contains("--reason must say why"), "{told}");
+}
+
 #[cfg(feature = "production-tests")]
 #[tokio::test]
 async fn a_plan_tells_the_same_on_kafka_and_postgresql() {
@@ -165,7 +278,7 @@ async fn a_plan_tells_the_same_on_kafka_and_postgresql() {
     for process in [&worker, &intake] {
         process.until_ready().await;
     }
-    crate::process::until(async || {
+    until(async || {
         let probe = json!({"accounts": [account("n-1", "a-1", "CHECKING", "north")]});
         intake.send(probe.to_string()).await.1["results"][0]["resultType"] == "REQUEST_ACCEPTED"
             && worker.get(&format!("{}/metrics", worker.admin)).await.1.contains("code=\"accepted\"")
@@ -179,6 +292,11 @@ async fn a_plan_tells_the_same_on_kafka_and_postgresql() {
     installation.configure(&url, COMPLETE);
     let (json, _) = says(&installation.config(), &plan, 3).await;
     assert_eq!(totals(&json), json!({"changed": 1, "superseded": 1}));
+    let run = ["run", "types-completed", "--only", "rejected", "--reason", "test", "--output", "json"];
+    let (json, _) = says(&installation.config(), &run, 0).await;
+    assert_eq!(totals(&json), json!({"changed": 1, "superseded": 1}), "beside the roles");
+    let (json, _) = says(&installation.config(), &plan, 0).await;
+    assert_eq!(totals(&json), json!({"superseded": 1}));
     intake.stop().await;
     worker.stop().await;
 }

@@ -145,7 +145,7 @@ pub(crate) async fn a_job_changes_its_state_only_from_where_it_is<R: StoreRig<St
     assert!(go(&[JobState::Running], JobState::Failed, Some("a 'problem'")).await);
     let failed = store.job(&name("job")).await.unwrap().unwrap();
     assert_eq!((failed.state, failed.changed_at), (JobState::Failed, time(7)));
-    assert_eq!(failed.problem.as_deref(), Some("a 'problem'"));
+    assert_eq!((failed.problem.as_deref(), failed.runner), (Some("a 'problem'"), None));
     assert!(!store.lease_job(&name("job"), runner(1), time(8), time(9)).await.unwrap());
     assert!(go(&[JobState::Paused, JobState::Failed], JobState::Running, None).await);
     assert_eq!(store.job(&name("job")).await.unwrap().unwrap().problem, None);
@@ -208,6 +208,11 @@ pub(crate) async fn nobody_but_the_runner_takes_a_step<R: StoreRig<Store: Replay
         store.move_job(&name("job"), &[JobState::Running], JobState::Paused, None, time(6)).await;
     assert!(moved.unwrap());
     assert!(refused(1).await, "it is paused");
+    let moved =
+        store.move_job(&name("job"), &[JobState::Paused], JobState::Running, None, time(7)).await;
+    assert!(moved.unwrap());
+    assert!(refused(1).await, "it goes on, with whoever takes it next");
+    assert!(store.lease_job(&name("job"), runner(2), time(8), time(38)).await.unwrap());
     let numbers = vec![sent.communication_number.clone()];
     let view = store.load(&Wanted { numbers, ..Wanted::default() }).await.unwrap();
     assert!(view.ledger.is_empty());

@@ -86,6 +86,7 @@ impl Replays for MemoryStore {
                 return false;
             };
             (job.state, job.problem, job.changed_at) = (to, problem.map(str::to_owned), now);
+            job.runner = None;
             true
         })
     }

@@ -19,9 +19,10 @@ UPDATE replay_jobs SET runner = $2, leased_until = $4
 WHERE name = $1 AND state = 'running'
   AND (runner IS NULL OR runner = $2 OR leased_until <= $3)";
 
-/// Has a job go from one of some states into another: name, states, state, problem, now.
+/// Has a job go from one of some states into another, and be nobody's: name, states, state, problem, now.
 pub const MOVE_JOB: &str = "
-UPDATE replay_jobs SET state = $3, problem = $4, changed_at = $5
+UPDATE replay_jobs SET
+    state = $3, problem = $4, changed_at = $5, runner = NULL, leased_until = NULL
 WHERE name = $1 AND state = ANY ($2)";
 
 /// Notes how far a job is: names, runners, progress, now, until.
