@@ -299,18 +299,18 @@ fn rows(tables: &Tables) -> (BTreeSet<String>, String, String) {
 
 #[test]
 fn a_job_that_is_killed_anywhere_comes_to_the_same_as_one_that_is_not() {
-    let mut changed = 0;
+    let mut all = 0;
     for seed in 0..seeds() {
         let undisturbed = World::new(seed, MemoryStore::default()).run(0, false);
         changes_are_told(&undisturbed);
         let changes = &undisturbed.tables.replays.changes;
         assert_eq!(undisturbed.told.values().sum::<usize>(), changes.len(), "seed {seed}: once each");
-        changed += changes.len();
+        all += changes.len();
         let killed = World::new(seed, MemoryStore::default()).run(6, false);
         changes_are_told(&killed);
         assert_eq!(rows(&killed.tables), rows(&undisturbed.tables), "seed {seed}");
     }
-    assert!(changed > 100, "histories that a longer list changes: {changed} changes");
+    assert!(all > 100, "a longer list changes histories: {all} changes");
 }
 
 #[test]

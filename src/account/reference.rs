@@ -1,6 +1,7 @@
 //! What the rules compare with: the institution's lists and its choices.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
 
 use sha2::{Digest, Sha256};
 
@@ -99,7 +100,7 @@ impl Policy {
         ]);
         let mut hex = String::with_capacity(64);
         for byte in digest.finalize() {
-            hex.push_str(&format!("{byte:02x}"));
+            let _infallible = write!(hex, "{byte:02x}");
         }
         hex
     }

@@ -212,7 +212,7 @@ impl<Q: Queue, S: Store, E: Effects> Pass<Q, S, E> {
                 Content::Submission(..) | Content::Unreadable(_) => {}
             }
         }
-        let wanted = wanted_by(meant.iter().map(|(item, _)| *item), *generation);
+        let wanted = wanted_by(&meant.iter().map(|(item, _)| *item), *generation);
         (meant, wanted)
     }
 

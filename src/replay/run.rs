@@ -99,7 +99,7 @@ impl<Q: Queue, S: Store + Replays> Run<Q, S> {
     fn pause(&self, now: Instant) -> Duration {
         let Some(rate) = self.request.max_records_per_second else { return Duration::ZERO };
         let read = self.pass.report().read.saturating_sub(self.read_before);
-        let due = Duration::from_secs_f64(read as f64 / f64::from(rate.max(1)));
+        let due = Duration::from_millis(read.saturating_mul(1_000) / u64::from(rate.max(1)));
         due.saturating_sub(now.saturating_duration_since(self.begun_at))
     }
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::account::{
-    Coordinates, Generation, LogPartition, Outcome, Redecided, Submission, Timestamp, View,
+    Coordinates, Generation, LogPartition, Outcome, Plan, Redecided, Submission, Timestamp, View,
 };
 use crate::queue::{PollLimits, Queue, QueueError, ReadRange, Reader, Topic};
 use crate::store::{
@@ -83,14 +83,14 @@ impl<Q: Queue, S: Store + Replays> Written<Q, S> {
 
     /// Notes how far the job is, and leaves it to whoever goes on with it.
     pub(super) async fn leave(&mut self) -> Result<(), ReplayError> {
-        self.step(Duration::ZERO, &Default::default(), &[]).await.and_then(|applied| match applied {
+        self.step(Duration::ZERO, &Plan::default(), &[]).await.and_then(|applied| match applied {
             Applied::Done => Ok(()),
             Applied::Stale(_) => Err(ReplayError::NotOurs),
         })
     }
 
     async fn note(&mut self) -> Result<(), ReplayError> {
-        match self.step(LEASE, &Default::default(), &[]).await? {
+        match self.step(LEASE, &Plan::default(), &[]).await? {
             Applied::Done => Ok(()),
             Applied::Stale(_) => Err(self.stopped().await?),
         }
@@ -99,7 +99,7 @@ impl<Q: Queue, S: Store + Replays> Written<Q, S> {
     async fn step(
         &mut self,
         lease: Duration,
-        plan: &crate::account::Plan,
+        plan: &Plan,
         changes: &[OutcomeChange],
     ) -> Result<Applied, ReplayError> {
         let now = now();
@@ -193,9 +193,9 @@ impl<Q: Queue, S: Store + Replays> Effects for Written<Q, S> {
             }
             return Ok(Taken::Yes);
         }
-        let changed: Vec<_> =
+        let anew: Vec<_> =
             part.meant.iter().zip(&part.redecision.redecided).filter_map(change).collect();
-        let changes: Vec<OutcomeChange> = changed.iter().map(|(_, _, change)| *change).collect();
+        let changes: Vec<OutcomeChange> = anew.iter().map(|(_, _, change)| *change).collect();
         let applied = match self.step(LEASE, plan, &changes).await {
             Ok(applied) => applied,
             Err(error) => {
@@ -211,7 +211,7 @@ impl<Q: Queue, S: Store + Replays> Effects for Written<Q, S> {
                 return Ok(Taken::Stale);
             }
         }
-        self.tell(changed.iter().map(|(item, submission, change)| (*item, *submission, change.after)))
+        self.tell(anew.iter().map(|(item, submission, change)| (*item, *submission, change.after)))
             .await?;
         self.progress.tell();
         Ok(Taken::Yes)

@@ -10,7 +10,7 @@ use super::decode::Item;
 
 /// What the store must show of these records: numbers, accounts, and what it noted of their places.
 pub(crate) fn wanted_by<'a>(
-    items: impl Iterator<Item = &'a Item> + Clone,
+    items: &(impl Iterator<Item = &'a Item> + Clone),
     generation: Generation,
 ) -> Wanted {
     let submissions = || items.clone().filter_map(Item::submission);

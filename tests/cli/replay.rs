@@ -200,8 +200,8 @@ async fn a_run_accepts_what_passes_now_and_tells_that_alone() {
         (&status["reason"], &status["read"], &status["of"]),
         (&json!("ticket-7"), &json!(4), &json!(4))
     );
-    let (list, _) = says(&complete, &["list"], 0).await;
-    assert!(list.contains("types-completed") && list.contains("ticket-7"), "{list}");
+    let (jobs, _) = says(&complete, &["list"], 0).await;
+    assert!(jobs.contains("types-completed") && jobs.contains("ticket-7"), "{jobs}");
     let (_, told) = says(&complete, &["status", "unknown"], 2).await;
     assert!(told.contains("there is no job unknown"), "{told}");
     dev.stop().await;

@@ -1,5 +1,6 @@
 //! `penstock replay run` and `resume`: a job, run by this process until it is done or stopped.
 
+use std::cell::{Cell, OnceCell};
 use std::io::{self, IsTerminal};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -217,12 +218,12 @@ impl<'a> Runner<'a> {
         let mut run = run?;
         loop {
             // Dropping a step loses nothing: what it wrote is told by whoever goes on.
-            let Some(step) = stop.run_until_cancelled(run.step(Instant::now())).await else {
+            let Some(taken) = stop.run_until_cancelled(run.step(Instant::now())).await else {
                 run.leave().await?;
                 return Ok(Ended::Asked);
             };
             told.tell(run.progress());
-            match step? {
+            match taken? {
                 RunStep::Done => return Ok(Ended::Done),
                 RunStep::Progress(pause) => {
                     if stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
@@ -300,15 +301,15 @@ struct ProgressJson {
 struct Told {
     bar: ProgressBar,
     begun_at: Instant,
-    told_at: std::cell::Cell<Instant>,
-    read_before: std::cell::OnceCell<u64>,
+    last_at: Cell<Instant>,
+    read_before: OnceCell<u64>,
 }
 
 impl Told {
     fn new() -> Self {
         let now = Instant::now();
-        let read_before = std::cell::OnceCell::new();
-        Self { bar: progress_bar(0, "records"), begun_at: now, told_at: now.into(), read_before }
+        let read_before = OnceCell::new();
+        Self { bar: progress_bar(0, "records"), begun_at: now, last_at: now.into(), read_before }
     }
 
     fn tell(&self, progress: &Progress) {
@@ -316,10 +317,10 @@ impl Told {
         self.bar.set_length(of);
         self.bar.set_position(read);
         let before = *self.read_before.get_or_init(|| read);
-        if io::stderr().is_terminal() || self.told_at.get().elapsed() < TOLD_EVERY {
+        if io::stderr().is_terminal() || self.last_at.get().elapsed() < TOLD_EVERY {
             return;
         }
-        self.told_at.set(Instant::now());
+        self.last_at.set(Instant::now());
         let seconds = self.begun_at.elapsed().as_secs().max(1);
         let records_per_second = (read - before) / seconds;
         let json = ProgressJson {

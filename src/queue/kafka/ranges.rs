@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, KafkaResult};
@@ -126,11 +126,8 @@ fn poll(consumer: &BaseConsumer<Asking>, limits: PollLimits) -> KafkaResult<Brou
     let (mut brought, mut bytes) = (Brought::default(), 0);
     while brought.records.len() < limits.max_records && bytes < limits.max_bytes {
         let is_waiting = brought.records.is_empty() && brought.ended.is_empty();
-        let wait = if is_waiting {
-            until.saturating_duration_since(Instant::now())
-        } else {
-            Default::default()
-        };
+        let wait =
+            if is_waiting { until.saturating_duration_since(Instant::now()) } else { Duration::ZERO };
         match consumer.poll(wait) {
             None => break,
             Some(Ok(message)) => {

@@ -198,7 +198,7 @@ impl<Q: Queue, S: Store> Persister<Q, S> {
 
     /// What the records are decided on, and the frontiers of the lane's other partitions.
     fn wanted(&self, items: &[Item], positions: &BTreeMap<Partition, Position>) -> Wanted {
-        let mut wanted = wanted_by(items.iter(), self.generation);
+        let mut wanted = wanted_by(&items.iter(), self.generation);
         let is_shown =
             |partition: &Partition| wanted.ranges.iter().any(|range| range.log.partition == *partition);
         let others: Vec<_> = positions.keys().filter(|partition| !is_shown(partition)).collect();

@@ -113,7 +113,7 @@ fn steps(step: &JobStep, plan: &Plan, changes: &[OutcomeChange]) -> Result<Vec<S
         columns.add(rows.iter().map(|()| time(*now)))?;
         columns.add(rows.iter().map(|()| time(*until)))
     })?;
-    let changed = columns(changes, |rows, columns| {
+    let anew = columns(changes, |rows, columns| {
         columns.add(rows.iter().map(|_| name.as_str()))?;
         columns.coordinates(rows.iter().map(|row| row.coordinates))?;
         columns.add(rows.iter().map(|row| row.before.map(|before| outcome_text(before).0)))?;
@@ -131,7 +131,7 @@ fn steps(step: &JobStep, plan: &Plan, changes: &[OutcomeChange]) -> Result<Vec<S
     let mut steps = Vec::new();
     steps.extend(noted.map(|arguments| step(statements::NOTE_PROGRESS, 1, arguments)));
     steps.extend(rows::steps(plan)?);
-    steps.extend(changed.map(|arguments| step(statements::INSERT_CHANGES, changes.len(), arguments)));
+    steps.extend(anew.map(|arguments| step(statements::INSERT_CHANGES, changes.len(), arguments)));
     Ok(steps)
 }
 

@@ -114,11 +114,11 @@ fn steps(
     let changes: Vec<_> = changes.iter().map(change).collect();
     let noted =
         Step { part: StalePart::Job, statement: statements::NOTE_PROGRESS, rows: Rows::of(&noted)? };
-    let changed =
+    let anew =
         Step { part: StalePart::Job, statement: statements::INSERT_CHANGES, rows: Rows::of(&changes)? };
     let mut steps = vec![noted];
     steps.extend(PlanRows::of(plan)?.into_steps());
-    steps.push(changed);
+    steps.push(anew);
     Ok(steps)
 }
 
