@@ -53,7 +53,7 @@ async fn receivers_that_misbehave_get_few_requests_and_hold_up_no_other() {
     world.end().await;
 }
 
-/// With a whole rate each, they would be done within half a second: each has a second's share at once.
+/// With a whole rate each, they are done within two seconds.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn processes_share_the_rate_of_an_endpoint() {
     const EVENTS: u32 = 240;
@@ -64,7 +64,7 @@ async fn processes_share_the_rate_of_an_endpoint() {
     world.publish(0..EVENTS).await;
     world.until("fast", Some(DeliveryState::Delivered), EVENTS.into()).await;
     let taken = begun.elapsed();
-    assert!(taken > Duration::from_millis(1_500), "{EVENTS} events at 40 a second within {taken:?}");
+    assert!(taken > Duration::from_secs(4), "{EVENTS} events at 40 a second within {taken:?}");
     world.end().await;
 }
 
