@@ -23,7 +23,7 @@ use penstock::account::{
     Account, Generation, LogPartition, Offset, Partition, Policy, Submission, Timestamp, Verdict, View,
     decide,
 };
-use penstock::queue::{Headers, PollLimits, Received, Record, Topic};
+use penstock::queue::{Headers, PollLimits, Queue, Received, Record, Topic};
 use penstock::replay::{
     Bound, ReplayError, Request, Resolved, Run, RunStep, Selection, Way, Window, new_job,
 };
@@ -140,6 +140,8 @@ impl World {
         let then = policy(&["t0"]);
         for partition in (0..PARTITIONS).map(Partition) {
             while block_on(live_step(&queue, &store, &then, partition)) {}
+            let end = queue.end(Topic::Submitted, partition);
+            block_on(queue.set_committed(Topic::Submitted, GROUP, partition, end)).unwrap();
         }
         let (name, today) = (JobName::parse("job").unwrap(), policy(&["t0", "t1"]));
         Self { random, queue, store, name, runner: 0, today }

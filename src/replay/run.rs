@@ -2,14 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use crate::account::Timestamp;
 use crate::queue::Queue;
 use crate::store::{Job, JobName, JobState, NewJob, Replays, RunnerId, Store};
 
 use super::job::{Progress, Request};
 use super::pass::{Pass, ReplayError, Way};
 use super::window::Resolved;
-use super::written::{LEASE, Running, Written};
+use super::written::{Running, Written};
 
 /// A run of a job by this process.
 pub struct Run<Q: Queue, S: Store + Replays> {
@@ -42,12 +41,6 @@ pub fn new_job(
     Ok(NewJob { name, request: request.to_json()?, progress, policy_digest, operator, reason })
 }
 
-/// Until when a job that is leased at `now` is nobody else's.
-pub fn leased_until(now: Timestamp) -> Timestamp {
-    let lease_ms = i64::try_from(LEASE.as_millis()).unwrap_or(i64::MAX);
-    Timestamp::from_unix_millis(now.unix_millis().saturating_add(lease_ms))
-}
-
 impl<Q: Queue, S: Store + Replays> Run<Q, S> {
     /// Goes on with a job that this process has leased. The selection of `way` is the job's.
     pub async fn go_on(
@@ -60,6 +53,11 @@ impl<Q: Queue, S: Store + Replays> Run<Q, S> {
         let request = Request::from_json(&job.job.request)?;
         let progress = Progress::from_json(&job.job.progress)?;
         way.selection = request.selection.clone();
+        if let Some(rate) = request.max_records_per_second {
+            // No part is larger than what a second allows, so that no pause is longer than one.
+            let rate = usize::try_from(rate).unwrap_or(usize::MAX);
+            way.limits.max_records = way.limits.max_records.min(rate.max(1));
+        }
         let (report, read_before) = (progress.report.clone(), progress.report.read);
         let (_, left) = progress.ranges();
         let (name, generation) = (job.job.name.clone(), way.generation);
@@ -91,7 +89,7 @@ impl<Q: Queue, S: Store + Replays> Run<Q, S> {
     }
 
     /// Leaves the job to whoever goes on with it.
-    pub async fn leave(mut self) -> Result<(), ReplayError> {
+    pub async fn leave(self) -> Result<(), ReplayError> {
         self.pass.effects.leave().await
     }
 

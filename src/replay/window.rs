@@ -28,7 +28,8 @@ pub struct Window {
     pub partitions: BTreeSet<Partition>,
 }
 
-/// A window as the log has it now: nothing that no worker has applied yet is in it.
+/// A window as the log has it now. Only what workers have applied and told is in it: they do not come back to that,
+/// so none of them tells an outcome anew that was changed meanwhile.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resolved {
     /// What is read; no range is empty.
@@ -78,7 +79,7 @@ pub enum WindowError {
     #[error("the window ends before it begins")]
     Backwards,
     /// Nothing was submitted in it.
-    #[error("no submission that a worker has applied lies in the window")]
+    #[error("no submission that workers have applied and told lies in the window")]
     Empty,
     /// The queue does not answer.
     #[error(transparent)]
@@ -124,7 +125,8 @@ impl Window {
             }
             let from = place(queue, partition, self.from).await?.unwrap_or(one.earliest);
             let to = place(queue, partition, self.to).await?.unwrap_or(one.end);
-            let to = to.min(frontiers.get(&log(partition)).copied().unwrap_or(Offset(0)));
+            let applied = frontiers.get(&log(partition)).copied().unwrap_or(Offset(0));
+            let to = to.min(applied).min(one.committed.unwrap_or(Offset(0)));
             if from == one.earliest && one.earliest > Offset(0) && self.reaches_back_before(from) {
                 resolved.shortened.push(Shortened { partition, earliest: one.earliest });
             }

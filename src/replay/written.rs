@@ -22,7 +22,13 @@ use super::job::Progress;
 use super::pass::ReplayError;
 
 /// How long nobody else may take a job over from a runner that is silent.
-pub const LEASE: Duration = Duration::from_secs(30);
+const LEASE: Duration = Duration::from_secs(30);
+/// Until when a job that is leased at `now` is nobody else's.
+pub fn leased_until(now: Timestamp) -> Timestamp {
+    let lease_ms = i64::try_from(LEASE.as_millis()).unwrap_or(i64::MAX);
+    Timestamp::from_unix_millis(now.unix_millis().saturating_add(lease_ms))
+}
+
 /// How often a job that changes nothing notes how far it is.
 const NOTED_EVERY: Duration = Duration::from_secs(1);
 /// Between two tries to publish.
@@ -81,35 +87,29 @@ impl<Q: Queue, S: Store + Replays> Written<Q, S> {
         if moved { Ok(()) } else { Err(self.stopped().await?) }
     }
 
-    /// Notes how far the job is, and leaves it to whoever goes on with it.
-    pub(super) async fn leave(&mut self) -> Result<(), ReplayError> {
-        self.step(Duration::ZERO, &Plan::default(), &[]).await.and_then(|applied| match applied {
-            Applied::Done => Ok(()),
-            Applied::Stale(_) => Err(ReplayError::NotOurs),
-        })
+    /// Leaves the job to whoever goes on with it. How far it is says what was noted last: of a step that was cut
+    /// off nobody knows here whether it was taken.
+    pub(super) async fn leave(self) -> Result<(), ReplayError> {
+        let (Running { name, runner, .. }, now) = (&self.running, now());
+        self.store.lease_job(name, *runner, now, now).await?;
+        Ok(())
     }
 
     async fn note(&mut self) -> Result<(), ReplayError> {
-        match self.step(LEASE, &Plan::default(), &[]).await? {
+        match self.step(&Plan::default(), &[]).await? {
             Applied::Done => Ok(()),
             Applied::Stale(_) => Err(self.stopped().await?),
         }
     }
 
-    async fn step(
-        &mut self,
-        lease: Duration,
-        plan: &Plan,
-        changes: &[OutcomeChange],
-    ) -> Result<Applied, ReplayError> {
+    async fn step(&mut self, plan: &Plan, changes: &[OutcomeChange]) -> Result<Applied, ReplayError> {
         let now = now();
-        let lease_ms = i64::try_from(lease.as_millis()).unwrap_or(i64::MAX);
         let step = JobStep {
             name: self.running.name.clone(),
             runner: self.running.runner,
             progress: self.progress.to_json()?,
             now,
-            until: Timestamp::from_unix_millis(now.unix_millis().saturating_add(lease_ms)),
+            until: leased_until(now),
         };
         let applied = self.store.take_step(&step, plan, changes).await?;
         self.noted_at = Instant::now();
@@ -196,7 +196,7 @@ impl<Q: Queue, S: Store + Replays> Effects for Written<Q, S> {
         let anew: Vec<_> =
             part.meant.iter().zip(&part.redecision.redecided).filter_map(change).collect();
         let changes: Vec<OutcomeChange> = anew.iter().map(|(_, _, change)| *change).collect();
-        let applied = match self.step(LEASE, plan, &changes).await {
+        let applied = match self.step(plan, &changes).await {
             Ok(applied) => applied,
             Err(error) => {
                 self.progress = before;

@@ -1,5 +1,6 @@
 //! Deciding anew what was decided before: what is told of it, beside the processes that have queue and store.
 
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
@@ -40,6 +41,16 @@ async fn send_some(dev: &Dev) {
     assert_eq!(answer["results"][0]["resultType"], "REQUEST_ACCEPTED", "{answer}");
 }
 
+/// Waits until workers have told so many outcomes: they say so a little after the answer.
+async fn until_told(config: &Path, count: u64) {
+    until(async || {
+        let mut command = penstock(&["replay", "plan", "--output", "json", "--config"]);
+        let output = command.arg(config).output().await.unwrap();
+        serde_json::from_slice::<Value>(&output.stdout).is_ok_and(|plan| plan["read"] == count)
+    })
+    .await;
+}
+
 /// Runs `replay` with a configuration; what it prints, and what it tells besides.
 async fn says(config: &Path, arguments: &[&str], code: i32) -> (String, String) {
     let mut command = penstock(&["replay"]);
@@ -70,6 +81,7 @@ async fn a_plan_tells_what_a_completed_list_would_change_while_dev_runs() {
     let (short, complete) = (setup.with("short.toml", SHORT), setup.with("complete.toml", COMPLETE));
     let dev = Dev::start(&setup.directory, &["--config", short.to_str().unwrap()]).await;
     send_some(&dev).await;
+    until_told(&short, 4).await;
 
     let plan = async |config: &Path, arguments: &[&str], code| {
         says(config, &[&["plan"], arguments].concat(), code).await.0
@@ -117,6 +129,7 @@ async fn numbers_come_from_a_file_and_those_that_are_not_there_are_told() {
     let (short, complete) = (setup.with("short.toml", SHORT), setup.with("complete.toml", COMPLETE));
     let dev = Dev::start(&setup.directory, &["--config", short.to_str().unwrap()]).await;
     send_some(&dev).await;
+    until_told(&short, 4).await;
     let numbers = setup.directory.path().join("numbers");
     let of = numbers.to_str().unwrap();
     std::fs::write(&numbers, "n-2\n\nn-1\n").unwrap();
@@ -134,13 +147,13 @@ async fn a_selection_that_means_nothing_is_answered_with_what_there_is() {
     let config = setup.with("short.toml", SHORT);
     let dev = Dev::start(&setup.directory, &["--config", config.to_str().unwrap()]).await;
     let nothing = says(&config, &["plan"], 2).await.1;
-    assert!(nothing.contains("no submission that a worker has applied"), "{nothing}");
+    assert!(nothing.contains("no submission that workers have applied and told"), "{nothing}");
     send_some(&dev).await;
     for (arguments, expected) in [
         (&["--partition", "99"][..], "the topic has partitions 0 to 11"),
         (&["--partition", "0", "--from-offset", "4000"], "nothing lies at offset 4000"),
         (&["--since", "1h", "--until", "2h"], "ends before it begins"),
-        (&["--until", "2020-01-01T00:00:00Z"], "no submission that a worker has applied"),
+        (&["--until", "2020-01-01T00:00:00Z"], "no submission that workers have applied and told"),
         (&["--code", "A999"], "there are: O005, A001"),
         (&["--from-offset", "4"], "--partition"),
         (&["--numbers", "/nowhere/at-all"], "/nowhere/at-all"),
@@ -278,13 +291,16 @@ async fn a_plan_tells_the_same_on_kafka_and_postgresql() {
     for process in [&worker, &intake] {
         process.until_ready().await;
     }
+    let probes = Cell::new(0);
     until(async || {
+        probes.set(probes.get() + 1);
         let probe = json!({"accounts": [account("n-1", "a-1", "CHECKING", "north")]});
         intake.send(probe.to_string()).await.1["results"][0]["resultType"] == "REQUEST_ACCEPTED"
             && worker.get(&format!("{}/metrics", worker.admin)).await.1.contains("code=\"accepted\"")
     })
     .await;
     send_some(&intake).await;
+    until_told(&installation.config(), probes.get() + 4).await;
     let plan = ["plan", "--output", "json", "--only", "rejected"];
     let (json, _) = says(&installation.config(), &plan, 0).await;
     let totals = |json: &str| serde_json::from_str::<Value>(json).unwrap()["totals"].clone();

@@ -23,6 +23,7 @@ use crate::replay::{
 };
 use crate::settings::{Loaded, Settings};
 use crate::store::{Job, JobName, JobState, Replays, RunnerId, StoreError};
+use crate::telemetry::with_causes;
 
 use super::output::{Output, Tense, write};
 use super::plan::{misused, tell_what_is_missing};
@@ -182,7 +183,8 @@ impl<'a> Runner<'a> {
                 Ok(ended) => break ended,
                 Err(error) if may_come_back(&error) => {
                     if !std::mem::replace(&mut is_away, true) {
-                        note(&format!("{error}; the job goes on when it is back"))?;
+                        let error = with_causes(&error);
+                        note(&format!("{error}; the job goes on when that is there again"))?;
                     }
                     if stop.run_until_cancelled(tokio::time::sleep(RETRY_PAUSE)).await.is_none() {
                         break Ended::Asked;
@@ -249,7 +251,7 @@ impl<'a> Runner<'a> {
             }
             ReplayError::NotOurs => self.held_by().await,
             error => {
-                let problem = error.to_string();
+                let problem = with_causes(&error).to_string();
                 let moved = self
                     .store
                     .move_job(name, &[JobState::Running], JobState::Failed, Some(&problem), now())

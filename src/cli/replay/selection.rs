@@ -13,8 +13,8 @@ use crate::cli::Misused;
 use crate::cli::moment::Moment;
 use crate::replay::{Bound, OutcomeFilter, Selection, Window};
 
-/// Most numbers that a file may list: they are held in memory.
-const MAX_NUMBERS: usize = 1_000_000;
+/// Most numbers that a file may list: they are held in memory, and in the job's row.
+const MAX_NUMBERS: usize = 100_000;
 
 /// Options that say which submissions are meant: those for which all of them hold.
 #[derive(Args, Debug)]
@@ -23,7 +23,7 @@ pub(super) struct SelectionArgs {
     /// or 3days [default: as far back as the log goes]
     #[arg(long, value_name = "TIME", value_parser = Moment::parse)]
     since: Option<Moment>,
-    /// Those appended before: a time, or how long ago [default: all that workers have applied]
+    /// Those appended before: a time, or how long ago [default: all that workers have applied and told]
     #[arg(long, value_name = "TIME", value_parser = Moment::parse)]
     until: Option<Moment>,
     /// Those on this partition; may be given again
