@@ -114,14 +114,17 @@ async fn rights(session: &mut Session, needed: &NeededRights) -> Result<Finding,
     Ok(told_of_rights(needed, &missing, may_write))
 }
 
-/// A user who may write nothing that a role writes is not the one that role runs as.
+/// A user who may write nothing that a role writes is not the one that role runs as, and one who may not run a
+/// command need not be the one who does.
 fn told_of_rights(needed: &NeededRights, missing: &[String], may_write: bool) -> Finding {
     let subject = format!("postgres: rights of {}", needed.role);
     if missing.is_empty() {
         return Finding::fine(subject, "the user may do with every table of it what is needed");
     }
     let lacks = format!("the user lacks {}", missing.join(", "));
-    if may_write || !needed.writes() {
+    if needed.is_command {
+        Finding::warning(subject, format!("{lacks}; grant it, unless another user runs that"))
+    } else if may_write || !needed.writes() {
         Finding::wrong(subject, format!("{lacks}; grant it"))
     } else {
         Finding::warning(subject, format!("{lacks}; grant it, unless that role runs as another user"))
@@ -143,5 +146,8 @@ mod tests {
         assert_eq!(verdict(&[], true), Verdict::Fine);
         assert_eq!(verdict(&["DELETE on deliveries"], true), Verdict::Wrong);
         assert_eq!(verdict(&["INSERT on deliveries"], false), Verdict::Warning);
+        let replay = &statements::NEEDED_RIGHTS[3];
+        let missing = ["DELETE on rejections".to_owned()];
+        assert_eq!(told_of_rights(replay, &missing, true).verdict, Verdict::Warning);
     }
 }

@@ -255,11 +255,13 @@ SELECT has_table_privilege(needed.name, needed.privilege)
 FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS needed (name, privilege, place)
 ORDER BY needed.place";
 
-/// What a role needs to do with tables.
+/// What a role or a command needs to do with tables.
 #[derive(Clone, Copy, Debug)]
 pub struct NeededRights {
-    /// The role.
+    /// The role or command.
     pub role: &'static str,
+    /// Whether it is a command, which may run as a user with rights of its own.
+    pub is_command: bool,
     /// Tables with their rights.
     pub tables: &'static [(&'static str, &'static [&'static str])],
 }
@@ -271,10 +273,11 @@ impl NeededRights {
     }
 }
 
-/// What every role needs.
-pub const NEEDED_RIGHTS: [NeededRights; 3] = [
+/// What every role needs, and the commands that need more.
+pub const NEEDED_RIGHTS: [NeededRights; 4] = [
     NeededRights {
         role: "intake",
+        is_command: false,
         tables: &[
             ("_sqlx_migrations", &["SELECT"]),
             ("communications", &["SELECT"]),
@@ -285,6 +288,7 @@ pub const NEEDED_RIGHTS: [NeededRights; 3] = [
     },
     NeededRights {
         role: "worker",
+        is_command: false,
         tables: &[
             ("_sqlx_migrations", &["SELECT"]),
             ("communications", &["SELECT", "INSERT"]),
@@ -295,6 +299,7 @@ pub const NEEDED_RIGHTS: [NeededRights; 3] = [
     },
     NeededRights {
         role: "callbacks",
+        is_command: false,
         tables: &[
             ("_sqlx_migrations", &["SELECT"]),
             ("deliveries", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
@@ -302,6 +307,19 @@ pub const NEEDED_RIGHTS: [NeededRights; 3] = [
             ("delivery_frontiers", &["SELECT", "INSERT", "UPDATE"]),
             ("endpoints", &["SELECT", "INSERT", "UPDATE"]),
             ("callback_processes", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
+        ],
+    },
+    NeededRights {
+        role: "replay",
+        is_command: true,
+        tables: &[
+            ("_sqlx_migrations", &["SELECT"]),
+            ("communications", &["SELECT", "INSERT"]),
+            ("accounts", &["SELECT", "INSERT", "UPDATE"]),
+            ("rejections", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
+            ("frontiers", &["SELECT"]),
+            ("replay_jobs", &["SELECT", "INSERT", "UPDATE"]),
+            ("outcome_changes", &["SELECT", "INSERT"]),
         ],
     },
 ];
