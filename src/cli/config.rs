@@ -41,6 +41,26 @@ impl ConfigFile {
     }
 }
 
+/// Where queue and store are, for the commands that look at both.
+#[derive(Args, Debug)]
+pub(super) struct PlaceArgs {
+    #[command(flatten)]
+    config: ConfigFile,
+    /// Directory of embedded queue and store [default: ./penstock-data]
+    #[arg(long, value_name = "DIRECTORY")]
+    data_dir: Option<PathBuf>,
+}
+
+impl PlaceArgs {
+    /// The configuration, with the directory that is named.
+    pub(super) fn load(self) -> Result<Loaded, SettingsError> {
+        let mut sources = self.config.sources();
+        let data_dir = self.data_dir.map(|path| ("data_dir", "--data-dir", path.display().to_string()));
+        sources.options.extend(data_dir);
+        Loaded::from(sources)
+    }
+}
+
 /// What to do with the configuration.
 #[derive(Debug, Subcommand)]
 pub(super) enum ConfigCommand {

@@ -1,7 +1,6 @@
 //! What `penstock doctor` finds of queue and store together: whether the roles would start with them. Embedded ones
 //! are left alone: to look at them is to open them, which makes and migrates files.
 
-use crate::account::Generation;
 use crate::callbacks::start_refusals;
 use crate::settings::{QueueKind, Settings, StoreKind};
 use crate::telemetry::{Finding, with_causes};
@@ -29,7 +28,7 @@ pub(super) async fn examine(settings: &Settings) -> Vec<Finding> {
 }
 
 async fn worker(settings: &Settings, queue: &AnyQueue, store: &AnyStore) -> Vec<Finding> {
-    let generation = Generation(settings.queue.generation);
+    let generation = options::generation(settings);
     let group = options::worker_group(&settings.queue);
     let standings = match standings(queue, store, group, generation).await {
         Ok(standings) => standings,
@@ -50,7 +49,7 @@ async fn worker(settings: &Settings, queue: &AnyQueue, store: &AnyStore) -> Vec<
 }
 
 async fn callbacks(settings: &Settings, queue: &AnyQueue, store: &AnyStore) -> Vec<Finding> {
-    let generation = Generation(settings.queue.generation);
+    let generation = options::generation(settings);
     let deleted = callback_options::deliverer(&settings.callbacks, generation).deleted_events;
     match start_refusals(queue, store, CALLBACKS_GROUP, generation, deleted).await {
         Ok(refused) if refused.is_empty() => {

@@ -2,17 +2,15 @@
 //! way past records that the log has lost.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
 
 use anyhow::{anyhow, bail};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use crate::account::{Generation, Offset, Partition};
-use crate::settings::{Loaded, Settings, SettingsError};
+use crate::account::{Offset, Partition};
 use crate::worker::{Standing, standings};
 
-use super::config::ConfigFile;
+use super::config::PlaceArgs;
 use super::process::at_ports;
 use super::{Exit, options, runtime};
 
@@ -64,25 +62,6 @@ struct SkipArgs {
     place: PlaceArgs,
 }
 
-/// Where queue and store are.
-#[derive(Args, Debug)]
-struct PlaceArgs {
-    #[command(flatten)]
-    config: ConfigFile,
-    /// Directory of embedded queue and store [default: ./penstock-data]
-    #[arg(long, value_name = "DIRECTORY")]
-    data_dir: Option<PathBuf>,
-}
-
-impl PlaceArgs {
-    fn settings(self) -> Result<Settings, SettingsError> {
-        let mut sources = self.config.sources();
-        let data_dir = self.data_dir.map(|path| ("data_dir", "--data-dir", path.display().to_string()));
-        sources.options.extend(data_dir);
-        Ok(Loaded::from(sources)?.settings)
-    }
-}
-
 /// One partition, for programs.
 #[derive(Debug, Serialize)]
 struct StandingJson {
@@ -123,15 +102,11 @@ pub(super) fn run(args: FrontiersArgs) -> anyhow::Result<Exit> {
     }
 }
 
-fn generation(settings: &Settings) -> Generation {
-    options::lane(settings).generation
-}
-
 async fn list(args: ListArgs) -> anyhow::Result<Exit> {
-    let settings = args.place.settings()?;
+    let settings = args.place.load()?.settings;
     at_ports(&settings, async |queue, store| {
         let group = options::worker_group(&settings.queue);
-        let standings = standings(queue, store, group, generation(&settings)).await?;
+        let standings = standings(queue, store, group, options::generation(&settings)).await?;
         let mut out = io::stdout().lock();
         for standing in &standings {
             if args.json {
@@ -169,10 +144,10 @@ async fn skip(args: SkipArgs) -> anyhow::Result<Exit> {
     if reason.trim().is_empty() {
         bail!("--reason must say why");
     }
-    let settings = place.settings()?;
+    let settings = place.load()?.settings;
     at_ports(&settings, async |queue, store| {
         let group = options::worker_group(&settings.queue);
-        let standings = standings(queue, store, group, generation(&settings)).await?;
+        let standings = standings(queue, store, group, options::generation(&settings)).await?;
         let standing = standings
             .iter()
             .find(|standing| standing.log.partition == Partition(partition))

@@ -1,9 +1,14 @@
 //! Points in time, as operators say them.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::account::Timestamp;
 use crate::callbacks::schedule::earlier;
+
+/// The time it is.
+pub(super) fn now() -> Timestamp {
+    Timestamp::from(SystemTime::now())
+}
 
 /// A point in time as operators say it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

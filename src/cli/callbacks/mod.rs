@@ -16,16 +16,15 @@ mod show;
 mod test_send;
 
 use std::path::PathBuf;
-use std::time::SystemTime;
 
 use clap::{Args, Subcommand};
 
-use crate::account::Timestamp;
 use crate::settings::{Loaded, Settings, SettingsError};
 use crate::store::StoreError;
 use crate::store::postgres::ServerError;
 
 use super::config::ConfigFile;
+use super::moment::now;
 use super::process::AnyStore;
 use super::role::{self, RoleArgs};
 use super::{Exit, Misused, runtime};
@@ -168,10 +167,6 @@ fn took_too_long(error: &StoreError) -> bool {
     | StoreError::Poison { cause, .. }
     | StoreError::Broken { cause, .. }) = error;
     cause.downcast_ref::<ServerError>().is_some_and(|server| server.sqlstate == "57014")
-}
-
-fn now() -> Timestamp {
-    Timestamp::from(SystemTime::now())
 }
 
 #[cfg(test)]

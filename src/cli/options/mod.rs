@@ -110,6 +110,11 @@ pub(super) fn postgres_store(settings: &PostgresStoreSettings) -> PostgresStoreO
     }
 }
 
+/// The generation of the topics.
+pub(super) fn generation(settings: &Settings) -> Generation {
+    Generation(settings.queue.generation)
+}
+
 /// The consumer group of the lanes.
 pub(super) fn worker_group(settings: &QueueSettings) -> &str {
     match settings.kind {
@@ -130,7 +135,7 @@ fn file_limit(size: ByteSize) -> Option<u64> {
 pub(super) fn lane(settings: &Settings) -> LaneOptions {
     let worker = &settings.worker;
     LaneOptions {
-        generation: Generation(settings.queue.generation),
+        generation: generation(settings),
         event_type_prefix: settings.events.type_prefix.clone(),
         poll: PollLimits {
             max_records: worker.max_records,

@@ -28,7 +28,7 @@ use axum::Router;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::account::{Generation, Policy};
+use crate::account::Policy;
 use crate::settings::{CallbackSettings, EndpointSettings, Settings};
 use crate::telemetry::{Exporter, Metrics, Readiness, Telemetry, check};
 
@@ -221,7 +221,7 @@ impl Process {
         };
         let (admin_paths, endpoints) = with_own(settings, own, admin_listener.local_addr()?);
         let callbacks = if roles.contains(&Role::Callbacks) {
-            let topic = (settings.events.type_prefix.as_str(), Generation(settings.queue.generation));
+            let topic = (settings.events.type_prefix.as_str(), options::generation(settings));
             Some(CallbacksPart::start(&endpoints, topic, &ports, &metrics).await?)
         } else {
             None

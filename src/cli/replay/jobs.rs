@@ -5,6 +5,8 @@ use std::io::{self, Write};
 use clap::Args;
 use serde::Serialize;
 
+use crate::cli::config::PlaceArgs;
+use crate::cli::moment::now;
 use crate::cli::output::{cell, note, shown, table, write_json};
 use crate::cli::process::AnyStore;
 use crate::cli::{Exit, Misused, unavailable};
@@ -13,8 +15,8 @@ use crate::settings::Loaded;
 use crate::store::{Job, JobName, JobState, Replays};
 
 use super::output::{Output, Tense, write};
+use super::parse_name;
 use super::run::find;
-use super::{PlaceArgs, now, parse_name};
 
 /// Options of `penstock replay pause` and `abort`.
 #[derive(Args, Debug)]

@@ -6,19 +6,17 @@ mod plan;
 mod run;
 mod selection;
 
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use clap::{Args, Subcommand};
+use clap::Subcommand;
 
-use crate::account::{Generation, Policy, Timestamp};
+use crate::account::Policy;
 use crate::queue::PollLimits;
 use crate::replay::{Selection, Way};
-use crate::settings::{Loaded, Settings, SettingsError};
+use crate::settings::Settings;
 use crate::store::{JobName, Store};
 
-use super::config::ConfigFile;
 use super::{Exit, options, runtime};
 
 /// How long a part of the log is waited for.
@@ -56,25 +54,6 @@ pub(super) enum ReplayCommand {
     List(jobs::ListArgs),
 }
 
-/// Where queue and store are.
-#[derive(Args, Debug)]
-pub(super) struct PlaceArgs {
-    #[command(flatten)]
-    config: ConfigFile,
-    /// Directory of embedded queue and store [default: ./penstock-data]
-    #[arg(long, value_name = "DIRECTORY")]
-    data_dir: Option<PathBuf>,
-}
-
-impl PlaceArgs {
-    fn load(self) -> Result<Loaded, SettingsError> {
-        let mut sources = self.config.sources();
-        let data_dir = self.data_dir.map(|path| ("data_dir", "--data-dir", path.display().to_string()));
-        sources.options.extend(data_dir);
-        Loaded::from(sources)
-    }
-}
-
 /// Runs `penstock replay`.
 pub(super) fn run(command: ReplayCommand) -> anyhow::Result<Exit> {
     let runtime = runtime()?;
@@ -93,21 +72,13 @@ fn parse_name(text: &str) -> Result<JobName, String> {
     JobName::parse(text).map_err(|error| error.to_string())
 }
 
-fn generation(settings: &Settings) -> Generation {
-    Generation(settings.queue.generation)
-}
-
 /// A way through the log that these settings ask for.
 fn way<S: Store>(settings: &Settings, policy: &Arc<Policy>, store: &S, selection: Selection) -> Way<S> {
     Way {
         store: store.clone(),
         policy: Arc::clone(policy),
-        generation: generation(settings),
+        generation: options::generation(settings),
         limits: PollLimits { max_wait: READ_WAIT, ..options::lane(settings).poll },
         selection,
     }
-}
-
-fn now() -> Timestamp {
-    Timestamp::from(SystemTime::now())
 }

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use clap::Args;
 
 use crate::account::CommunicationNumber;
+use crate::cli::config::PlaceArgs;
+use crate::cli::moment::now;
 use crate::cli::output::{note, progress_bar, shown};
 use crate::cli::process::beside_ports;
 use crate::cli::{Exit, Misused, options, unavailable};
@@ -15,7 +17,7 @@ use crate::settings::Loaded;
 
 use super::output::{Output, Tense, write};
 use super::selection::SelectionArgs;
-use super::{PlaceArgs, generation, now, way};
+use super::way;
 
 /// Numbers that are listed when they are not there.
 const SHOWN: usize = 5;
@@ -40,7 +42,7 @@ pub(super) async fn run(args: PlanArgs) -> anyhow::Result<Exit> {
     let group = options::worker_group(&settings.queue);
     let (policy, digest) = (Arc::new(policy.clone()), policy.digest());
     beside_ports(&settings, async |queue, store| {
-        let resolved = window.resolve(queue, store, group, generation(&settings)).await;
+        let resolved = window.resolve(queue, store, group, options::generation(&settings)).await;
         let resolved = resolved.map_err(misused)?;
         tell_what_is_missing(&resolved)?;
         let pass = Pass::plan(queue, way(&settings, &policy, store, selection), &resolved).await;

@@ -13,6 +13,8 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::account::Policy;
+use crate::cli::config::PlaceArgs;
+use crate::cli::moment::now;
 use crate::cli::output::{note, progress_bar, write_json};
 use crate::cli::process::{AnyQueue, AnyStore, at_ports};
 use crate::cli::signals::stop_on_signal;
@@ -28,7 +30,7 @@ use crate::telemetry::with_causes;
 use super::output::{Output, Tense, write};
 use super::plan::{misused, tell_what_is_missing};
 use super::selection::SelectionArgs;
-use super::{PlaceArgs, generation, now, parse_name, way};
+use super::{parse_name, way};
 
 /// Between two tries while queue or store is away.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
@@ -87,7 +89,7 @@ pub(super) async fn run(args: RunArgs) -> anyhow::Result<Exit> {
     let digest = policy.digest();
     let policy = Arc::new(policy);
     at_ports(&settings, async |queue, store| {
-        let resolved = window.resolve(queue, store, group, generation(&settings)).await;
+        let resolved = window.resolve(queue, store, group, options::generation(&settings)).await;
         let resolved = resolved.map_err(misused)?;
         tell_what_is_missing(&resolved)?;
         let job = new_job(name.clone(), &request, &resolved, digest, operator(), reason)?;

@@ -112,29 +112,18 @@ impl SqliteQueue {
     /// queue's, or was created with another partition count, is refused and left as it is. The caller
     /// sees to it that no other process has it.
     pub async fn open(path: impl AsRef<Path>, options: SqliteQueueOptions) -> Result<Self, OpenError> {
-        let SqliteQueueOptions { partitions, max_pending_bytes, max_record_bytes, max_file_bytes } =
-            options;
+        let partitions = options.partitions;
         if !(1..=position::MAX_PARTITIONS).contains(&partitions) {
             return Err(OpenError::BadSetting { setting: "partitions", allowed: "1 to 2048" });
         }
-        let database = Database::open(path.as_ref(), &KIND, max_file_bytes).await?;
+        let database = Database::open(path.as_ref(), &KIND, options.max_file_bytes).await?;
         pin_partitions(&database, partitions).await?;
         let log = Arc::new(Log::new(partitions));
         let readers = database.readers(READERS);
         let writing = Writer::open(database, readers.clone(), partitions, Arc::clone(&log)).await?;
         let (writer, requests) = mpsc::channel(WAITING_REQUESTS);
         tokio::spawn(writing.run(requests));
-        let inner = Inner {
-            partitions,
-            max_record_bytes,
-            log,
-            pending: Arc::new(Pending::new(max_pending_bytes)),
-            readers,
-            writer,
-            replies: Arc::default(),
-            last_member: AtomicU64::new(0),
-        };
-        Ok(Self { inner: Arc::new(inner) })
+        Ok(Self::of(&options, log, readers, writer))
     }
 
     /// Opens the file beside the process that has it, to read what it holds at this moment: what is appended
@@ -153,19 +142,27 @@ impl SqliteQueue {
         log.enter_ends(partitions, &ends);
         // Nobody is at the other end: who asks for a write is told that the queue is closed.
         let (writer, _) = mpsc::channel(1);
-        let SqliteQueueOptions { max_record_bytes, max_pending_bytes, .. } =
-            SqliteQueueOptions::default();
+        let options = SqliteQueueOptions { partitions, ..SqliteQueueOptions::default() };
+        Ok(Self::of(&options, log, readers, writer))
+    }
+
+    fn of(
+        options: &SqliteQueueOptions,
+        log: Arc<Log>,
+        readers: SqlitePool,
+        writer: mpsc::Sender<Request>,
+    ) -> Self {
         let inner = Inner {
-            partitions,
-            max_record_bytes,
+            partitions: options.partitions,
+            max_record_bytes: options.max_record_bytes,
             log,
-            pending: Arc::new(Pending::new(max_pending_bytes)),
+            pending: Arc::new(Pending::new(options.max_pending_bytes)),
             readers,
             writer,
             replies: Arc::default(),
             last_member: AtomicU64::new(0),
         };
-        Ok(Self { inner: Arc::new(inner) })
+        Self { inner: Arc::new(inner) }
     }
 
     /// Finishes what was asked for and closes the file. Every handle is of no use afterwards.

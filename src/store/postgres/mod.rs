@@ -30,7 +30,6 @@ pub use deliveries::statements as delivery_statements;
 pub use error::ServerError;
 pub use examine::examine;
 pub use options::PostgresStoreOptions;
-pub use replays::statements as replay_statements;
 pub use schema::{Migrated, PostgresOpenError, migrate};
 
 /// The system's name in OpenTelemetry's conventions.

@@ -24,7 +24,6 @@ use crate::sqlite::{Database, FailureClass, FileKind, OpenError, classify};
 
 use super::{Applied, PersistedOutcome, Store, StoreError, Wanted};
 pub use deliveries::statements as delivery_statements;
-pub use replays::statements as replay_statements;
 use rows::PlanRows;
 use writer::{Apply, Done, Job, Request, Write, Writer};
 

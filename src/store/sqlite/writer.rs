@@ -132,29 +132,21 @@ pub(super) struct Step {
     pub(super) rows: Rows,
 }
 
-/// Writes a plan.
+/// Takes all steps, or none when a statement writes fewer rows than planned: then something the view showed has
+/// changed.
 pub(super) struct Apply(pub(super) Vec<Step>);
 
 impl Write for Apply {
     type Output = Applied;
 
     async fn run(self, transaction: &mut SqliteConnection) -> Result<End<Applied>, sqlx::Error> {
-        take_steps(transaction, &self.0).await
-    }
-}
-
-/// Takes all steps, or none when a statement writes fewer rows than planned: then something the view showed has
-/// changed.
-pub(super) async fn take_steps(
-    transaction: &mut SqliteConnection,
-    steps: &[Step],
-) -> Result<End<Applied>, sqlx::Error> {
-    for Step { part, statement, rows } in steps {
-        if written(transaction, statement, rows).await? < rows.count {
-            return Ok(End::Rollback(Applied::Stale(*part)));
+        for Step { part, statement, rows } in &self.0 {
+            if written(transaction, statement, rows).await? < rows.count {
+                return Ok(End::Rollback(Applied::Stale(*part)));
+            }
         }
+        Ok(End::Commit(Applied::Done))
     }
-    Ok(End::Commit(Applied::Done))
 }
 
 async fn written(

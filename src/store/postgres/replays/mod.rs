@@ -1,6 +1,6 @@
 //! The replays port on PostgreSQL.
 
-pub mod statements;
+mod statements;
 
 use sqlx::Arguments;
 use sqlx::postgres::{PgArguments, PgRow};

@@ -1,32 +1,32 @@
 //! Every statement about jobs. Each parameter of one that writes many rows is an array with one element a row.
 
 /// Enters a job; a name that is taken inserts no row.
-pub const CREATE_JOB: &str = "
+pub(super) const CREATE_JOB: &str = "
 INSERT INTO replay_jobs (
     name, state, request, progress, policy_digest, operator, reason, created_at, changed_at)
 VALUES ($1, 'running', $2, $3, $4, $5, $6, $7, $7)
 ON CONFLICT DO NOTHING";
 
 /// A job.
-pub const JOB: &str = "SELECT * FROM replay_jobs WHERE name = $1";
+pub(super) const JOB: &str = "SELECT * FROM replay_jobs WHERE name = $1";
 
 /// The newest jobs.
-pub const JOBS: &str = "SELECT * FROM replay_jobs ORDER BY created_at DESC, name LIMIT $1";
+pub(super) const JOBS: &str = "SELECT * FROM replay_jobs ORDER BY created_at DESC, name LIMIT $1";
 
 /// Takes a job over: its name, the runner, now, and until when.
-pub const LEASE_JOB: &str = "
+pub(super) const LEASE_JOB: &str = "
 UPDATE replay_jobs SET runner = $2, leased_until = $4
 WHERE name = $1 AND state = 'running'
   AND (runner IS NULL OR runner = $2 OR leased_until <= $3)";
 
 /// Has a job go from one of some states into another, and be nobody's: name, states, state, problem, now.
-pub const MOVE_JOB: &str = "
+pub(super) const MOVE_JOB: &str = "
 UPDATE replay_jobs SET
     state = $3, problem = $4, changed_at = $5, runner = NULL, leased_until = NULL
 WHERE name = $1 AND state = ANY ($2)";
 
 /// Notes how far a job is: names, runners, progress, now, until.
-pub const NOTE_PROGRESS: &str = "
+pub(super) const NOTE_PROGRESS: &str = "
 UPDATE replay_jobs AS j SET
     progress = step.progress, changed_at = step.now, leased_until = step.until
 FROM unnest($1::text[], $2::uuid[], $3::text[], $4::timestamptz[], $5::timestamptz[])
@@ -35,7 +35,7 @@ WHERE j.name = step.name AND j.runner = step.runner AND j.state = 'running'";
 
 /// Changed outcomes: jobs, generations, partitions, offsets, verdicts and event ids before, verdicts, event ids,
 /// times.
-pub const INSERT_CHANGES: &str = "
+pub(super) const INSERT_CHANGES: &str = "
 INSERT INTO outcome_changes (
     job, generation, partition, log_offset, verdict_before, event_id_before, verdict, event_id, changed_at)
 SELECT * FROM unnest(
@@ -43,7 +43,7 @@ SELECT * FROM unnest(
     $9::timestamptz[])";
 
 /// What the job `$5` changed of the generations `$1` and partitions `$2` from the offsets `$3` to before `$4`.
-pub const CHANGES: &str = "
+pub(super) const CHANGES: &str = "
 SELECT c.generation, c.partition, c.log_offset, c.verdict_before, c.event_id_before, c.verdict, c.event_id
 FROM unnest($1::int[], $2::int[], $3::bigint[], $4::bigint[])
      AS wanted (generation, partition, from_offset, to_offset)

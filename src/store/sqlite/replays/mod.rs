@@ -1,6 +1,6 @@
 //! The replays port on `SQLite`.
 
-pub mod statements;
+mod statements;
 
 use sqlx::sqlite::SqliteConnection;
 
@@ -13,12 +13,21 @@ use crate::store::{
 };
 
 use super::rows::{PlanRows, Rows, WantedRows, event_id_hex};
-use super::writer::{Step, Write, take_steps};
-use super::{SqliteStore, encoding_error};
+use super::writer::{Apply, Step, Write};
+use super::{SqliteStore, Statement, encoding_error};
 
 impl Replays for SqliteStore {
     async fn create_job(&self, job: &NewJob, now: Timestamp) -> Result<bool, StoreError> {
-        self.run("entering a job", Create { job: job.clone(), now }).await
+        let NewJob { name, request, progress, policy_digest, operator, reason } = job.clone();
+        let create = sqlx::query(statements::CREATE_JOB)
+            .bind(name.as_str().to_owned())
+            .bind(request)
+            .bind(progress)
+            .bind(policy_digest)
+            .bind(operator)
+            .bind(reason)
+            .bind(now.unix_millis());
+        self.run("entering a job", Change(create)).await
     }
 
     async fn job(&self, name: &JobName) -> Result<Option<Job>, StoreError> {
@@ -37,7 +46,12 @@ impl Replays for SqliteStore {
         now: Timestamp,
         until: Timestamp,
     ) -> Result<bool, StoreError> {
-        self.run("taking a job over", Lease { name: name.clone(), runner, now, until }).await
+        let lease = sqlx::query(statements::LEASE_JOB)
+            .bind(name.as_str().to_owned())
+            .bind(runner.0.as_bytes().to_vec())
+            .bind(now.unix_millis())
+            .bind(until.unix_millis());
+        self.run("taking a job over", Change(lease)).await
     }
 
     async fn move_job(
@@ -51,8 +65,13 @@ impl Replays for SqliteStore {
         let action = "changing the state of a job";
         let from: Vec<_> = from.iter().map(|state| state.as_str()).collect();
         let from = Rows::of(&from).map_err(|cause| encoding_error(action, cause))?.json;
-        let (name, problem) = (name.clone(), problem.map(str::to_owned));
-        self.run(action, Move { name, from, to, problem, now }).await
+        let change = sqlx::query(statements::MOVE_JOB)
+            .bind(name.as_str().to_owned())
+            .bind(from)
+            .bind(to.as_str())
+            .bind(problem.map(str::to_owned))
+            .bind(now.unix_millis());
+        self.run(action, Change(change)).await
     }
 
     async fn take_step(
@@ -63,7 +82,7 @@ impl Replays for SqliteStore {
     ) -> Result<Applied, StoreError> {
         let action = "taking a step of a job";
         let steps = steps(step, plan, changes).map_err(|cause| encoding_error(action, cause))?;
-        self.run(action, TakeStep(steps)).await
+        self.run(action, Apply(steps)).await
     }
 
     async fn outcome_changes(
@@ -122,82 +141,13 @@ fn steps(
     Ok(steps)
 }
 
-struct Create {
-    job: NewJob,
-    now: Timestamp,
-}
+/// Changes a job, if it is as it must be for that. Whether it was.
+struct Change(Statement<'static>);
 
-impl Write for Create {
+impl Write for Change {
     type Output = bool;
 
     async fn run(self, transaction: &mut SqliteConnection) -> Result<End<bool>, sqlx::Error> {
-        let NewJob { name, request, progress, policy_digest, operator, reason } = self.job;
-        let created = sqlx::query(statements::CREATE_JOB)
-            .bind(name.as_str().to_owned())
-            .bind(request)
-            .bind(progress)
-            .bind(policy_digest)
-            .bind(operator)
-            .bind(reason)
-            .bind(self.now.unix_millis())
-            .execute(transaction)
-            .await?;
-        Ok(End::Commit(created.rows_affected() > 0))
-    }
-}
-
-struct Lease {
-    name: JobName,
-    runner: RunnerId,
-    now: Timestamp,
-    until: Timestamp,
-}
-
-impl Write for Lease {
-    type Output = bool;
-
-    async fn run(self, transaction: &mut SqliteConnection) -> Result<End<bool>, sqlx::Error> {
-        let leased = sqlx::query(statements::LEASE_JOB)
-            .bind(self.name.as_str().to_owned())
-            .bind(self.runner.0.as_bytes().to_vec())
-            .bind(self.now.unix_millis())
-            .bind(self.until.unix_millis())
-            .execute(transaction)
-            .await?;
-        Ok(End::Commit(leased.rows_affected() > 0))
-    }
-}
-
-struct Move {
-    name: JobName,
-    from: String,
-    to: JobState,
-    problem: Option<String>,
-    now: Timestamp,
-}
-
-impl Write for Move {
-    type Output = bool;
-
-    async fn run(self, transaction: &mut SqliteConnection) -> Result<End<bool>, sqlx::Error> {
-        let moved = sqlx::query(statements::MOVE_JOB)
-            .bind(self.name.as_str().to_owned())
-            .bind(self.from)
-            .bind(self.to.as_str())
-            .bind(self.problem)
-            .bind(self.now.unix_millis())
-            .execute(transaction)
-            .await?;
-        Ok(End::Commit(moved.rows_affected() > 0))
-    }
-}
-
-struct TakeStep(Vec<Step>);
-
-impl Write for TakeStep {
-    type Output = Applied;
-
-    async fn run(self, transaction: &mut SqliteConnection) -> Result<End<Applied>, sqlx::Error> {
-        take_steps(transaction, &self.0).await
+        Ok(End::Commit(self.0.execute(transaction).await?.rows_affected() > 0))
     }
 }
