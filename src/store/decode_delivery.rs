@@ -108,8 +108,9 @@ pub(super) fn endpoint(row: &impl StoredRow) -> Decoded<EndpointName> {
 
 /// What one endpoint and state come to, unless there is nothing of it.
 pub(super) fn tally(row: &impl StoredRow) -> Decoded<Option<Tally>> {
-    let Some(oldest_at) = row.optional_time("oldest_at")? else { return Ok(None) };
-    Ok(Some(Tally { count: count(row)?, oldest_at, due_at: row.optional_time("due_at")? }))
+    let (oldest_at, due_at) = (row.optional_time("oldest_at")?, row.optional_time("due_at")?);
+    let tally = Tally { count: count(row)?, oldest_at, due_at };
+    Ok(Some(tally).filter(|tally| tally.count > 0))
 }
 
 /// The place of what had ended in a state, and the line that goes on.

@@ -10,7 +10,8 @@ use penstock::events::CloudEvent;
 use penstock::store::{
     Attempt, Attendance, Availability, Breaker, Changed, Claim, Deliveries, DeliveryKey, DeliveryState,
     Ending, EndpointName, EndpointState, FrontierStep, GivingUp, KnownDeliveries, Leased, Line, Mark,
-    NewDelivery, ProcessId, RecordedFrontiers, Released, Selection, Settled, Stamp, WantedDeliveries,
+    NewDelivery, ProcessId, RecordedFrontiers, Released, Selection, Settled, Stamp, StateCount,
+    WantedDeliveries,
 };
 use uuid::Uuid;
 
@@ -806,13 +807,16 @@ pub(crate) async fn deliveries_are_counted_by_endpoint_and_state<R: DeliveriesRi
         .await
         .unwrap()
         .into_iter()
-        .map(|found| (found.endpoint.to_string(), found.state.as_str(), found.count.count, found.due_at))
+        .map(|found| {
+            let StateCount { endpoint, state, count, oldest_at, due_at } = found;
+            (endpoint.to_string(), state.as_str(), count.count, oldest_at, due_at)
+        })
         .collect();
     counts.sort();
     let expected = [
-        ("other".to_owned(), "delivered", 1, None),
-        ("risk".to_owned(), "delivered", 1, None),
-        ("risk".to_owned(), "parked", 2, Some(at(5))),
+        ("other".to_owned(), "delivered", 1, None, None),
+        ("risk".to_owned(), "delivered", 1, None, None),
+        ("risk".to_owned(), "parked", 2, Some(at(0)), Some(at(5))),
     ];
     assert_eq!(counts, expected);
     rig.close_deliveries(deliveries).await;

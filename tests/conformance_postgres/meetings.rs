@@ -161,6 +161,26 @@ async fn until_waiting(watcher: &mut PgConnection, sessions: i64) {
     }
 }
 
+/// Waits until a session waits for this one. That any session waits is not enough: one whose turn has come
+/// looks for a moment as if it still did.
+async fn until_waited_for(watcher: &mut PgConnection, session: i32) {
+    let started = Instant::now();
+    loop {
+        let is_waited_for: bool = sqlx::query_scalar(
+            "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE $1 = ANY (pg_blocking_pids(pid)))",
+        )
+        .bind(session)
+        .fetch_one(&mut *watcher)
+        .await
+        .unwrap();
+        if is_waited_for {
+            return;
+        }
+        assert!(started.elapsed() < DEADLINE, "no session waits for this one");
+        tokio::task::yield_now().await;
+    }
+}
+
 /// The head of a line ends while something is put behind it, and the next head ends before that is there.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_parked_while_its_line_moves_on_has_its_turn() {
@@ -182,6 +202,8 @@ async fn what_is_parked_while_its_line_moves_on_has_its_turn() {
     });
     until_waiting(&mut watcher, 1).await;
     let mut recording_too = rival.begin().await.unwrap();
+    let recording_pid: i32 =
+        sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&mut *recording_too).await.unwrap();
     recording_too
         .execute(AssertSqlSafe(format!(
             "INSERT INTO deliveries (endpoint, event_id, account, number, is_ordered, state, recorded_at,
@@ -198,7 +220,7 @@ async fn what_is_parked_while_its_line_moves_on_has_its_turn() {
     until_waiting(&mut watcher, 2).await;
     lock.rollback().await.unwrap();
     ending.await.unwrap().unwrap();
-    until_waiting(&mut watcher, 1).await;
+    until_waited_for(&mut watcher, recording_pid).await;
 
     // The second is the head now. Whoever can take it ends it before the third is there.
     let mut taken = deliveries::claim(&store, "risk", 9, 2).await;

@@ -99,7 +99,7 @@ fn endpoint(state: EndpointState, is_configured: bool, counts: &[&StateCount]) -
         (state.as_str(), found.map_or(0, |found| found.count.count))
     };
     let live = counts.iter().filter(|count| DeliveryState::LIVE.contains(&count.state));
-    let parked_since = live.map(|count| count.oldest_at).min();
+    let parked_since = live.filter_map(|count| count.oldest_at).min();
     let more = counts.iter().filter(|count| count.count.may_be_more);
     let due_at: Option<Timestamp> = counts.iter().filter_map(|count| count.due_at).min();
     EndpointJson {
@@ -182,7 +182,7 @@ mod tests {
             endpoint: name("risk"),
             state: DeliveryState::Parked,
             count: Counted { count: 2, may_be_more: true },
-            oldest_at: at,
+            oldest_at: Some(at),
             due_at: Some(at),
         };
         let found = overview(&["risk"].into(), &[paused], &[count]);

@@ -112,8 +112,9 @@ pub struct StateCount {
     pub state: DeliveryState,
     /// How many there are.
     pub count: Counted,
-    /// Since when the oldest of them has been in it; see [`DeliveryRecord::since`].
-    pub oldest_at: Timestamp,
+    /// Since when the oldest of them has been in it, if they are parked or wait; see [`DeliveryRecord::since`].
+    /// What has ended is removed from that end, and its oldest is found only past all that is.
+    pub oldest_at: Option<Timestamp>,
     /// When the first of them is due, if they are parked; when a lease is on it, the lease's end.
     pub due_at: Option<Timestamp>,
 }

@@ -16,8 +16,8 @@ pub(in crate::store) type Listed = ((Timestamp, i64), DeliveryRecord);
 pub(in crate::store) struct Tally {
     /// How many were counted.
     pub(in crate::store) count: u64,
-    /// Since when the oldest has been in it.
-    pub(in crate::store) oldest_at: Timestamp,
+    /// Since when the oldest has been in it, if they are parked or wait.
+    pub(in crate::store) oldest_at: Option<Timestamp>,
     /// When the first is due, if they are parked.
     pub(in crate::store) due_at: Option<Timestamp>,
 }
@@ -46,6 +46,7 @@ pub(in crate::store) fn state_counts(
 pub(in crate::store) fn backlogs(tallies: Vec<(EndpointName, DeliveryState, Tally)>) -> Vec<Backlog> {
     let mut backlogs: Vec<Backlog> = Vec::new();
     for StateCount { endpoint, count, oldest_at, .. } in state_counts(tallies) {
+        let Some(oldest_at) = oldest_at else { continue };
         match backlogs.last_mut() {
             Some(backlog) if backlog.endpoint == endpoint => {
                 backlog.count = backlog.count.and(count);

@@ -656,7 +656,8 @@ impl Deliveries for MemoryDeliveries {
             for row in &state.rows {
                 let (endpoint, state) = (row.key.endpoint.clone(), row.state);
                 let due_at = (state == DeliveryState::Parked).then_some(row.due_at);
-                let (count, oldest_at) = (Counted::default(), row.since);
+                let oldest_at = row.holds().then_some(row.since);
+                let count = Counted::default();
                 let entry = counts.entry((endpoint.clone(), state));
                 let found = entry.or_insert(StateCount { endpoint, state, count, oldest_at, due_at });
                 found.count.count += 1;

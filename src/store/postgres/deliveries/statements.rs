@@ -288,22 +288,25 @@ FROM deliveries",
 ORDER BY coalesce(state_since, recorded_at) DESC, id DESC LIMIT $7"
 );
 
-/// How many are selected, counted up to `$7`.
+/// How many are selected, counted up to `$7` from the newest on: the others are removed meanwhile, and every one
+/// that is gone but not yet vacuumed would be looked up in the table.
 pub const COUNT: &str = selected!(
     "
 SELECT count(*) AS count FROM (
     SELECT FROM deliveries",
-    "ORDER BY coalesce(state_since, recorded_at), id LIMIT $7) AS counted"
+    "ORDER BY coalesce(state_since, recorded_at) DESC, id DESC LIMIT $7) AS counted"
 );
 
 /// What the deliveries to the endpoint `$1` in the state `$2` come to, counted up to `$3`. They are counted in
-/// the order of the states' own index, so that no other is read for the few that are in a rare state.
+/// the order of the states' own index, so that no other is read for the few that are in a rare state, and as
+/// [`COUNT`] does. The oldest of what has ended is not looked for.
 pub const TALLY: &str = "
 SELECT (
     SELECT count(*) FROM (
         SELECT FROM deliveries WHERE endpoint = $1 AND state = $2
-        ORDER BY coalesce(state_since, recorded_at), id LIMIT $3) AS counted) AS count, (
-    SELECT coalesce(state_since, recorded_at) FROM deliveries WHERE endpoint = $1 AND state = $2
+        ORDER BY coalesce(state_since, recorded_at) DESC, id DESC LIMIT $3) AS counted) AS count, (
+    SELECT coalesce(state_since, recorded_at) FROM deliveries
+    WHERE $2 IN ('parked', 'waiting') AND endpoint = $1 AND state = $2
     ORDER BY coalesce(state_since, recorded_at), id LIMIT 1) AS oldest_at, (
     SELECT min(due_at) FROM deliveries
     WHERE $2 = 'parked' AND endpoint = $1 AND state = 'parked' AND due_at IS NOT NULL) AS due_at";

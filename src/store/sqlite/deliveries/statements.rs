@@ -238,7 +238,8 @@ pub const TALLY: &str = "
 SELECT (
     SELECT count(*) FROM (
         SELECT 1 FROM deliveries WHERE endpoint = ?1 AND state = ?2 LIMIT ?3)) AS count, (
-    SELECT coalesce(state_since, recorded_at) FROM deliveries WHERE endpoint = ?1 AND state = ?2
+    SELECT coalesce(state_since, recorded_at) FROM deliveries
+    WHERE ?2 IN ('parked', 'waiting') AND endpoint = ?1 AND state = ?2
     ORDER BY coalesce(state_since, recorded_at), id LIMIT 1) AS oldest_at, (
     SELECT min(due_at) FROM deliveries
     WHERE ?2 = 'parked' AND endpoint = ?1 AND state = 'parked') AS due_at";
