@@ -18,4 +18,9 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=tests/tools.sh
 source tests/tools.sh
 install_tools
-exec cargo test --locked --features production-tests --test callbacks_production -- "$@"
+# The long form spends its time on what is tested, not on unoptimised code.
+profile=()
+if [[ " $* " == *" --long "* ]]; then
+    profile=(--release)
+fi
+exec cargo test --locked "${profile[@]}" --features production-tests --test callbacks_production -- "$@"

@@ -14,4 +14,9 @@
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-exec cargo test --locked --features production-tests --test faults -- "$@"
+# The long form spends its time on what is tested, not on unoptimised code.
+profile=()
+if [[ " $* " == *" --long "* ]]; then
+    profile=(--release)
+fi
+exec cargo test --locked "${profile[@]}" --features production-tests --test faults -- "$@"
