@@ -98,6 +98,24 @@ pub enum Verdict {
     Rejected(RejectionCode),
 }
 
+impl Verdict {
+    /// It in a word: `accepted`, or the code of the rejection.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Rejected(code) => code.code(),
+        }
+    }
+
+    /// The verdict of this word.
+    pub fn parse(text: &str) -> Option<Self> {
+        if text == Self::Accepted.as_str() {
+            return Some(Self::Accepted);
+        }
+        RejectionCode::parse(text).map(Self::Rejected)
+    }
+}
+
 /// Id of a result event: the same for the same number, content and verdict, always.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EventId(pub Uuid);
@@ -105,15 +123,11 @@ pub struct EventId(pub Uuid);
 impl EventId {
     /// UUIDv5 (RFC 9562) over number, fingerprint and verdict.
     pub fn of(number: &CommunicationNumber, fingerprint: &Fingerprint, verdict: Verdict) -> Self {
-        let verdict = match verdict {
-            Verdict::Accepted => "accepted",
-            Verdict::Rejected(code) => code.code(),
-        };
         // The number may be any text, so it comes last: what stands before it has a fixed form.
         let digest: [u8; 20] = Sha1::new()
             .chain_update(EVENT_ID_NAMESPACE)
             .chain_update(fingerprint.as_bytes())
-            .chain_update(verdict)
+            .chain_update(verdict.as_str())
             .chain_update([0])
             .chain_update(number.as_str())
             .finalize()

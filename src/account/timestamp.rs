@@ -1,7 +1,7 @@
 //! Points in time. Offsets are resolved to UTC on the way in, so that equal instants are equal values.
 
 use std::fmt;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use chrono::{DateTime, SecondsFormat, Utc};
 
@@ -36,6 +36,18 @@ impl Timestamp {
     /// Microseconds since the Unix epoch; finer digits are cut off.
     pub fn unix_micros(self) -> i64 {
         self.0.timestamp_micros()
+    }
+
+    /// `wait` after it, to the millisecond.
+    pub fn later(self, wait: Duration) -> Self {
+        let millis = i64::try_from(wait.as_millis()).unwrap_or(i64::MAX);
+        Self::from_unix_millis(self.unix_millis().saturating_add(millis))
+    }
+
+    /// `wait` before it, to the millisecond.
+    pub fn earlier(self, wait: Duration) -> Self {
+        let millis = i64::try_from(wait.as_millis()).unwrap_or(i64::MAX);
+        Self::from_unix_millis(self.unix_millis().saturating_sub(millis))
     }
 }
 

@@ -85,7 +85,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::callbacks::schedule::later;
 
     fn schedule() -> Schedule {
         let waits = [5, 300, 1_800].map(Duration::from_secs).to_vec();
@@ -175,9 +174,9 @@ mod tests {
                 prop_assert_eq!(ending == Ending::Exhausted, attempts == 4 && ending != Ending::Delivered);
                 let Ending::Parked { due_at } = ending else { break };
                 let wait = [5, 300, 1_800][failures as usize];
-                prop_assert!(due_at >= later(now, Duration::from_secs(wait)));
+                prop_assert!(due_at >= now.later(Duration::from_secs(wait)));
                 failures = more;
-                now = later(due_at, Duration::from_secs(u64::try_from(late).unwrap()));
+                now = due_at.later(Duration::from_secs(u64::try_from(late).unwrap()));
             }
             prop_assert!(attempts <= 4);
         }

@@ -10,8 +10,6 @@ use std::time::Duration;
 use crate::account::Timestamp;
 use crate::store::Breaker;
 
-use super::schedule::later;
-
 /// When a breaker opens, and how it probes.
 #[derive(Clone, Copy, Debug)]
 pub struct BreakerOptions {
@@ -33,7 +31,7 @@ impl BreakerOptions {
 
     /// A breaker that opens now.
     pub fn opened(&self, now: Timestamp) -> Breaker {
-        Breaker::Open { since: now, probe_at: later(now, self.interval(0)), probes: 0 }
+        Breaker::Open { since: now, probe_at: now.later(self.interval(0)), probes: 0 }
     }
 
     /// The state of a breaker that lets the caller probe now; none when it is closed or no probe is due.
@@ -42,8 +40,8 @@ impl BreakerOptions {
     pub fn probing(&self, breaker: Breaker, now: Timestamp) -> Option<Breaker> {
         let Breaker::Open { since, probe_at, probes } = breaker else { return None };
         let probes = probes.saturating_add(1);
-        let is_due = probe_at <= now || probe_at > later(now, self.max_probe_interval);
-        is_due.then(|| Breaker::Open { since, probe_at: later(now, self.interval(probes)), probes })
+        let is_due = probe_at <= now || probe_at > now.later(self.max_probe_interval);
+        is_due.then(|| Breaker::Open { since, probe_at: now.later(self.interval(probes)), probes })
     }
 }
 
@@ -71,7 +69,7 @@ impl Failing {
         // A clock that was set back only makes the count begin later.
         let since = self.since.map_or(now, |since| since.min(now));
         self.since = Some(since);
-        self.count >= options.min_failures && later(since, options.failing_for) <= now
+        self.count >= options.min_failures && since.later(options.failing_for) <= now
     }
 }
 

@@ -13,7 +13,6 @@ use crate::telemetry::{BacklogGauges, Metrics, with_causes};
 
 use super::ambient::Ambient;
 use super::processes::Processes;
-use super::schedule::{earlier, later};
 
 /// How many rounds a process may miss before the others go on without it.
 const MISSED_ROUNDS: u32 = 3;
@@ -96,7 +95,7 @@ impl<D: Deliveries> Housekeeper<D> {
     /// One round; how long to wait before the next.
     pub async fn round(&mut self) -> Duration {
         let now = self.ambient.now();
-        let until = later(now, self.options.interval * MISSED_ROUNDS);
+        let until = now.later(self.options.interval * MISSED_ROUNDS);
         let attendance = self.store.attend(self.id, now, until).await;
         if let Ok(attendance) = &attendance {
             self.processes.note(attendance.processes);
@@ -113,7 +112,7 @@ impl<D: Deliveries> Housekeeper<D> {
             }
         }
         // Each is done whatever becomes of the other.
-        let survey_before = earlier(now, self.options.interval);
+        let survey_before = now.earlier(self.options.interval);
         if self.surveyed_at.is_none_or(|surveyed_at| surveyed_at <= survey_before) {
             self.surveyed_at = Some(now);
             for part in [self.tell_backlog(now).await, self.release_stranded(now).await] {
@@ -135,17 +134,17 @@ impl<D: Deliveries> Housekeeper<D> {
 
     /// Removes a slice of what ended long ago; whether there may be more.
     async fn remove(&self, now: Timestamp) -> Result<bool, StoreError> {
-        let (before, limit) = (earlier(now, self.options.retention), self.options.max_sweep);
+        let (before, limit) = (now.earlier(self.options.retention), self.options.max_sweep);
         Ok(self.store.remove_ended(before, limit).await? >= limit as u64)
     }
 
     /// Gives up a slice of what is parked for too long; whether there may be more.
     async fn give_up(&self, now: Timestamp) -> Result<bool, StoreError> {
         let (limit, options) = (self.options.max_sweep, &self.options);
-        let parked_before = earlier(now, options.max_parked_age);
+        let parked_before = now.earlier(options.max_parked_age);
         let too_old = Selection { to: Some(parked_before), ..Selection::default() };
         let reason = "parked for longer than callbacks.max_parked_age".to_owned();
-        let giving_up = GivingUp { reason, now, leases_end: later(now, options.lease) };
+        let giving_up = GivingUp { reason, now, leases_end: now.later(options.lease) };
         let given_up = self.store.give_up(&too_old, &giving_up, limit).await?;
         if given_up > 0 {
             tracing::error!(
@@ -193,7 +192,7 @@ impl<D: Deliveries> Housekeeper<D> {
     /// Lets another process take over at once.
     async fn leave(&self) {
         let now = self.ambient.now();
-        if let Err(error) = self.store.attend(self.id, now, earlier(now, Duration::from_secs(1))).await {
+        if let Err(error) = self.store.attend(self.id, now, now.earlier(Duration::from_secs(1))).await {
             tracing::debug!(error = %with_causes(&error), "the other processes notice later that this one ended");
         }
     }

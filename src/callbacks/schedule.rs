@@ -46,7 +46,7 @@ impl Schedule {
         let factor = 1.0 + self.jitter() * (2.0 * random.clamp(0.0, 1.0) - 1.0);
         let asked = retry_after.map(|asked| self.granted(asked, random));
         let wait = wait.mul_f64(factor).max(asked.unwrap_or_default());
-        Retry::At(later(now, wait))
+        Retry::At(now.later(wait))
     }
 
     /// How long a receiver that asks for `asked` is left alone when it has asked for such waits `before`
@@ -83,25 +83,13 @@ pub(super) struct Wait {
 impl Wait {
     /// A wait that begins now.
     pub(super) fn new(now: Timestamp, length: Duration) -> Self {
-        Self { from: now, until: later(now, length) }
+        Self { from: now, until: now.later(length) }
     }
 
     /// When it is over; none when it is.
     pub(super) fn until(self, now: Timestamp) -> Option<Timestamp> {
         (self.from <= now && now < self.until).then_some(self.until)
     }
-}
-
-/// `wait` after `time`, to the millisecond.
-pub fn later(time: Timestamp, wait: Duration) -> Timestamp {
-    let millis = i64::try_from(wait.as_millis()).unwrap_or(i64::MAX);
-    Timestamp::from_unix_millis(time.unix_millis().saturating_add(millis))
-}
-
-/// `wait` before `time`, to the millisecond.
-pub fn earlier(time: Timestamp, wait: Duration) -> Timestamp {
-    let millis = i64::try_from(wait.as_millis()).unwrap_or(i64::MAX);
-    Timestamp::from_unix_millis(time.unix_millis().saturating_sub(millis))
 }
 
 /// Reads a `Retry-After` header (RFC 9110): seconds, however many, or a date in any of the three forms of

@@ -3,7 +3,6 @@
 use std::time::{Duration, SystemTime};
 
 use crate::account::Timestamp;
-use crate::callbacks::schedule::earlier;
 
 /// The time it is.
 pub(super) fn now() -> Timestamp {
@@ -32,7 +31,7 @@ impl Moment {
     pub(super) fn at(self, now: Timestamp) -> Timestamp {
         match self {
             Self::At(time) => time,
-            Self::Ago(duration) => earlier(now, duration),
+            Self::Ago(duration) => now.earlier(duration),
         }
     }
 }

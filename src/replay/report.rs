@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::account::{
     BusinessUnit, Coordinates, Generation, LogPartition, Offset, Outcome, Partition, Redecided,
-    RejectionCode, Submission, Verdict,
+    Submission, Verdict,
 };
 
 /// How many places are told of each change.
@@ -164,14 +164,9 @@ pub struct Line {
     pub samples: Vec<String>,
 }
 
-const ACCEPTED: &str = "accepted";
-
 impl Line {
     fn of(change: Change, unit: Option<&BusinessUnit>, row: &Row) -> Self {
-        let word = |verdict: Verdict| match verdict {
-            Verdict::Accepted => ACCEPTED.to_owned(),
-            Verdict::Rejected(code) => code.code().to_owned(),
-        };
+        let word = |verdict: Verdict| verdict.as_str().to_owned();
         Self {
             change: change.name().to_owned(),
             before: change.before().map(word),
@@ -186,8 +181,7 @@ impl Line {
     pub(super) fn to_row(&self) -> Option<((Change, Option<BusinessUnit>), Row)> {
         let verdict = |word: &Option<String>| match word.as_deref() {
             None => Some(None),
-            Some(ACCEPTED) => Some(Some(Verdict::Accepted)),
-            Some(code) => RejectionCode::parse(code).map(|code| Some(Verdict::Rejected(code))),
+            Some(word) => Verdict::parse(word).map(Some),
         };
         let (before, after) = (verdict(&self.before)?, verdict(&self.after)?);
         let change = match self.change.as_str() {
@@ -220,6 +214,7 @@ fn place(text: &str) -> Option<Coordinates> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::account::RejectionCode;
 
     #[test]
     fn every_row_comes_back_from_its_line() {

@@ -23,10 +23,10 @@ use super::pass::ReplayError;
 
 /// How long nobody else may take a job over from a runner that is silent.
 const LEASE: Duration = Duration::from_secs(30);
+
 /// Until when a job that is leased at `now` is nobody else's.
 pub fn leased_until(now: Timestamp) -> Timestamp {
-    let lease_ms = i64::try_from(LEASE.as_millis()).unwrap_or(i64::MAX);
-    Timestamp::from_unix_millis(now.unix_millis().saturating_add(lease_ms))
+    now.later(LEASE)
 }
 
 /// How often a job that changes nothing notes how far it is.

@@ -102,11 +102,7 @@ impl Metrics {
 
     /// `count` submissions were decided so for the first time.
     pub fn outcomes(&self, verdict: Verdict, count: u64) {
-        let code = match verdict {
-            Verdict::Accepted => "accepted",
-            Verdict::Rejected(code) => code.code(),
-        };
-        self.outcomes.add(count, &[KeyValue::new("code", code)]);
+        self.outcomes.add(count, &[KeyValue::new("code", verdict.as_str())]);
     }
 
     /// `count` submissions got their first outcome again.

@@ -12,7 +12,6 @@ use super::super::breaker::BreakerOptions;
 use super::super::error::DelivererError;
 use super::super::operational::OperationalEvent;
 use super::super::outbox::{Gate, Signal};
-use super::super::schedule::earlier;
 use super::super::sender::Sender;
 use super::{Deliverer, StepOutcome, is_due};
 
@@ -56,7 +55,7 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
 
     /// The endpoints, each with the time since when it is configured, as far as this process knows.
     fn since_when(&self, now: Timestamp) -> Vec<(EndpointName, Timestamp)> {
-        let begun = earlier(now, CLOCKS_DIFFER);
+        let begun = now.earlier(CLOCKS_DIFFER);
         let since = |state: &EndpointState| (state.name.clone(), state.known_since.unwrap_or(begun));
         self.states.iter().map(since).collect()
     }

@@ -23,7 +23,6 @@ use super::ledger::Ledger;
 use super::operational::OperatorReports;
 use super::outbox::{Ended, Gate, Job, Outbox, Signal};
 use super::processes::Processes;
-use super::schedule::{earlier, later};
 use super::sender::Sender;
 use super::sends::Sends;
 use recording::{MAX_RECORDED, MAX_UNRECORDED};
@@ -316,8 +315,8 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
         }
         let ended_before = self.sends.ended.len();
         let now = self.ambient.now();
-        let entered_before = earlier(now, self.options.patience);
-        let lease_until = later(now, self.options.lease);
+        let entered_before = now.earlier(self.options.patience);
+        let lease_until = now.later(self.options.lease);
         for (place, outbox) in outboxes.iter_mut().enumerate().filter(|(_, outbox)| is_full(outbox)) {
             let ended = outbox.make_room(entered_before, now, lease_until);
             self.sends.ended.extend(ended.into_iter().map(|ended| (place, ended)));
@@ -345,7 +344,7 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
         if claims.is_empty() {
             return Ok(StepOutcome::Idle);
         }
-        let until = later(time, self.options.lease);
+        let until = time.later(self.options.lease);
         let claim = self.store.claim(&claims, time, until);
         let leased = match self.sends.alongside(&self.options, claim).await {
             Ok(leased) => leased,

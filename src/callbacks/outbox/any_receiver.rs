@@ -137,7 +137,7 @@ impl World {
         let Some(claim) = self.outbox.claim(now, self.options.max_claim) else { return };
         let mut due: Vec<_> = self.parked.values_mut().filter(|(due_at, _)| *due_at <= now).collect();
         due.sort_by_key(|(due_at, job)| (*due_at, job.key.event.0));
-        let until = later(now, self.options.lease);
+        let until = now.later(self.options.lease);
         let lease = |(due_at, job): &mut (Timestamp, Job)| {
             *due_at = until;
             let origin = Origin::Store { lease: 1, until };
@@ -244,7 +244,7 @@ fn reaction() -> impl Strategy<Value = Reaction> {
 /// How many requests a second there may be at most, of whom asks to be left alone with every answer.
 fn most_in_a_second(sent: &[Sent]) -> usize {
     let in_second_of = |first: &Sent| {
-        let until = later(first.at, Duration::from_secs(1));
+        let until = first.at.later(Duration::from_secs(1));
         sent.iter().filter(|sent| first.at <= sent.at && sent.at < until).count()
     };
     sent.iter().map(in_second_of).max().unwrap_or(0)
@@ -268,7 +268,7 @@ proptest! {
         let now = world.run(at(0), at(3_000), &mut any);
         let misbehaved = world.sent.len();
         let works = Reaction { status: Some(200), retry_after: None, takes_ms: 1 };
-        let end = world.run(now, later(now, Duration::from_mins(10)), &mut |_, _| works.clone());
+        let end = world.run(now, now.later(Duration::from_mins(10)), &mut |_, _| works.clone());
         prop_assert_eq!(world.ended.len(), 10, "{} of 10 ended by {} after {}", world.ended.len(), end, now);
 
         let attempts = world.options.schedule.waits.len() + 1;
@@ -280,7 +280,7 @@ proptest! {
         }
         for throttled in world.sent[..misbehaved].iter().filter(|sent| sent.asked.is_some()) {
             let granted = throttled.asked.unwrap_or_default().clamp(Duration::from_secs(1), MAX_RETRY_AFTER);
-            let until = later(throttled.answered_at, granted);
+            let until = throttled.answered_at.later(granted);
             let early = world.sent.iter().find(|sent| throttled.answered_at < sent.at && sent.at < until);
             // An acknowledgement of a probe by then is what may end it early, and nothing else.
             prop_assert!(early.is_none(), "{:?} although {:?}", early, throttled);

@@ -7,7 +7,6 @@ use crate::account::Timestamp;
 
 use super::super::endpoint::Endpoint;
 use super::super::pace::{Pace, Rate};
-use super::super::schedule::later;
 
 /// How long what is leased at a time should keep an endpoint busy.
 const CLAIM_LASTS: Duration = Duration::from_secs(1);
@@ -47,7 +46,7 @@ impl Leasing {
     ) -> usize {
         let changed = if only_fails {
             self.least
-        } else if now <= later(self.claimed_at, CLAIM_LASTS) {
+        } else if now <= self.claimed_at.later(CLAIM_LASTS) {
             self.size.saturating_mul(2)
         } else {
             self.size / 2

@@ -23,7 +23,6 @@ use crate::store::{Attempt, Claim, DeliveryKey, Ending};
 use super::attempt::{NoAnswer, Verdict, go_on};
 use super::endpoint::{DelivererOptions, Endpoint};
 use super::handshake::{Outcome, Permission, Question};
-use super::schedule::{earlier, later};
 
 pub(super) use clearance::{Gate, Signal};
 pub(super) use job::{Ended, Job, Landing, Origin};
@@ -207,7 +206,7 @@ impl Outbox {
 
     /// Takes those that go in one request now.
     fn take_ready(&mut self, now: Timestamp, options: &DelivererOptions) -> Vec<Job> {
-        let safe_until = later(now, options.lease / 2);
+        let safe_until = now.later(options.lease / 2);
         let (mut jobs, mut most) = (Vec::new(), self.endpoint.batch);
         while jobs.len() < most
             && let Some(job) = self.next()
@@ -248,7 +247,7 @@ impl Outbox {
 
     /// Gives back what was leased and has waited for long, so that whoever gets to it first may send it.
     pub(super) fn give_back_leases(&mut self, now: Timestamp) -> Vec<Ended> {
-        let leased_before = earlier(now, leasing::PATIENCE);
+        let leased_before = now.earlier(leasing::PATIENCE);
         let mut ended = Vec::new();
         while self.leased.front().is_some_and(|job| job.entered_at < leased_before) {
             ended.extend(self.leased.pop_front().map(|job| job.parked(now)));

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use crate::callbacks::schedule::later;
 use crate::cli::{Exit, Misused};
 use crate::store::{Counted, Deliveries, DeliveryState, GivingUp, Selection, StoreError};
 
@@ -123,7 +122,7 @@ async fn carry_out(
     let mut done = 0;
     loop {
         let now = now();
-        let giving_up = GivingUp { reason: reason.to_owned(), now, leases_end: later(now, lease) };
+        let giving_up = GivingUp { reason: reason.to_owned(), now, leases_end: now.later(lease) };
         let given_up = store.give_up(selection, &giving_up, STEP).await?;
         if given_up == 0 {
             return Ok(done);

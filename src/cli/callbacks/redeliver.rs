@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use crate::callbacks::schedule::later;
 use crate::cli::Exit;
 use crate::settings::Settings;
 use crate::store::{
@@ -123,7 +122,7 @@ async fn carry_out(
         let step = match state {
             Redeliverable::Parked => {
                 // A lease that is taken now ends before this.
-                let leases_end = later(now(), lease);
+                let leases_end = now().later(lease);
                 let count = store.hasten(selection, leases_end, limit, now()).await?;
                 Redelivered { count, mark: mark.clone() }
             }

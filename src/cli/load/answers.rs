@@ -7,7 +7,9 @@ use std::sync::{Mutex, PoisonError};
 
 use serde::Serialize;
 
-use super::expected::{label, outcomes_of};
+use crate::account::Verdict;
+
+use super::expected::outcomes_of;
 
 /// A file with one JSON object per item that was answered; complete lines only, also after a kill.
 #[derive(Debug)]
@@ -32,7 +34,7 @@ impl Answers {
     pub(super) fn add(&self, batch: u64, answer: &[u8]) -> io::Result<()> {
         let mut lines = Vec::new();
         for (number, verdict) in outcomes_of(answer) {
-            let outcome = verdict.map(label);
+            let outcome = verdict.map(Verdict::as_str);
             serde_json::to_writer(&mut lines, &Line { batch, communication_number: &number, outcome })?;
             lines.push(b'\n');
         }

@@ -102,18 +102,10 @@ impl fmt::Display for Difference {
             Wrong::Count { expected, got } => write!(f, ": {got} results for {expected} items"),
             Wrong::Identity { field } => write!(f, ": the result's {field} is not the item's"),
             Wrong::Outcome { expected, got } => {
-                let got = got.map_or("no outcome of the contract", label);
-                write!(f, ": expected {}, answered {got}", label(expected))
+                let got = got.map_or("no outcome of the contract", Verdict::as_str);
+                write!(f, ": expected {}, answered {got}", expected.as_str())
             }
         }
-    }
-}
-
-/// An outcome in a word.
-pub(super) fn label(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Accepted => "accepted",
-        Verdict::Rejected(code) => code.code(),
     }
 }
 

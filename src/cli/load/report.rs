@@ -7,7 +7,6 @@ use comfy_table::presets::UTF8_BORDERS_ONLY;
 use comfy_table::{CellAlignment, Table};
 use serde::Serialize;
 
-use super::expected::label;
 use super::run::Ended;
 
 /// Everything that is told of a run.
@@ -68,7 +67,7 @@ impl Report {
         let seconds = ended.duration.max(Duration::from_micros(1)).as_secs_f64();
         let quantile = |q| tally.latency_us.value_at_quantile(q) as f64 / 1_000.0;
         let outcomes = tally.checked.counts().into_iter().map(|(verdict, count)| OutcomeCount {
-            outcome: label(verdict),
+            outcome: verdict.as_str(),
             expected: count.expected,
             answered: count.answered,
         });
