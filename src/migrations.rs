@@ -47,6 +47,7 @@ pub(crate) const POSTGRES_STORE: &[MigrationFile] = migrations!("postgres/store"
     9 "0009_deliveries_by_state",
     10 "0010_endpoints_known_since",
     11 "0011_replays",
+    12 "0012_dead_letter_cases",
 );
 /// The queue on SQLite.
 pub(crate) const SQLITE_QUEUE: &[MigrationFile] = migrations!("sqlite/queue": 1 "0001_queue");
@@ -58,6 +59,7 @@ pub(crate) const SQLITE_STORE: &[MigrationFile] = migrations!("sqlite/store":
     4 "0004_deliveries_state_since",
     5 "0005_endpoints_known_since",
     6 "0006_replays",
+    7 "0007_dead_letter_cases",
 );
 
 /// The newest version of these.

@@ -3,7 +3,9 @@
 //! An implementation promises, and the conformance suite checks: a plan is applied whole or not at
 //! all, and only if everything its view showed still holds; what was applied survives the process.
 
+mod cases;
 mod decode;
+mod decode_case;
 mod decode_delivery;
 mod decode_replay;
 mod deliveries;
@@ -22,6 +24,7 @@ use crate::account::{
     View,
 };
 
+pub use cases::{Case, CaseState, Cases, Decided, Decision, SettledCase};
 pub use deliveries::{
     Attempt, Attendance, Backlog, Claim, Counted, Deliveries, DeliveryKey, DeliveryRecord,
     DeliveryState, Ending, FrontierStep, GivingUp, KnownDeliveries, Leased, Line, Mark, NewDelivery,

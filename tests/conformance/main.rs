@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod accounts;
+mod cases;
 mod consuming;
 mod deliveries;
 mod groups;
@@ -73,6 +74,18 @@ mod memory_deliveries {
     use super::rig_memory::MemoryDeliveriesRig;
 
     crate::deliveries_conformance!(MemoryDeliveriesRig);
+}
+
+mod sqlite_cases {
+    use super::rig::SqliteStoreRig;
+
+    crate::cases_conformance!(SqliteStoreRig);
+}
+
+mod memory_cases {
+    use super::rig_memory::MemoryStoreRig;
+
+    crate::cases_conformance!(MemoryStoreRig);
 }
 
 mod sqlite_replays {

@@ -7,6 +7,8 @@
 
 #[path = "../conformance/accounts.rs"]
 mod accounts;
+#[path = "../conformance/cases.rs"]
+mod cases;
 #[path = "../conformance/deliveries.rs"]
 mod deliveries;
 mod failures;
@@ -32,6 +34,12 @@ mod postgres_deliveries {
     use super::rig::PostgresStoreRig;
 
     crate::deliveries_conformance!(PostgresStoreRig);
+}
+
+mod postgres_cases {
+    use super::rig::PostgresStoreRig;
+
+    crate::cases_conformance!(PostgresStoreRig);
 }
 
 mod postgres_replays {

@@ -7,6 +7,7 @@
 mod admin;
 mod attendants;
 mod callbacks;
+mod cases;
 mod deliveries;
 mod directory;
 mod files;

@@ -6,6 +6,7 @@
 //! bounds them is the server's own timeouts, and a time after which the session is closed.
 
 mod address;
+mod cases;
 mod connections;
 mod deliveries;
 mod error;

@@ -274,7 +274,7 @@ impl NeededRights {
 }
 
 /// What every role needs, and the commands that need more.
-pub const NEEDED_RIGHTS: [NeededRights; 4] = [
+pub const NEEDED_RIGHTS: [NeededRights; 5] = [
     NeededRights {
         role: "intake",
         is_command: false,
@@ -295,6 +295,7 @@ pub const NEEDED_RIGHTS: [NeededRights; 4] = [
             ("accounts", &["SELECT", "INSERT", "UPDATE"]),
             ("rejections", &["SELECT", "INSERT"]),
             ("frontiers", &["SELECT", "INSERT", "UPDATE"]),
+            ("dead_letter_cases", &["SELECT", "UPDATE"]),
         ],
     },
     NeededRights {
@@ -320,6 +321,17 @@ pub const NEEDED_RIGHTS: [NeededRights; 4] = [
             ("frontiers", &["SELECT"]),
             ("replay_jobs", &["SELECT", "INSERT", "UPDATE"]),
             ("outcome_changes", &["SELECT", "INSERT"]),
+        ],
+    },
+    NeededRights {
+        role: "dlq",
+        is_command: true,
+        tables: &[
+            ("_sqlx_migrations", &["SELECT"]),
+            ("communications", &["SELECT"]),
+            ("accounts", &["SELECT"]),
+            ("rejections", &["SELECT"]),
+            ("dead_letter_cases", &["SELECT", "INSERT", "UPDATE"]),
         ],
     },
 ];

@@ -2,15 +2,17 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::marker::PhantomData;
 
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::{Arguments, Row};
 
 use crate::account::{CommunicationNumber, View};
 use crate::store::stored::storable;
-use crate::store::{Applied, End, PersistedOutcome, decode};
+use crate::store::{Applied, Cause, End, PersistedOutcome, StoreError, decode};
 
 use super::connections::Work;
+use super::encoding_error;
 use super::error::only_reads;
 use super::rows::{Step, WantedRows};
 use super::session::Session;
@@ -110,5 +112,90 @@ impl Work for Probe {
             return Err(only_reads());
         }
         Ok(End::Rollback(()))
+    }
+}
+
+/// What simple statements are about, as errors say.
+pub(super) trait Subject: Send + 'static {
+    /// Reading of it.
+    const READING: &'static str;
+    /// Changing of it.
+    const CHANGING: &'static str;
+    /// Begins a transaction that reads.
+    const BEGIN_READING: &'static str = statements::BEGIN_SNAPSHOT;
+}
+
+/// Reads rows by one statement.
+pub(super) struct Read<S, T> {
+    statement: &'static str,
+    arguments: PgArguments,
+    decode: fn(&PgRow) -> Result<T, sqlx::Error>,
+    subject: PhantomData<fn() -> S>,
+}
+
+impl<S: Subject, T: Send + 'static> Read<S, T> {
+    /// With the arguments that were added.
+    pub(super) fn of(
+        statement: &'static str,
+        decode: fn(&PgRow) -> Result<T, sqlx::Error>,
+        add: impl FnOnce(&mut PgArguments) -> Result<(), Cause>,
+    ) -> Result<Self, StoreError> {
+        let mut arguments = PgArguments::default();
+        add(&mut arguments).map_err(encoding_error::<Self>)?;
+        Ok(Self::with(statement, decode, arguments))
+    }
+
+    /// With these arguments.
+    pub(super) fn with(
+        statement: &'static str,
+        decode: fn(&PgRow) -> Result<T, sqlx::Error>,
+        arguments: PgArguments,
+    ) -> Self {
+        Self { statement, arguments, decode, subject: PhantomData }
+    }
+}
+
+impl<S: Subject, T: Send + 'static> Work for Read<S, T> {
+    type Output = Vec<T>;
+    const ACTION: &'static str = S::READING;
+    const BEGIN: &'static str = S::BEGIN_READING;
+
+    async fn run(self, snapshot: &mut Session) -> Result<End<Vec<T>>, sqlx::Error> {
+        let rows = snapshot.read(self.statement, self.arguments).await?;
+        rows.iter().map(self.decode).collect::<Result<_, _>>().map(End::Commit)
+    }
+}
+
+/// Changes rows by one statement; tells how many.
+pub(super) struct Change<S> {
+    statement: &'static str,
+    arguments: PgArguments,
+    subject: PhantomData<fn() -> S>,
+}
+
+impl<S: Subject> Change<S> {
+    /// With the arguments that were added.
+    pub(super) fn of(
+        statement: &'static str,
+        add: impl FnOnce(&mut PgArguments) -> Result<(), Cause>,
+    ) -> Result<Self, StoreError> {
+        let mut arguments = PgArguments::default();
+        add(&mut arguments).map_err(encoding_error::<Self>)?;
+        Ok(Self::with(statement, arguments))
+    }
+
+    /// With these arguments.
+    pub(super) fn with(statement: &'static str, arguments: PgArguments) -> Self {
+        Self { statement, arguments, subject: PhantomData }
+    }
+}
+
+impl<S: Subject> Work for Change<S> {
+    type Output = u64;
+    const ACTION: &'static str = S::CHANGING;
+    const BEGIN: &'static str = statements::BEGIN;
+
+    async fn run(self, transaction: &mut Session) -> Result<End<u64>, sqlx::Error> {
+        transaction.write(self.statement, self.arguments).await.map(End::Commit)
     }
 }

@@ -3,6 +3,7 @@
 //! Every load is one read transaction and every plan one write transaction; both run in tasks of
 //! their own that nobody cancels, so a dropped future never leaves a transaction open.
 
+mod cases;
 mod deliveries;
 mod reader;
 mod replays;

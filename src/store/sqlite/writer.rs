@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::sqlite::{Database, OpenError, Writing};
 use crate::store::{Applied, End, StalePart};
 
+use super::Statement;
 use super::rows::Rows;
 use super::statements;
 
@@ -146,6 +147,17 @@ impl Write for Apply {
             }
         }
         Ok(End::Commit(Applied::Done))
+    }
+}
+
+/// Changes rows by one statement; tells how many.
+pub(super) struct Change(pub(super) Statement<'static>);
+
+impl Write for Change {
+    type Output = u64;
+
+    async fn run(self, transaction: &mut SqliteConnection) -> Result<End<u64>, sqlx::Error> {
+        Ok(End::Commit(self.0.execute(transaction).await?.rows_affected()))
     }
 }
 

@@ -1,6 +1,8 @@
 //! Both ports in memory, for tests only: every effect has a point before and after it at which a
 //! scheduler may let another lane go on, or let this one crash by dropping its future.
 
+#[allow(dead_code, reason = "not every test has dead letters")]
+pub mod cases;
 pub mod deliveries;
 pub mod queue;
 #[allow(dead_code, reason = "not every test replays")]

@@ -9,6 +9,7 @@ use penstock::account::{
 };
 use penstock::store::{Applied, PersistedOutcome, StalePart, Store, StoreError, Wanted};
 
+use super::cases::CaseTables;
 use super::point;
 use super::replays::JobTables;
 
@@ -23,6 +24,8 @@ pub enum Guard {
     UniqueNumbers,
     /// What was applied before is recognised as such.
     ReadBack,
+    /// A dead letter is put back by one at a time.
+    CaseLease,
 }
 
 /// Everything the store holds; cloning it is a backup.
@@ -35,6 +38,7 @@ pub struct Tables {
     noted: Vec<Coordinates>,
     pub frontiers: BTreeMap<LogPartition, Offset>,
     pub replays: JobTables,
+    pub cases: CaseTables,
 }
 
 #[derive(Default)]
@@ -66,6 +70,23 @@ impl MemoryStore {
 
     pub fn restore(&self, backup: Tables) {
         self.lock().tables = backup;
+    }
+
+    /// Reads or changes cases.
+    #[allow(dead_code, reason = "not every test has dead letters")]
+    pub(super) fn with_cases<T>(
+        &self,
+        work: impl FnOnce(&mut CaseTables) -> T,
+    ) -> Result<T, StoreError> {
+        let mut state = self.lock();
+        state.outage("cases")?;
+        Ok(work(&mut state.tables.cases))
+    }
+
+    /// Whether letters are leased.
+    #[allow(dead_code, reason = "not every test has dead letters")]
+    pub(super) fn leases_cases(&self) -> bool {
+        self.lock().is_on(Guard::CaseLease)
     }
 
     /// Reads or changes jobs.

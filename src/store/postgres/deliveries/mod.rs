@@ -16,9 +16,10 @@ use crate::store::{
     WantedDeliveries,
 };
 
+use super::work::Read;
 use super::{PostgresStore, encoding_error};
 use housekeeping::ReleaseStranded;
-use operating::{Count, List, Read, Tallies};
+use operating::{Count, List, Operating, Tallies};
 use work::{Attend, Change, ClaimDue, Look, Record, Register, Settle};
 
 impl Deliveries for PostgresStore {
@@ -104,8 +105,8 @@ impl Deliveries for PostgresStore {
     }
 
     async fn endpoint_states(&self) -> Result<Vec<EndpointState>, StoreError> {
-        let read = Read::all(statements::ENDPOINTS, decode::endpoint_state);
-        self.0.run(read).await
+        let read = Read::<Operating, _>::of(statements::ENDPOINTS, decode::endpoint_state, |_| Ok(()));
+        self.0.run(read?).await
     }
 
     async fn change_endpoint(&self, state: &EndpointState) -> Result<Changed, StoreError> {
@@ -127,8 +128,9 @@ impl Deliveries for PostgresStore {
     }
 
     async fn failed_attempts(&self, key: &DeliveryKey) -> Result<Vec<Attempt>, StoreError> {
-        let arguments = rows::key(key).map_err(encoding_error::<Read<Attempt>>)?;
-        self.0.run(Read::some(statements::FAILED_ATTEMPTS, arguments, decode::failed_attempt)).await
+        type Attempts = Read<Operating, Attempt>;
+        let arguments = rows::key(key).map_err(encoding_error::<Attempts>)?;
+        self.0.run(Attempts::with(statements::FAILED_ATTEMPTS, decode::failed_attempt, arguments)).await
     }
 
     async fn redeliver(

@@ -1,7 +1,7 @@
 //! What operators ask and change, within one transaction each. It goes endpoint by endpoint and state by state:
 //! each is a range of its own in an index.
 
-use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::postgres::PgArguments;
 
 use crate::account::Timestamp;
 use crate::store::decode_delivery as decode;
@@ -13,6 +13,7 @@ use crate::store::{
 use super::super::connections::Work;
 use super::super::session::Session;
 use super::super::statements::{BEGIN_SELECTION, BEGIN_SELECTION_SNAPSHOT};
+use super::super::work::Subject;
 use super::work::release;
 use super::{rows, statements};
 
@@ -185,38 +186,13 @@ impl Work for GiveUp {
     }
 }
 
-/// Reads rows by one statement.
-pub(super) struct Read<T> {
-    statement: &'static str,
-    arguments: PgArguments,
-    decode: fn(&PgRow) -> Result<T, sqlx::Error>,
-}
+/// What operators read of deliveries.
+pub(super) enum Operating {}
 
-impl<T> Read<T> {
-    /// Rows of a statement without parameters.
-    pub(super) fn all(statement: &'static str, decode: fn(&PgRow) -> Result<T, sqlx::Error>) -> Self {
-        Self { statement, arguments: PgArguments::default(), decode }
-    }
-
-    /// Rows of a statement with parameters.
-    pub(super) fn some(
-        statement: &'static str,
-        arguments: PgArguments,
-        decode: fn(&PgRow) -> Result<T, sqlx::Error>,
-    ) -> Self {
-        Self { statement, arguments, decode }
-    }
-}
-
-impl<T: Send + 'static> Work for Read<T> {
-    type Output = Vec<T>;
-    const ACTION: &'static str = "reading deliveries";
-    const BEGIN: &'static str = BEGIN_SELECTION_SNAPSHOT;
-
-    async fn run(self, snapshot: &mut Session) -> Result<End<Vec<T>>, sqlx::Error> {
-        let rows = snapshot.read(self.statement, self.arguments).await?;
-        rows.iter().map(self.decode).collect::<Result<_, _>>().map(End::Commit)
-    }
+impl Subject for Operating {
+    const READING: &'static str = "reading deliveries";
+    const CHANGING: &'static str = "changing deliveries";
+    const BEGIN_READING: &'static str = BEGIN_SELECTION_SNAPSHOT;
 }
 
 /// What cannot be sent to the server is a fault of the row.

@@ -3,7 +3,7 @@
 mod statements;
 
 use sqlx::Arguments;
-use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::postgres::PgArguments;
 
 use crate::account::{Plan, Timestamp};
 use crate::store::decode_replay as decode;
@@ -16,31 +16,32 @@ use crate::store::{
 use super::connections::Work;
 use super::rows::{self, Step, columns, range_columns, time};
 use super::session::Session;
-use super::statements::{BEGIN, BEGIN_SNAPSHOT};
-use super::work::take_steps;
+use super::statements::BEGIN;
+use super::work::{Change, Read, Subject, take_steps};
 use super::{PostgresStore, encoding_error};
 
 impl Replays for PostgresStore {
     async fn create_job(&self, job: &NewJob, now: Timestamp) -> Result<bool, StoreError> {
         let NewJob { name, request, progress, policy_digest, operator, reason } = job;
         let texts = [name.as_str(), request, progress, policy_digest, operator, reason];
-        let change = Change::of(statements::CREATE_JOB, |arguments| {
+        let change = Change::<Jobs>::of(statements::CREATE_JOB, |arguments| {
             texts.into_iter().try_for_each(|text| arguments.add(text))?;
             arguments.add(time(now))
         });
-        self.0.run(change.map_err(encoding_error::<Change>)?).await
+        Ok(self.0.run(change?).await? > 0)
     }
 
     async fn job(&self, name: &JobName) -> Result<Option<Job>, StoreError> {
-        let read = Read::of(statements::JOB, decode::job, |arguments| arguments.add(name.as_str()));
-        let mut jobs = self.0.run(read.map_err(encoding_error::<Read<Job>>)?).await?;
+        let read =
+            Read::<Jobs, _>::of(statements::JOB, decode::job, |arguments| arguments.add(name.as_str()));
+        let mut jobs = self.0.run(read?).await?;
         Ok(jobs.pop())
     }
 
     async fn jobs(&self, limit: usize) -> Result<Vec<Job>, StoreError> {
         let limit = storable(limit as u64);
-        let read = Read::of(statements::JOBS, decode::job, |arguments| arguments.add(limit));
-        self.0.run(read.map_err(encoding_error::<Read<Job>>)?).await
+        let read = Read::<Jobs, _>::of(statements::JOBS, decode::job, |arguments| arguments.add(limit));
+        self.0.run(read?).await
     }
 
     async fn lease_job(
@@ -50,13 +51,13 @@ impl Replays for PostgresStore {
         now: Timestamp,
         until: Timestamp,
     ) -> Result<bool, StoreError> {
-        let change = Change::of(statements::LEASE_JOB, |arguments| {
+        let change = Change::<Jobs>::of(statements::LEASE_JOB, |arguments| {
             arguments.add(name.as_str())?;
             arguments.add(runner.0)?;
             arguments.add(time(now))?;
             arguments.add(time(until))
         });
-        self.0.run(change.map_err(encoding_error::<Change>)?).await
+        Ok(self.0.run(change?).await? > 0)
     }
 
     async fn move_job(
@@ -68,14 +69,14 @@ impl Replays for PostgresStore {
         now: Timestamp,
     ) -> Result<bool, StoreError> {
         let from: Vec<&str> = from.iter().map(|state| state.as_str()).collect();
-        let change = Change::of(statements::MOVE_JOB, |arguments| {
+        let change = Change::<Jobs>::of(statements::MOVE_JOB, |arguments| {
             arguments.add(name.as_str())?;
             arguments.add(from)?;
             arguments.add(to.as_str())?;
             arguments.add(problem)?;
             arguments.add(time(now))
         });
-        self.0.run(change.map_err(encoding_error::<Change>)?).await
+        Ok(self.0.run(change?).await? > 0)
     }
 
     async fn take_step(
@@ -93,12 +94,12 @@ impl Replays for PostgresStore {
         name: &JobName,
         ranges: &[OffsetRange],
     ) -> Result<Vec<OutcomeChange>, StoreError> {
-        type Changes = Read<OutcomeChange>;
+        type Changes = Read<Jobs, OutcomeChange>;
         let arguments = columns(ranges, range_columns).map_err(encoding_error::<Changes>)?;
         let Some(mut arguments) = arguments else { return Ok(Vec::new()) };
         arguments.add(name.as_str()).map_err(encoding_error::<Changes>)?;
         let (statement, decode) = (statements::CHANGES, decode::outcome_change);
-        self.0.run(Read { statement, decode, arguments }).await
+        self.0.run(Changes::with(statement, decode, arguments)).await
     }
 }
 
@@ -135,61 +136,12 @@ fn steps(step: &JobStep, plan: &Plan, changes: &[OutcomeChange]) -> Result<Vec<S
     Ok(steps)
 }
 
-/// Changes a job, if it is as it must be for that. Whether it was.
-struct Change {
-    statement: &'static str,
-    arguments: PgArguments,
-}
+/// What is read and changed of jobs.
+enum Jobs {}
 
-impl Change {
-    fn of(
-        statement: &'static str,
-        add: impl FnOnce(&mut PgArguments) -> Result<(), Cause>,
-    ) -> Result<Self, Cause> {
-        let mut arguments = PgArguments::default();
-        add(&mut arguments)?;
-        Ok(Self { statement, arguments })
-    }
-}
-
-impl Work for Change {
-    type Output = bool;
-    const ACTION: &'static str = "changing a job";
-    const BEGIN: &'static str = BEGIN;
-
-    async fn run(self, transaction: &mut Session) -> Result<End<bool>, sqlx::Error> {
-        Ok(End::Commit(transaction.write(self.statement, self.arguments).await? > 0))
-    }
-}
-
-/// Reads rows.
-struct Read<T> {
-    statement: &'static str,
-    decode: fn(&PgRow) -> Result<T, sqlx::Error>,
-    arguments: PgArguments,
-}
-
-impl<T> Read<T> {
-    fn of(
-        statement: &'static str,
-        decode: fn(&PgRow) -> Result<T, sqlx::Error>,
-        add: impl FnOnce(&mut PgArguments) -> Result<(), Cause>,
-    ) -> Result<Self, Cause> {
-        let mut arguments = PgArguments::default();
-        add(&mut arguments)?;
-        Ok(Self { statement, decode, arguments })
-    }
-}
-
-impl<T: Send + 'static> Work for Read<T> {
-    type Output = Vec<T>;
-    const ACTION: &'static str = "reading jobs";
-    const BEGIN: &'static str = BEGIN_SNAPSHOT;
-
-    async fn run(self, snapshot: &mut Session) -> Result<End<Vec<T>>, sqlx::Error> {
-        let rows = snapshot.read(self.statement, self.arguments).await?;
-        rows.iter().map(self.decode).collect::<Result<_, _>>().map(End::Commit)
-    }
+impl Subject for Jobs {
+    const READING: &'static str = "reading jobs";
+    const CHANGING: &'static str = "changing a job";
 }
 
 struct TakeStep(Vec<Step>);

@@ -2,19 +2,17 @@
 
 mod statements;
 
-use sqlx::sqlite::SqliteConnection;
-
 use crate::account::{EventId, Plan, Timestamp};
 use crate::store::decode_replay as decode;
 use crate::store::stored::{outcome_text, storable};
 use crate::store::{
-    Applied, End, Job, JobName, JobState, JobStep, NewJob, OffsetRange, OutcomeChange, Replays,
-    RunnerId, StalePart, StoreError,
+    Applied, Job, JobName, JobState, JobStep, NewJob, OffsetRange, OutcomeChange, Replays, RunnerId,
+    StalePart, StoreError,
 };
 
 use super::rows::{PlanRows, Rows, WantedRows, event_id_hex};
-use super::writer::{Apply, Step, Write};
-use super::{SqliteStore, Statement, encoding_error};
+use super::writer::{Apply, Change, Step};
+use super::{SqliteStore, encoding_error};
 
 impl Replays for SqliteStore {
     async fn create_job(&self, job: &NewJob, now: Timestamp) -> Result<bool, StoreError> {
@@ -27,7 +25,7 @@ impl Replays for SqliteStore {
             .bind(operator)
             .bind(reason)
             .bind(now.unix_millis());
-        self.run("entering a job", Change(create)).await
+        Ok(self.run("entering a job", Change(create)).await? > 0)
     }
 
     async fn job(&self, name: &JobName) -> Result<Option<Job>, StoreError> {
@@ -51,7 +49,7 @@ impl Replays for SqliteStore {
             .bind(runner.0.as_bytes().to_vec())
             .bind(now.unix_millis())
             .bind(until.unix_millis());
-        self.run("taking a job over", Change(lease)).await
+        Ok(self.run("taking a job over", Change(lease)).await? > 0)
     }
 
     async fn move_job(
@@ -71,7 +69,7 @@ impl Replays for SqliteStore {
             .bind(to.as_str())
             .bind(problem.map(str::to_owned))
             .bind(now.unix_millis());
-        self.run(action, Change(change)).await
+        Ok(self.run(action, Change(change)).await? > 0)
     }
 
     async fn take_step(
@@ -139,15 +137,4 @@ fn steps(
     steps.extend(PlanRows::of(plan)?.into_steps());
     steps.push(anew);
     Ok(steps)
-}
-
-/// Changes a job, if it is as it must be for that. Whether it was.
-struct Change(Statement<'static>);
-
-impl Write for Change {
-    type Output = bool;
-
-    async fn run(self, transaction: &mut SqliteConnection) -> Result<End<bool>, sqlx::Error> {
-        Ok(End::Commit(self.0.execute(transaction).await?.rows_affected() > 0))
-    }
 }
