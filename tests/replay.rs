@@ -25,7 +25,7 @@ use penstock::account::{
 };
 use penstock::queue::{Headers, PollLimits, Queue, Received, Record, Topic};
 use penstock::replay::{
-    Bound, ReplayError, Request, Resolved, Run, RunStep, Selection, Way, Window, new_job,
+    Bound, ReplayError, Request, Resolved, Run, RunStep, Selection, Uptake, Way, Window, new_job,
 };
 use penstock::store::{
     Applied, JobName, JobState, OffsetRange, Replays, RunnerId, Store, StoreError, Wanted,
@@ -336,4 +336,41 @@ fn without_the_compare_and_set_of_accounts_it_would_not() {
         account_states_are_the_fold(&outcome.tables, &queue).is_err()
     });
     assert!(goes_wrong, "an older submission replaced a newer state");
+}
+
+#[test]
+fn jobs_are_taken_up_that_nobody_runs_and_that_go_by_the_same_rules() {
+    let world = World::new(1, MemoryStore::default());
+    let (store, today) = (&world.store, &world.today);
+    let at = |seconds: i64| Timestamp::from_unix_millis(1_700_000_000_000 + seconds * 1_000);
+    let enter = |text: &str, policy: &Policy| {
+        let window = Window { from: Bound::Open, to: Bound::Open, partitions: BTreeSet::new() };
+        let resolved = block_on(window.resolve(&world.queue, store, GROUP, GENERATION)).unwrap();
+        let name = JobName::parse(text).unwrap();
+        let said = || "test".to_owned();
+        let job = new_job(name.clone(), &World::request(), &resolved, policy.digest(), said(), said())
+            .unwrap();
+        assert!(block_on(store.create_job(&job, at(0))).unwrap());
+        name
+    };
+    let way = Way {
+        store: store.clone(),
+        policy: Arc::clone(today),
+        generation: GENERATION,
+        limits: PollLimits { max_records: 9, max_bytes: 1 << 20, max_wait: Duration::ZERO },
+        selection: Selection::default(),
+    };
+    let mut uptake = Uptake::new(world.queue.clone(), way, "penstock".to_owned());
+    let mut next = |now| block_on(uptake.next(at(now))).unwrap();
+    assert_eq!(next(0), None);
+    enter("by-others", &policy(&["t0"]));
+    let held = enter("held", today);
+    assert!(block_on(store.lease_job(&held, RunnerId(Uuid::from_u128(1)), at(0), at(30))).unwrap());
+    let paused = enter("paused", today);
+    let moved = store.move_job(&paused, &[JobState::Running], JobState::Paused, None, at(0));
+    assert!(block_on(moved).unwrap());
+    assert_eq!(next(0), None);
+    let free = enter("free", today);
+    assert_eq!(next(29), Some(free.clone()));
+    assert_eq!(next(30), Some(held), "the oldest, whose runner is silent");
 }

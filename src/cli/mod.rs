@@ -16,6 +16,7 @@ mod frontiers;
 mod load;
 mod migrate;
 mod moment;
+mod operator;
 mod options;
 mod output;
 mod process;

@@ -5,6 +5,7 @@
 //! what arrived in between and nothing else. A run writes a part together with how far its job is, and tells what
 //! changed before it goes on; whoever goes on with a job tells again what may not have been told.
 
+mod driver;
 mod effects;
 mod held_back;
 mod job;
@@ -12,9 +13,11 @@ mod pass;
 mod report;
 mod run;
 mod selection;
+mod uptake;
 mod window;
 mod written;
 
+pub use driver::{Driven, Driver, News};
 pub use effects::{Effects, Part, Taken};
 pub use held_back::HeldBack;
 pub use job::{Progress, Request, UnreadableJob};
@@ -22,5 +25,6 @@ pub use pass::{Pass, ReplayError, Way};
 pub use report::{Change, Line, Report, Row};
 pub use run::{RESUMABLE, Run, RunStep, new_job};
 pub use selection::{OutcomeFilter, Selection};
+pub use uptake::Uptake;
 pub use window::{Bound, Resolved, Shortened, Window, WindowError};
-pub use written::{Running, Written, leased_until};
+pub use written::{Running, Written};

@@ -45,6 +45,12 @@ pub struct DataDir {
 }
 
 impl DataDir {
+    /// Whether another process has the directory at this moment. Nothing is created.
+    pub fn is_in_use(path: &Path) -> bool {
+        let Ok(lock) = File::open(path.join(LOCK_FILE)) else { return false };
+        matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock))
+    }
+
     /// Creates the directory if it is missing and takes it for this process.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, DataDirError> {
         let path = path.into();

@@ -6,19 +6,22 @@ mod kafka;
 use std::collections::BTreeSet;
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::account::{BusinessUnit, Generation};
+use crate::account::{BusinessUnit, Generation, Policy};
 use crate::intake::{
     Authenticator, BusinessUnits, IntakeOptions, Scope, ServerOptions, Token, TokenDigest,
 };
 use crate::queue::PollLimits;
 use crate::queue::sqlite::SqliteQueueOptions;
+use crate::replay::{Selection, Way};
 use crate::settings::{
     AuthSettings, ByteSize, LogFormat, OtlpSettings, OtlpSignal, PostgresStoreSettings, QueueKind,
     QueueSettings, Settings, SqliteQueueSettings, SqliteStoreSettings, TelemetrySettings, TokenScope,
     TokenSettings,
 };
+use crate::store::Store;
 use crate::store::postgres::PostgresStoreOptions;
 use crate::store::sqlite::SqliteStoreOptions;
 use crate::telemetry::{LineFormat, OtlpOptions, Signal, TelemetryOptions};
@@ -120,6 +123,30 @@ pub(super) fn worker_group(settings: &QueueSettings) -> &str {
     match settings.kind {
         QueueKind::Sqlite => EMBEDDED_GROUP,
         QueueKind::Kafka => &settings.kafka.group,
+    }
+}
+
+/// How long a command, or what runs beside the lanes, waits for a part of a topic.
+const READ_WAIT: Duration = Duration::from_secs(1);
+
+/// How much of a topic is read at a time outside of every group.
+pub(super) fn reading(settings: &Settings) -> PollLimits {
+    PollLimits { max_wait: READ_WAIT, ..lane(settings).poll }
+}
+
+/// A way through the log that a replay takes.
+pub(super) fn replay_way<S: Store>(
+    settings: &Settings,
+    policy: &Arc<Policy>,
+    store: &S,
+    selection: Selection,
+) -> Way<S> {
+    Way {
+        store: store.clone(),
+        policy: Arc::clone(policy),
+        generation: generation(settings),
+        limits: reading(settings),
+        selection,
     }
 }
 

@@ -1,6 +1,7 @@
 //! The role of the worker in a process: its lanes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::anyhow;
 use tokio::task::{JoinError, JoinSet};
@@ -8,17 +9,24 @@ use tokio_util::sync::CancellationToken;
 
 use crate::account::Policy;
 use crate::queue::{Queue, Topic};
-use crate::settings::Settings;
+use crate::replay::{Selection, Uptake};
+use crate::settings::{QueueKind, Settings};
 use crate::telemetry::Metrics;
 use crate::worker::{Lane, LaneError};
 
+use super::attendants::Attendants;
 use super::failed_task;
 use super::ports::Ports;
+use super::store::AnyStore;
 use crate::cli::options;
 
-/// The lanes while they run.
+/// How long what is under way beside the lanes is still waited for; what is not noted is done again.
+const END_TIME: Duration = Duration::from_secs(3);
+
+/// The lanes while they run, and what runs beside them.
 pub(super) struct WorkerPart {
     lanes: JoinSet<Result<(), LaneError>>,
+    attendants: Attendants,
     stop: CancellationToken,
 }
 
@@ -45,17 +53,41 @@ impl WorkerPart {
             );
             lanes.spawn(lane.run(stop.clone()));
         }
-        Ok(Self { lanes, stop })
+        let attendants = Self::attendants(settings, ports, store, policy, &stop);
+        Ok(Self { lanes, attendants, stop })
     }
 
-    /// Waits until a lane ends, which none does by itself.
+    /// What runs beside the lanes.
+    fn attendants(
+        settings: &Settings,
+        ports: &Ports,
+        store: &AnyStore,
+        policy: &Arc<Policy>,
+        stop: &CancellationToken,
+    ) -> Attendants {
+        let mut attendants = Attendants::default();
+        // Where any process can run a job, the one that asks for it does.
+        if settings.queue.kind == QueueKind::Sqlite {
+            let way = options::replay_way(settings, policy, store, Selection::default());
+            let prefix = settings.events.type_prefix.clone();
+            let uptake = Uptake::new(ports.queue.clone(), way, prefix);
+            attendants.start("running replays", END_TIME, uptake.run(stop.clone()));
+        }
+        attendants
+    }
+
+    /// Waits until a lane ends, or what runs beside them: none does by itself.
     pub(super) async fn failed(&mut self) -> anyhow::Error {
-        failed_lane(self.lanes.join_next().await)
+        tokio::select! {
+            ended = self.lanes.join_next() => failed_lane(ended),
+            failed = self.attendants.failed() => failed.context("the worker stopped"),
+        }
     }
 
     /// Has the lanes finish and commit.
     pub(super) async fn drain(mut self) -> anyhow::Result<()> {
         self.stop.cancel();
+        self.attendants.end().await;
         let mut drained = Ok(());
         while let Some(ended) = self.lanes.join_next().await {
             if !matches!(ended, Ok(Ok(()))) {

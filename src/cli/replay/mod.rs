@@ -6,21 +6,11 @@ mod plan;
 mod run;
 mod selection;
 
-use std::sync::Arc;
-use std::time::Duration;
-
 use clap::Subcommand;
 
-use crate::account::Policy;
-use crate::queue::PollLimits;
-use crate::replay::{Selection, Way};
-use crate::settings::Settings;
-use crate::store::{JobName, Store};
+use crate::store::JobName;
 
-use super::{Exit, options, runtime};
-
-/// How long a part of the log is waited for.
-const READ_WAIT: Duration = Duration::from_secs(1);
+use super::{Exit, runtime};
 
 /// What to do with a window of the log.
 #[derive(Debug, Subcommand)]
@@ -32,7 +22,7 @@ pub(super) enum ReplayCommand {
     )]
     Plan(Box<plan::PlanArgs>),
     /// Decide a window anew, beside the roles: what was rejected and passes now is accepted and told, what was
-    /// accepted stays. An embedded queue and store must be in no other process
+    /// accepted stays. A process that has an embedded queue and store takes it up
     #[command(
         before_help = "Example: penstock replay run types-completed --only rejected --code A007 --reason ticket-7"
     )]
@@ -70,15 +60,4 @@ pub(super) fn run(command: ReplayCommand) -> anyhow::Result<Exit> {
 
 fn parse_name(text: &str) -> Result<JobName, String> {
     JobName::parse(text).map_err(|error| error.to_string())
-}
-
-/// A way through the log that these settings ask for.
-fn way<S: Store>(settings: &Settings, policy: &Arc<Policy>, store: &S, selection: Selection) -> Way<S> {
-    Way {
-        store: store.clone(),
-        policy: Arc::clone(policy),
-        generation: options::generation(settings),
-        limits: PollLimits { max_wait: READ_WAIT, ..options::lane(settings).poll },
-        selection,
-    }
 }

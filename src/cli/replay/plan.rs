@@ -17,7 +17,6 @@ use crate::settings::Loaded;
 
 use super::output::{Output, Tense, write};
 use super::selection::SelectionArgs;
-use super::way;
 
 /// Numbers that are listed when they are not there.
 const SHOWN: usize = 5;
@@ -45,7 +44,9 @@ pub(super) async fn run(args: PlanArgs) -> anyhow::Result<Exit> {
         let resolved = window.resolve(queue, store, group, options::generation(&settings)).await;
         let resolved = resolved.map_err(misused)?;
         tell_what_is_missing(&resolved)?;
-        let pass = Pass::plan(queue, way(&settings, &policy, store, selection), &resolved).await;
+        let pass =
+            Pass::plan(queue, options::replay_way(&settings, &policy, store, selection), &resolved)
+                .await;
         let mut pass = pass.map_err(unavailable)?;
         let progress = progress_bar(resolved.offsets(), "records");
         while pass.step().await.map_err(unavailable)? {

@@ -1,4 +1,5 @@
-//! `penstock replay run` and `resume`: a job, run by this process until it is done or stopped.
+//! `penstock replay run` and `resume`: a job, run by this process or the one that has queue and store, until it is
+//! done or stopped.
 
 use std::cell::{Cell, OnceCell};
 use std::io::{self, IsTerminal};
@@ -10,30 +11,32 @@ use clap::Args;
 use indicatif::ProgressBar;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 use crate::account::Policy;
 use crate::cli::config::PlaceArgs;
 use crate::cli::moment::now;
+use crate::cli::operator::{operator, parse_reason};
 use crate::cli::output::{note, progress_bar, write_json};
-use crate::cli::process::{AnyQueue, AnyStore, at_ports};
+use crate::cli::process::{AnyQueue, AnyStore, at_ports, beside_ports};
 use crate::cli::signals::stop_on_signal;
 use crate::cli::{Exit, Misused, options, unavailable};
-use crate::queue::QueueError;
 use crate::replay::{
-    Progress, RESUMABLE, ReplayError, Request, Run, RunStep, Selection, leased_until, new_job,
+    Driven, Driver, News, Progress, RESUMABLE, ReplayError, Request, Selection, new_job,
 };
-use crate::settings::{Loaded, Settings};
-use crate::store::{Job, JobName, JobState, Replays, RunnerId, StoreError};
+use crate::settings::{Loaded, QueueKind, Settings};
+use crate::sqlite::DataDir;
+use crate::store::{Job, JobName, JobState, Replays};
 use crate::telemetry::with_causes;
 
 use super::output::{Output, Tense, write};
+use super::parse_name;
 use super::plan::{misused, tell_what_is_missing};
 use super::selection::SelectionArgs;
-use super::{parse_name, way};
 
-/// Between two tries while queue or store is away.
-const RETRY_PAUSE: Duration = Duration::from_secs(1);
+/// How soon a process that has queue and store takes a job up.
+const TAKEN_UP_WITHIN: Duration = Duration::from_secs(10);
+/// Between two looks at a job that another process runs.
+const LOOK_EVERY: Duration = Duration::from_millis(300);
 /// How often a process whose output is no terminal tells how far it is.
 const TOLD_EVERY: Duration = Duration::from_secs(5);
 /// How long everything may take from a signal to the end.
@@ -46,7 +49,7 @@ pub(in crate::cli) struct RunArgs {
     #[arg(value_name = "NAME", value_parser = parse_name)]
     name: JobName,
     /// Why, for the record
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = parse_reason)]
     reason: String,
     #[command(flatten)]
     selection: SelectionArgs,
@@ -78,39 +81,38 @@ pub(in crate::cli) struct ResumeArgs {
 
 pub(super) async fn run(args: RunArgs) -> anyhow::Result<Exit> {
     let RunArgs { name, reason, selection, rate, max_errors, output, place } = args;
-    if reason.trim().is_empty() {
-        return Err(Misused("--reason must say why".to_owned()).into());
-    }
     let Loaded { settings, policy, .. } = place.load()?;
     let window = selection.window(now());
     let selection = selection.selection()?;
     let request = Request { selection, max_records_per_second: rate, max_errors };
-    let group = options::worker_group(&settings.queue);
-    let digest = policy.digest();
     let policy = Arc::new(policy);
-    at_ports(&settings, async |queue, store| {
+    let digest = policy.digest();
+    let enter = async |queue: &AnyQueue, store: &AnyStore| {
+        let group = options::worker_group(&settings.queue);
         let resolved = window.resolve(queue, store, group, options::generation(&settings)).await;
         let resolved = resolved.map_err(misused)?;
         tell_what_is_missing(&resolved)?;
-        let job = new_job(name.clone(), &request, &resolved, digest, operator(), reason)?;
-        if !store.create_job(&job, now()).await.map_err(unavailable)? {
-            let told = format!(
-                "there is a job {name} already: `penstock replay status {name}` shows it; take another name, or \
-                 `penstock replay resume {name}` if it is to go on"
-            );
-            return Err(Misused(told).into());
+        let job =
+            new_job(name.clone(), &request, &resolved, digest.clone(), operator(), reason.clone())?;
+        if store.create_job(&job, now()).await.map_err(unavailable)? {
+            return Ok(());
         }
-        Runner::new(queue, store, &settings, &policy, name).run(output).await
-    })
-    .await
+        let told = format!(
+            "there is a job {name} already: `penstock replay status {name}` shows it; take another name, or \
+             `penstock replay resume {name}` if it is to go on"
+        );
+        Err(Misused(told).into())
+    };
+    let job = Begun { settings: &settings, policy: &policy, name: &name, output };
+    job.go_on(enter).await
 }
 
 pub(super) async fn resume(args: ResumeArgs) -> anyhow::Result<Exit> {
     let ResumeArgs { name, output, place } = args;
     let Loaded { settings, policy, .. } = place.load()?;
-    let digest = policy.digest();
     let policy = Arc::new(policy);
-    at_ports(&settings, async |queue, store| {
+    let digest = policy.digest();
+    let enter = async |_: &AnyQueue, store: &AnyStore| {
         let job = find(store, &name).await?;
         if job.job.policy_digest != digest {
             let told = format!(
@@ -120,17 +122,15 @@ pub(super) async fn resume(args: ResumeArgs) -> anyhow::Result<Exit> {
             );
             return Err(Misused(told).into());
         }
-        if job.state != JobState::Running
-            && !store
-                .move_job(&name, &RESUMABLE, JobState::Running, None, now())
-                .await
-                .map_err(unavailable)?
-        {
-            return Err(Misused(format!("the job {name} is {}", job.state.as_str())).into());
+        let is_running = job.state == JobState::Running;
+        let resumed = store.move_job(&name, &RESUMABLE, JobState::Running, None, now());
+        if is_running || resumed.await.map_err(unavailable)? {
+            return Ok(());
         }
-        Runner::new(queue, store, &settings, &policy, name).run(output).await
-    })
-    .await
+        Err(Misused(format!("the job {name} is {}", job.state.as_str())).into())
+    };
+    let job = Begun { settings: &settings, policy: &policy, name: &name, output };
+    job.go_on(enter).await
 }
 
 /// A job, or an error that says that there is none.
@@ -141,137 +141,93 @@ pub(super) async fn find(store: &AnyStore, name: &JobName) -> anyhow::Result<Job
     })
 }
 
-/// Who runs the command, and where.
-fn operator() -> String {
-    let user = ["USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok());
-    let user = user.unwrap_or_else(|| format!("uid {}", rustix::process::getuid().as_raw()));
-    format!("{user}@{}", rustix::system::uname().nodename().to_string_lossy())
-}
-
-/// How a run ended without an error.
-enum Ended {
-    Done,
-    /// This process was asked to stop.
-    Asked,
-}
-
-struct Runner<'a> {
-    queue: &'a AnyQueue,
-    store: &'a AnyStore,
+/// A job that is to go on, here or in the process that has queue and store.
+struct Begun<'a> {
     settings: &'a Settings,
     policy: &'a Arc<Policy>,
-    name: JobName,
-    id: RunnerId,
+    name: &'a JobName,
+    output: Output,
 }
 
-impl<'a> Runner<'a> {
-    fn new(
-        queue: &'a AnyQueue,
-        store: &'a AnyStore,
-        settings: &'a Settings,
-        policy: &'a Arc<Policy>,
-        name: JobName,
-    ) -> Self {
-        Self { queue, store, settings, policy, name, id: RunnerId(Uuid::new_v4()) }
+impl Begun<'_> {
+    /// Enters the job and sees it to its end. A queue and a store that only one process can have are left to the
+    /// one that has them.
+    async fn go_on(
+        &self,
+        enter: impl AsyncFnOnce(&AnyQueue, &AnyStore) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Exit> {
+        let stop = stop_on_signal(LONGEST_STOP).context("listening for signals")?;
+        let is_embedded = self.settings.queue.kind == QueueKind::Sqlite;
+        if is_embedded && DataDir::is_in_use(&self.settings.data_dir) {
+            return beside_ports(self.settings, async |queue, store| {
+                enter(queue, store).await?;
+                Followed { begun: self, store, told: Told::new() }.follow(&stop).await
+            })
+            .await;
+        }
+        at_ports(self.settings, async |queue, store| {
+            enter(queue, store).await?;
+            self.drive(queue, store, &stop).await
+        })
+        .await
     }
 
     /// Runs the job to its end; what is away is waited for.
-    async fn run(&self, output: Output) -> anyhow::Result<Exit> {
-        let stop = stop_on_signal(LONGEST_STOP).context("listening for signals")?;
-        let told = Told::new();
-        let mut is_away = false;
-        let ended = loop {
-            match self.go_on(&stop, &told).await {
-                Ok(ended) => break ended,
-                Err(error) if may_come_back(&error) => {
-                    if !std::mem::replace(&mut is_away, true) {
-                        let error = with_causes(&error);
-                        note(&format!("{error}; the job goes on when that is there again"))?;
-                    }
-                    if stop.run_until_cancelled(tokio::time::sleep(RETRY_PAUSE)).await.is_none() {
-                        break Ended::Asked;
-                    }
-                }
-                Err(error) => return Err(self.failed(error).await),
-            }
-        };
-        told.clear();
-        let job = find(self.store, &self.name).await?;
-        let progress = Progress::from_json(&job.job.progress)?;
-        write(&mut io::stdout().lock(), output, &progress.report, &job.job.policy_digest, Tense::Does)?;
-        match ended {
-            Ended::Done => Ok(Exit::Ok),
-            Ended::Asked => {
-                let name = &self.name;
-                note(&format!("stopped; `penstock replay resume {name}` goes on from here"))?;
-                Ok(Exit::Failure)
-            }
-        }
-    }
-
-    async fn go_on(&self, stop: &CancellationToken, told: &Told) -> Result<Ended, ReplayError> {
-        let now = now();
-        if !self.store.lease_job(&self.name, self.id, now, leased_until(now)).await? {
-            return Err(ReplayError::NotOurs);
-        }
-        let Some(job) = self.store.job(&self.name).await? else { return Err(ReplayError::NotOurs) };
-        let way = way(self.settings, self.policy, self.store, Selection::default());
+    async fn drive(
+        &self,
+        queue: &AnyQueue,
+        store: &AnyStore,
+        stop: &CancellationToken,
+    ) -> anyhow::Result<Exit> {
+        let way = options::replay_way(self.settings, self.policy, store, Selection::default());
         let prefix = self.settings.events.type_prefix.clone();
-        let going_on = Run::go_on(self.queue, way, &job, self.id, prefix);
-        let Some(run) = stop.run_until_cancelled(going_on).await else { return Ok(Ended::Asked) };
-        let mut run = run?;
-        loop {
-            // Dropping a step loses nothing: what it wrote is told by whoever goes on.
-            let Some(taken) = stop.run_until_cancelled(run.step(Instant::now())).await else {
-                run.leave().await?;
-                return Ok(Ended::Asked);
-            };
-            told.tell(run.progress());
-            match taken? {
-                RunStep::Done => return Ok(Ended::Done),
-                RunStep::Progress(pause) => {
-                    if stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
-                        run.leave().await?;
-                        return Ok(Ended::Asked);
-                    }
-                }
+        let driver = Driver::new(queue.clone(), way, prefix, self.name.clone());
+        let told = Told::new();
+        let driven = driver.drive(stop, |news| match news {
+            News::Progress(progress) => told.tell(progress),
+            News::Away(error) => told.away(error),
+        });
+        let driven = driven.await;
+        told.clear();
+        match driven {
+            Ok(driven) => {
+                self.write_report(store).await?;
+                self.left(store, driven).await
             }
+            Err(error) => Err(self.failed(store, error).await),
         }
     }
 
-    /// Notes why the job failed, if it is this process's to say so.
-    async fn failed(&self, error: ReplayError) -> anyhow::Error {
-        let name = &self.name;
+    async fn write_report(&self, store: &AnyStore) -> anyhow::Result<()> {
+        let job = find(store, self.name).await?;
+        let report = Progress::from_json(&job.job.progress)?.report;
+        write(&mut io::stdout().lock(), self.output, &report, &job.job.policy_digest, Tense::Does)
+    }
+
+    /// A job that this process was asked to leave is paused: nobody goes on with it unasked.
+    async fn left(&self, store: &AnyStore, driven: Driven) -> anyhow::Result<Exit> {
+        if driven == Driven::Done {
+            return Ok(Exit::Ok);
+        }
+        let name = self.name;
+        let from = [JobState::Running];
+        store.move_job(name, &from, JobState::Paused, None, now()).await.map_err(unavailable)?;
+        note(&format!("stopped; `penstock replay resume {name}` goes on from here"))?;
+        Ok(Exit::Failure)
+    }
+
+    async fn failed(&self, store: &AnyStore, error: ReplayError) -> anyhow::Error {
+        let name = self.name;
         match error {
-            ReplayError::Stopped(state) => {
-                let then = if state == JobState::Paused {
-                    format!("; `penstock replay resume {name}` goes on")
-                } else {
-                    String::new()
-                };
-                anyhow!("the job {name} was {} by an operator{then}", state.as_str())
-            }
-            ReplayError::NotOurs => self.held_by().await,
-            error => {
-                let problem = with_causes(&error).to_string();
-                let moved = self
-                    .store
-                    .move_job(name, &[JobState::Running], JobState::Failed, Some(&problem), now())
-                    .await;
-                let error = anyhow::Error::from(error);
-                match moved {
-                    Ok(_) => error.context(format!(
-                        "the job {name} has failed; once that is mended, `penstock replay resume {name}` goes on"
-                    )),
-                    Err(_) => error,
-                }
-            }
+            ReplayError::Stopped(state) => stopped(name, state),
+            ReplayError::NotOurs => self.held_by(store).await,
+            error => anyhow::Error::from(error).context(has_failed(name)),
         }
     }
 
-    async fn held_by(&self) -> anyhow::Error {
-        let name = &self.name;
-        match find(self.store, name).await {
+    async fn held_by(&self, store: &AnyStore) -> anyhow::Error {
+        let name = self.name;
+        match find(store, name).await {
             Ok(Job { state: JobState::Running, runner: Some((_, until)), .. }) => anyhow!(
                 "another process runs the job {name}, or did so until lately: if it is gone, try again after {until}; \
                  to stop it, `penstock replay pause {name}`"
@@ -282,13 +238,68 @@ impl<'a> Runner<'a> {
     }
 }
 
-/// Whether the same may work later.
-fn may_come_back(error: &ReplayError) -> bool {
-    matches!(
-        error,
-        ReplayError::Queue(QueueError::Unavailable { .. } | QueueError::Overloaded)
-            | ReplayError::Store(StoreError::Unavailable { .. })
-    )
+fn stopped(name: &JobName, state: JobState) -> anyhow::Error {
+    let then = if state == JobState::Paused {
+        format!("; `penstock replay resume {name}` goes on")
+    } else {
+        String::new()
+    };
+    anyhow!("the job {name} was {} by an operator{then}", state.as_str())
+}
+
+fn has_failed(name: &JobName) -> String {
+    format!("the job {name} has failed; once that is mended, `penstock replay resume {name}` goes on")
+}
+
+/// A job that the process runs which has queue and store.
+struct Followed<'a> {
+    begun: &'a Begun<'a>,
+    store: &'a AnyStore,
+    told: Told,
+}
+
+impl Followed<'_> {
+    /// Tells how far the job is until it ends.
+    async fn follow(&self, stop: &CancellationToken) -> anyhow::Result<Exit> {
+        let name = self.begun.name;
+        let began = Instant::now();
+        loop {
+            let job = find(self.store, name).await?;
+            self.told.tell(&Progress::from_json(&job.job.progress)?);
+            match job.state {
+                JobState::Running if job.runner.is_none() && began.elapsed() > TAKEN_UP_WITHIN => {
+                    self.told.clear();
+                    return Err(anyhow!(
+                        "no process has taken the job {name} up: the one that has {} goes by other rules or lists; \
+                         restart it with this configuration and it does, or `penstock replay abort {name}`",
+                        self.begun.settings.data_dir.display()
+                    ));
+                }
+                JobState::Running => {}
+                JobState::Completed => {
+                    self.told.clear();
+                    self.begun.write_report(self.store).await?;
+                    return Ok(Exit::Ok);
+                }
+                JobState::Failed => {
+                    self.told.clear();
+                    return Err(anyhow!(job.problem.unwrap_or_default()).context(has_failed(name)));
+                }
+                state @ (JobState::Paused | JobState::Aborted) => {
+                    self.told.clear();
+                    return Err(stopped(name, state));
+                }
+            }
+            if stop.run_until_cancelled(tokio::time::sleep(LOOK_EVERY)).await.is_none() {
+                self.told.clear();
+                note(&format!(
+                    "the job goes on in the process that has queue and store; `penstock replay status {name}` tells \
+                     how far it is, `penstock replay pause {name}` stops it"
+                ))?;
+                return Ok(Exit::Failure);
+            }
+        }
+    }
 }
 
 /// How far a job is, for programs.
@@ -336,6 +347,12 @@ impl Told {
         };
         // Nobody may be listening.
         let _ = write_json(&mut io::stderr().lock(), &json);
+    }
+
+    fn away(&self, error: &ReplayError) {
+        let error = with_causes(error);
+        // Nobody may be listening.
+        let _ = note(&format!("{error}; the job goes on when that is there again"));
     }
 
     fn clear(&self) {
