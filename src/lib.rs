@@ -7,6 +7,7 @@
 pub mod account;
 pub mod callbacks;
 pub mod cli;
+pub mod dead_letters;
 pub mod events;
 pub mod intake;
 mod migrations;

@@ -8,6 +8,7 @@ mod callbacks;
 mod completions;
 mod config;
 mod dev;
+mod dlq;
 mod doctor;
 mod endpoint_findings;
 mod exit;
@@ -86,6 +87,9 @@ enum Command {
     /// Decide again, by the rules and lists of today, what was decided before
     #[command(subcommand, before_help = "Example: penstock replay plan --only rejected --since 3days")]
     Replay(replay::ReplayCommand),
+    /// Show what was put aside as no account or no event, put it back or leave it for good
+    #[command(subcommand, before_help = "Example: penstock dlq list")]
+    Dlq(dlq::DlqCommand),
     /// Check, print or describe the configuration
     #[command(subcommand, before_help = "Example: penstock config print")]
     Config(config::ConfigCommand),
@@ -162,6 +166,7 @@ fn dispatch(command: Command) -> anyhow::Result<Exit> {
         Command::Doctor(args) => doctor::run(args),
         Command::Frontiers(args) => frontiers::run(args),
         Command::Replay(command) => replay::run(command),
+        Command::Dlq(command) => dlq::run(command),
         Command::Config(command) => config::run(command),
         Command::Token(command) => token::run(command),
         Command::Secret(command) => secret::run(&command),

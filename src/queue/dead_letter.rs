@@ -1,6 +1,8 @@
-//! Records for the dead-letter topic.
+//! Records for the dead-letter topic, and the way back: what a letter tells of itself, and the record that it was.
 
-use super::{Received, Record, Topic};
+use crate::account::{Offset, Partition, Timestamp};
+
+use super::{Headers, Received, Record, Topic};
 
 const CLASS: &str = "penstock-dead-letter-class";
 const REASON: &str = "penstock-dead-letter-reason";
@@ -12,8 +14,23 @@ const TIMESTAMP: &str = "penstock-origin-timestamp";
 #[cfg(feature = "kafka")]
 pub(super) const OWN_HEADERS: [&str; 6] = [CLASS, REASON, TOPIC, PARTITION, OFFSET, TIMESTAMP];
 
+/// What the origin had none of, which is another thing than an empty one.
+pub(super) const NULL: &str = "penstock-origin-null";
+/// How large the key and the value of the origin were, and what the value was, where they are cut.
+pub(super) const KEY_BYTES: &str = "penstock-origin-key-bytes";
+pub(super) const VALUE_BYTES: &str = "penstock-origin-value-bytes";
+#[cfg(feature = "kafka")]
+pub(super) const VALUE_SHA256: &str = "penstock-origin-value-sha256";
+/// How many headers of the origin are left out.
+pub(super) const HEADERS_LEFT_OUT: &str = "penstock-origin-headers-left-out";
+
+/// How often a record was put back, and from which letter the last time, as `partition/offset`.
+const REDRIVES: &str = "penstock-redrives";
+const REDRIVEN_FROM: &str = "penstock-redriven-from";
+
 /// Most of a reason that is told.
 const MAX_REASON_BYTES: usize = 1_024;
+
 /// The record for the dead-letter topic: the original bytes, key and headers, where they stood, and why
 /// they are put aside. `class` is one of a few words; `reason` has no personal data in it, and only its
 /// beginning is told when it is long.
@@ -29,23 +46,166 @@ pub fn dead_letter(received: &Received, origin: Topic, class: &'static str, reas
     Record { key: record.key.clone(), value: record.value.clone(), headers }
 }
 
+/// A dead letter, with what it tells of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// Why it was put aside, in a word.
+    pub class: String,
+    /// Why, without personal data.
+    pub reason: String,
+    /// The topic that it came from; none when it is none of the pipeline's.
+    pub topic: Option<Topic>,
+    /// Where it stood there.
+    pub partition: Partition,
+    /// Where it stood there.
+    pub offset: Offset,
+    /// When it was appended there, if that is told.
+    pub appended_at: Option<Timestamp>,
+    /// How often it had been put back before.
+    pub redrives: u32,
+    /// The letter from which it was put back the last time.
+    pub redriven_from: Option<(Partition, Offset)>,
+    /// Whether all of it is there: what is too large for the dead-letter topic is cut.
+    pub is_whole: bool,
+    /// The record that it was, or as much of it as there is.
+    pub record: Record,
+}
+
+impl DeadLetter {
+    /// Reads a record of the dead-letter topic; none when it does not tell what a letter does.
+    pub fn parse(letter: &Record) -> Option<Self> {
+        let headers: Vec<(&str, &[u8])> = letter.headers.iter().collect();
+        // The last ones: its origin may have some of the same names.
+        let begin = headers.iter().rposition(|(name, _)| *name == CLASS)?;
+        let (of_origin, own) = headers.split_at(begin);
+        let is_cut =
+            |(name, _): &(&str, &[u8])| [KEY_BYTES, VALUE_BYTES, HEADERS_LEFT_OUT].contains(name);
+        let topic = text(own, TOPIC)?;
+        let mut kept = Headers::default();
+        for (name, value) in
+            of_origin.iter().filter(|(name, _)| ![NULL, REDRIVES, REDRIVEN_FROM].contains(name))
+        {
+            kept.push_read(name, value);
+        }
+        Some(Self {
+            class: text(own, CLASS)?.to_owned(),
+            reason: text(own, REASON)?.to_owned(),
+            topic: Topic::ALL.into_iter().find(|known| topic.ends_with(known.name())),
+            partition: Partition(text(own, PARTITION)?.parse().ok()?),
+            offset: Offset(text(own, OFFSET)?.parse().ok()?),
+            appended_at: text(own, TIMESTAMP).and_then(|time| Timestamp::parse(time).ok()),
+            redrives: text(of_origin, REDRIVES).and_then(|count| count.parse().ok()).unwrap_or(0),
+            redriven_from: text(of_origin, REDRIVEN_FROM).and_then(place),
+            is_whole: !own.iter().any(is_cut),
+            record: Record { key: letter.key.clone(), value: letter.value.clone(), headers: kept },
+        })
+    }
+
+    /// The record that puts it back, which tells how often that was done and that it was this letter, `at` its
+    /// place on the dead-letter topic.
+    pub fn redriven(&self, at: (Partition, Offset)) -> Record {
+        let mut record = self.record.clone();
+        record.headers.push_text(REDRIVES, self.redrives.saturating_add(1));
+        record.headers.push_text(REDRIVEN_FROM, format_args!("{}/{}", at.0.0, at.1.0));
+        record
+    }
+}
+
+/// The last value of a name, if it is UTF-8.
+fn text<'h>(headers: &[(&str, &'h [u8])], name: &str) -> Option<&'h str> {
+    let (_, value) = headers.iter().rfind(|(known, _)| *known == name)?;
+    std::str::from_utf8(value).ok()
+}
+
+fn place(text: &str) -> Option<(Partition, Offset)> {
+    let (partition, offset) = text.split_once('/')?;
+    Some((Partition(partition.parse().ok()?), Offset(offset.parse().ok()?)))
+}
+
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::account::{Offset, Partition, Timestamp};
-    use crate::queue::Headers;
 
-    #[test]
-    fn a_long_reason_is_cut_between_two_characters() {
-        let received = Received {
+    fn received(headers: Headers) -> Received {
+        Received {
             partition: Partition(7),
             offset: Offset(9),
             appended_at: Timestamp::from_unix_millis(1_700_000_000_000),
-            record: Record { key: Bytes::new(), value: Bytes::new(), headers: Headers::default() },
-        };
+            record: Record { key: Bytes::from_static(b"k"), value: Bytes::from_static(b"v"), headers },
+        }
+    }
+
+    #[test]
+    fn a_long_reason_is_cut_between_two_characters() {
+        let received = received(Headers::default());
         let letter = dead_letter(&received, Topic::Submitted, "not_an_account", &"ą".repeat(2_000));
         assert_eq!(letter.headers.text(REASON).unwrap().len(), MAX_REASON_BYTES);
+    }
+
+    #[test]
+    fn a_letter_tells_where_it_came_from_and_what_it_was() {
+        let mut headers = Headers::default();
+        headers.push("traceparent", "00-1");
+        headers.push("bytes", [0, 0xff]);
+        let origin = received(headers);
+        let letter = dead_letter(&origin, Topic::Results, "not_an_event", "no id");
+        let read = DeadLetter::parse(&letter).unwrap();
+        assert_eq!((&*read.class, &*read.reason), ("not_an_event", "no id"));
+        assert_eq!(
+            (read.topic, read.partition, read.offset),
+            (Some(Topic::Results), Partition(7), Offset(9))
+        );
+        assert_eq!(read.appended_at, Some(origin.appended_at));
+        assert_eq!((read.redrives, read.redriven_from, read.is_whole), (0, None, true));
+        assert_eq!(read.record, origin.record);
+    }
+
+    #[test]
+    fn what_is_put_back_is_the_same_record_and_counts() {
+        let mut headers = Headers::default();
+        headers.push("own", "kept");
+        let first = received(headers);
+        let mut again = first.clone();
+        for (round, at) in [(1, (Partition(2), Offset(40))), (2, (Partition(3), Offset(50)))] {
+            let letter = dead_letter(&again, Topic::Submitted, "not_storable", "no room");
+            let read = DeadLetter::parse(&letter).unwrap();
+            assert_eq!(read.record, first.record, "nothing but what it was");
+            assert_eq!(read.redrives, round - 1);
+            again.record = read.redriven(at);
+            let headers = &again.record.headers;
+            assert_eq!(headers.text(REDRIVES), Some(&*round.to_string()));
+            assert_eq!(headers.text("own"), Some("kept"));
+            assert_eq!(headers.text(CLASS), None);
+            let letter = dead_letter(&again, Topic::Submitted, "not_storable", "no room");
+            assert_eq!(DeadLetter::parse(&letter).unwrap().redriven_from, Some(at));
+        }
+    }
+
+    #[test]
+    fn headers_of_the_same_names_are_no_letters_own() {
+        let mut headers = Headers::default();
+        headers.push(CLASS, "forged");
+        headers.push(TOPIC, "elsewhere");
+        headers.push(VALUE_BYTES, "7");
+        let letter = dead_letter(&received(headers), Topic::Submitted, "not_an_account", "no");
+        let read = DeadLetter::parse(&letter).unwrap();
+        assert_eq!((&*read.class, read.topic), ("not_an_account", Some(Topic::Submitted)));
+        assert!(read.is_whole);
+        assert_eq!(read.record.headers.text(TOPIC), Some("elsewhere"));
+    }
+
+    #[test]
+    fn what_is_cut_is_not_whole() {
+        let mut letter =
+            dead_letter(&received(Headers::default()), Topic::Submitted, "not_an_account", "no");
+        letter.headers.push(VALUE_BYTES, "70000");
+        assert!(!DeadLetter::parse(&letter).unwrap().is_whole);
+    }
+
+    #[test]
+    fn what_tells_nothing_of_itself_is_no_letter() {
+        assert_eq!(DeadLetter::parse(&received(Headers::default()).record), None);
     }
 }

@@ -11,6 +11,7 @@ mod collector;
 mod commands;
 mod contract;
 mod dev;
+mod dlq;
 mod example;
 mod kill;
 mod limits;

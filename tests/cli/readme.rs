@@ -38,7 +38,7 @@ fn shown() -> Vec<Shown> {
 }
 
 /// Marks of blocks with a test of their own: the production pair, callbacks, and replays.
-const MARKS: [&str; 4] = ["production", "callbacks", "replay plan", "replay run"];
+const MARKS: [&str; 5] = ["production", "callbacks", "replay plan", "replay run", "dlq"];
 
 /// The commands of the block with a mark, one a line.
 pub(crate) fn commands_marked(mark: &str) -> Vec<&'static str> {

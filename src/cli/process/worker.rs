@@ -8,6 +8,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::account::Policy;
+use crate::dead_letters::Redriver;
 use crate::queue::{Queue, Topic};
 use crate::replay::{Selection, Uptake};
 use crate::settings::{QueueKind, Settings};
@@ -65,7 +66,10 @@ impl WorkerPart {
         policy: &Arc<Policy>,
         stop: &CancellationToken,
     ) -> Attendants {
+        let (generation, limits) = (options::generation(settings), options::reading(settings));
+        let redriver = Redriver::new(ports.queue.clone(), store.clone(), generation, limits);
         let mut attendants = Attendants::default();
+        attendants.start("putting dead letters back", END_TIME, redriver.run(stop.clone()));
         // Where any process can run a job, the one that asks for it does.
         if settings.queue.kind == QueueKind::Sqlite {
             let way = options::replay_way(settings, policy, store, Selection::default());

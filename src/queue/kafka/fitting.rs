@@ -3,17 +3,10 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::queue::dead_letter::{OWN_HEADERS, TOPIC};
+use crate::queue::dead_letter::{
+    HEADERS_LEFT_OUT, KEY_BYTES, NULL, OWN_HEADERS, TOPIC, VALUE_BYTES, VALUE_SHA256,
+};
 use crate::queue::{Headers, Record};
-
-/// What the origin had none of, which is another thing than an empty one.
-const NULL: &str = "penstock-origin-null";
-/// How large the key and the value of the origin were, and what the value was, where they are cut.
-const KEY_BYTES: &str = "penstock-origin-key-bytes";
-const VALUE_BYTES: &str = "penstock-origin-value-bytes";
-const VALUE_SHA256: &str = "penstock-origin-value-sha256";
-/// How many headers of the origin are left out.
-const HEADERS_LEFT_OUT: &str = "penstock-origin-headers-left-out";
 
 /// Headers of the origin that are kept in a letter that is cut.
 const MAX_HEADERS: usize = 100;

@@ -1,0 +1,256 @@
+//! `penstock dlq redrive` and `discard`: what becomes of letters.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::account::{CommunicationNumber, Coordinates, Submission};
+use crate::cli::config::PlaceArgs;
+use crate::cli::moment::now;
+use crate::cli::operator::{operator, parse_reason};
+use crate::cli::output::note;
+use crate::cli::process::{AnyStore, beside_ports};
+use crate::cli::{Exit, Misused, unavailable};
+use crate::dead_letters::{Groups, Letter, LetterSelection, Standing, may_be_newer};
+use crate::queue::Topic;
+use crate::settings::{Loaded, Settings};
+use crate::store::{CaseState, Cases, Decided, Decision, Store, Wanted};
+
+use super::list::{letters, write_groups};
+use super::outcomes::{Output, report};
+use super::selection::SelectionArgs;
+use super::{each_letter, each_part};
+
+/// Letters that are decided on at a time.
+const CHUNK: usize = 1_000;
+
+/// Options of `penstock dlq redrive`.
+#[derive(Args, Debug)]
+pub(in crate::cli) struct RedriveArgs {
+    #[command(flatten)]
+    selection: SelectionArgs,
+    /// Also those that were discarded
+    #[arg(long)]
+    discarded: bool,
+    /// Also those of accounts that have a newer state, which the older one then replaces
+    #[arg(long)]
+    superseded: bool,
+    /// Why, for the record
+    #[arg(long, value_name = "TEXT", value_parser = parse_reason)]
+    reason: String,
+    /// How long to wait for their outcomes
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, default_value = "1m")]
+    wait: Duration,
+    /// How the outcomes are told
+    #[arg(long, value_enum, default_value_t = Output::Table)]
+    output: Output,
+    /// Do it
+    #[arg(long)]
+    apply: bool,
+    #[command(flatten)]
+    place: PlaceArgs,
+}
+
+/// Options of `penstock dlq discard`.
+#[derive(Args, Debug)]
+pub(in crate::cli) struct DiscardArgs {
+    #[command(flatten)]
+    selection: SelectionArgs,
+    /// Why, for the record
+    #[arg(long, value_name = "TEXT", value_parser = parse_reason)]
+    reason: String,
+    /// Do it
+    #[arg(long)]
+    apply: bool,
+    #[command(flatten)]
+    place: PlaceArgs,
+}
+
+/// What is needed of a letter to tell what became of it.
+#[derive(Clone, Debug)]
+pub(super) struct Chosen {
+    /// The topic that it came from.
+    pub(super) topic: Option<Topic>,
+    /// Its number, if it is a submission after all.
+    pub(super) number: Option<CommunicationNumber>,
+}
+
+impl Chosen {
+    fn of(letter: &Letter) -> Self {
+        let submission = letter.submission();
+        Self {
+            topic: letter.told.as_ref().and_then(|told| told.topic),
+            number: submission.map(|submission| submission.account.communication_number.clone()),
+        }
+    }
+}
+
+/// Letters that are chosen, and what they have in common.
+#[derive(Default)]
+struct Choice {
+    chosen: BTreeMap<Coordinates, Chosen>,
+    letters: Groups,
+    /// Those that cannot be put back, by why.
+    obstacles: BTreeMap<&'static str, u64>,
+}
+
+/// Why a letter is left out whose account has moved on.
+const SUPERSEDED: &str = "a newer submission of the same account was accepted since; --superseded puts the older one \
+                          back all the same";
+
+impl Choice {
+    /// Chooses a letter, unless something stands against it.
+    fn add(&mut self, letter: &Letter, obstacle: Option<&'static str>) {
+        if let Some(obstacle) = obstacle {
+            *self.obstacles.entry(obstacle).or_default() += 1;
+            return;
+        }
+        self.letters.add(letter);
+        self.chosen.insert(letter.at, Chosen::of(letter));
+    }
+}
+
+pub(super) async fn redrive(args: RedriveArgs) -> anyhow::Result<Exit> {
+    let RedriveArgs { selection, discarded, superseded, reason, wait, output, apply, place } = args;
+    let Loaded { settings, .. } = place.load()?;
+    let mut standings = vec![Standing::Open, Standing::Decided(CaseState::Failed)];
+    standings.extend(discarded.then_some(Standing::Decided(CaseState::Discarded)));
+    let are_named = selection.names_letters();
+    let selection = selection.selection(standings.into_iter().collect(), now());
+    let choice = to_redrive(&settings, selection, superseded).await?;
+    for (obstacle, count) in &choice.obstacles {
+        note(&format!("{} cannot be put back: {obstacle}", letters(*count)))?;
+    }
+    if !is_to_be_done(&choice, "put back", apply, are_named)? {
+        return Ok(ending(&choice));
+    }
+    let ends = super::outcomes::ends(&settings).await?;
+    let began = now();
+    decide(&settings, &choice, Decision::Redrive, reason).await?;
+    note(&format!("{} to be put back by a running worker", letters(choice.chosen.len() as u64)))?;
+    report(&settings, &choice.chosen, began, &ends, wait, output).await
+}
+
+pub(super) async fn discard(args: DiscardArgs) -> anyhow::Result<Exit> {
+    let DiscardArgs { selection, reason, apply, place } = args;
+    let Loaded { settings, .. } = place.load()?;
+    let standings = [Standing::Open, Standing::Decided(CaseState::Failed)];
+    let are_named = selection.names_letters();
+    let selection = selection.selection(standings.into(), now());
+    let choice = to_discard(&settings, selection).await?;
+    if !is_to_be_done(&choice, "discarded", apply, are_named)? {
+        return Ok(ending(&choice));
+    }
+    let done = decide(&settings, &choice, Decision::Discard, reason).await?;
+    note(&format!(
+        "{} discarded; `penstock dlq redrive --discarded` takes them up again",
+        letters(done)
+    ))?;
+    Ok(Exit::Ok)
+}
+
+/// Finds the letters that are meant and may be put back.
+async fn to_redrive(
+    settings: &Settings,
+    selection: LetterSelection,
+    superseded: bool,
+) -> anyhow::Result<Choice> {
+    let mut choice = Choice::default();
+    beside_ports(settings, async |queue, store| {
+        each_part(settings, queue, store, selection, async |letters| {
+            let newer =
+                if superseded { BTreeSet::new() } else { of_newer_accounts(store, &letters).await? };
+            for letter in &letters {
+                let superseded = newer.contains(&letter.at).then_some(SUPERSEDED);
+                choice.add(letter, letter.obstacle().or(superseded));
+            }
+            Ok(())
+        })
+        .await?;
+        Ok(Exit::Ok)
+    })
+    .await?;
+    Ok(choice)
+}
+
+/// The letters that were submissions of accounts which have a newer state.
+async fn of_newer_accounts(
+    store: &AnyStore,
+    letters: &[Letter],
+) -> anyhow::Result<BTreeSet<Coordinates>> {
+    let submissions = letters.iter().filter_map(|letter| Some((letter.at, letter.submission()?)));
+    let submissions: Vec<_> = submissions.collect();
+    let accounts = submissions.iter().map(|(_, submission)| submission.account.key()).collect();
+    let view = store.load(&Wanted { accounts, ..Wanted::default() }).await.map_err(unavailable)?;
+    let has_newer = |submission: &Submission| {
+        let state = view.accounts.get(&submission.account.key());
+        state.is_some_and(|state| may_be_newer(state.version, submission.coordinates))
+    };
+    Ok(submissions.iter().filter(|(_, it)| has_newer(it)).map(|(at, _)| *at).collect())
+}
+
+/// Finds the letters that are meant and may be discarded.
+async fn to_discard(settings: &Settings, selection: LetterSelection) -> anyhow::Result<Choice> {
+    let mut choice = Choice::default();
+    beside_ports(settings, async |queue, store| {
+        each_letter(settings, queue, store, selection, |letter| {
+            choice.add(&letter, None);
+            Ok(())
+        })
+        .await?;
+        Ok(Exit::Ok)
+    })
+    .await?;
+    Ok(choice)
+}
+
+/// Whether there is something to do, and it is to be done; tells what it would be otherwise.
+fn is_to_be_done(choice: &Choice, done: &str, apply: bool, are_named: bool) -> anyhow::Result<bool> {
+    let count = choice.chosen.len() as u64;
+    if count == 0 && are_named {
+        let told = format!(
+            "none of these letters can be {done}: `penstock dlq show` tells how one stands, `penstock dlq list \
+             --each` which there are"
+        );
+        return Err(Misused(told).into());
+    }
+    if count == 0 {
+        note(&format!("no letter is selected that can be {done}"))?;
+    } else if !apply {
+        write_groups(&mut io::stdout().lock(), &choice.letters)?;
+        note(&format!("{} would be {done}; nothing is changed, --apply does it", letters(count)))?;
+    }
+    Ok(count > 0 && apply)
+}
+
+/// How a command ends that changes nothing.
+fn ending(choice: &Choice) -> Exit {
+    if choice.chosen.is_empty() { Exit::Ok } else { Exit::Differences }
+}
+
+/// Notes what is decided, part by part; tells for how many letters that is new.
+async fn decide(
+    settings: &Settings,
+    choice: &Choice,
+    decision: Decision,
+    reason: String,
+) -> anyhow::Result<u64> {
+    let store = AnyStore::open_beside(settings).await.map_err(unavailable)?;
+    let decided = Decided { decision, operator: operator(), reason, now: now() };
+    let places: Vec<_> = choice.chosen.keys().copied().collect();
+    let mut done = Ok(0);
+    for places in places.chunks(CHUNK) {
+        match (store.decide(places, &decided).await, &mut done) {
+            (Ok(count), Ok(done)) => *done += count,
+            (Err(error), _) => {
+                done = Err(unavailable(error));
+                break;
+            }
+            (Ok(_), Err(_)) => break,
+        }
+    }
+    store.close().await;
+    done
+}

@@ -1,0 +1,183 @@
+//! Puts letters back that operators asked for, beside the lanes of a worker. Any number of processes do it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, SystemTime};
+
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::account::{Coordinates, Generation, Offset, Partition, Timestamp};
+use crate::queue::{PollLimits, Queue, QueueError, ReadRange, Reader, Record, Start, Topic};
+use crate::store::{Cases, RunnerId, SettledCase};
+use crate::telemetry::with_causes;
+
+use super::letter::{Letter, LetterPlace};
+use super::survey::SurveyError;
+
+/// Letters that are put back at a time.
+const LETTERS: usize = 500;
+/// Until when nobody else puts back what one has taken over.
+const LEASE: Duration = Duration::from_mins(1);
+/// How often is looked whether anything is asked for.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Between two tries while queue or store is away.
+const RETRY_PAUSE: Duration = Duration::from_secs(5);
+
+/// A letter that is to be put back, and the record that does it.
+struct Back {
+    letter: Coordinates,
+    topic: Topic,
+    /// Where it stood: what was in order goes back in order.
+    origin: (Partition, Offset),
+    record: Record,
+}
+
+/// Puts letters back that operators asked for.
+pub struct Redriver<Q, S> {
+    queue: Q,
+    store: S,
+    generation: Generation,
+    limits: PollLimits,
+    id: RunnerId,
+}
+
+impl<Q: Queue, S: Cases> Redriver<Q, S> {
+    /// One of this log.
+    pub fn new(queue: Q, store: S, generation: Generation, limits: PollLimits) -> Self {
+        Self { queue, store, generation, limits, id: RunnerId(Uuid::new_v4()) }
+    }
+
+    /// Goes on until it is told to stop. What is away is waited for.
+    pub async fn run(self, stop: CancellationToken) {
+        let mut is_away = false;
+        while !stop.is_cancelled() {
+            let pause = match self.step(Timestamp::from(SystemTime::now())).await {
+                Ok(count) => {
+                    is_away = false;
+                    if count > 0 { Duration::ZERO } else { LOOK_EVERY }
+                }
+                Err(error) => {
+                    if !std::mem::replace(&mut is_away, true) {
+                        let error = with_causes(&error);
+                        tracing::warn!(%error, "dead letters cannot be put back now; that is tried again");
+                    }
+                    RETRY_PAUSE
+                }
+            };
+            // Whether it was told to stop is asked above.
+            let _ = stop.run_until_cancelled(tokio::time::sleep(pause)).await;
+        }
+    }
+
+    /// Puts some letters back; tells for how many that is settled.
+    pub async fn step(&self, now: Timestamp) -> Result<usize, SurveyError> {
+        let leased = self.store.lease_cases(self.id, now, now.later(LEASE), LETTERS).await?;
+        if leased.is_empty() {
+            return Ok(0);
+        }
+        let letters = self.read(&leased).await?;
+        let (mut back, mut settled) = (Vec::new(), Vec::new());
+        for letter in leased {
+            match self.way_back(letter, letters.get(&letter)) {
+                Ok(way_back) => back.push(way_back),
+                Err(problem) => settled.push(failed(letter, problem)),
+            }
+        }
+        let failures = settled.len();
+        back.sort_by_key(|back| (back.topic, back.origin));
+        for topic in Topic::ALL {
+            let of_topic: Vec<_> = back.extract_if(.., |back| back.topic == topic).collect();
+            settled.extend(self.publish(topic, of_topic).await?);
+        }
+        self.store.settle_cases(self.id, &settled, now).await?;
+        tracing::info!(letters = settled.len(), failures, "dead letters were put back");
+        Ok(settled.len())
+    }
+
+    /// The letters at these places, as far as the topic still holds them.
+    async fn read(&self, places: &[Coordinates]) -> Result<BTreeMap<Coordinates, Letter>, SurveyError> {
+        let wanted: BTreeSet<_> = places.iter().copied().collect();
+        let mut spans: BTreeMap<Partition, (Offset, Offset)> = BTreeMap::new();
+        for place in places.iter().filter(|place| place.log.generation == self.generation) {
+            let (from, to) = (place.offset, place.offset.next());
+            let span = spans.entry(place.log.partition).or_insert((from, to));
+            *span = (span.0.min(from), span.1.max(to));
+        }
+        let mut ranges = Vec::new();
+        for (partition, (from, to)) in spans {
+            let from = self.queue.find(Topic::DeadLetter, partition, Start::Offset(from)).await?;
+            if from < to {
+                ranges.push(ReadRange { partition, from, to });
+            }
+        }
+        let mut reader = self.queue.open_reader(Topic::DeadLetter, ranges).await?;
+        let mut letters = BTreeMap::new();
+        while !reader.is_done() {
+            for received in reader.read(self.limits).await? {
+                let letter = Letter::of(&received, self.generation);
+                if wanted.contains(&letter.at) {
+                    letters.insert(letter.at, letter);
+                }
+            }
+        }
+        Ok(letters)
+    }
+
+    /// How a letter goes back, or why it cannot.
+    fn way_back(&self, at: Coordinates, letter: Option<&Letter>) -> Result<Back, String> {
+        if at.log.generation != self.generation {
+            let generation = at.log.generation.0;
+            return Err(format!(
+                "it is of the log's generation {generation}, which is no longer the log's"
+            ));
+        }
+        let Some(letter) = letter else {
+            return Err("the dead-letter topic no longer holds it".to_owned());
+        };
+        if let Some(obstacle) = letter.obstacle() {
+            return Err(obstacle.to_owned());
+        }
+        let told = letter.told.as_ref();
+        let Some((told, topic)) = told.and_then(|told| told.topic.map(|topic| (told, topic))) else {
+            return Err("it does not tell where it came from".to_owned());
+        };
+        let LetterPlace { partition, offset } = at.into();
+        let record = told.redriven((partition, offset));
+        Ok(Back { letter: at, topic, origin: (told.partition, told.offset), record })
+    }
+
+    /// Publishes records, and tells what became of their letters. One that the topic never takes keeps back none
+    /// of the others.
+    async fn publish(&self, topic: Topic, back: Vec<Back>) -> Result<Vec<SettledCase>, QueueError> {
+        if back.is_empty() {
+            return Ok(Vec::new());
+        }
+        let records = back.iter().map(|back| back.record.clone()).collect();
+        match self.queue.publish(topic, records).await {
+            Ok(()) => {
+                return Ok(back.iter().map(|back| done(back.letter)).collect());
+            }
+            Err(QueueError::Broken { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        let mut settled = Vec::with_capacity(back.len());
+        for Back { letter, record, .. } in back {
+            settled.push(match self.queue.publish(topic, vec![record]).await {
+                Ok(()) => done(letter),
+                Err(error @ QueueError::Broken { .. }) => {
+                    failed(letter, with_causes(&error).to_string())
+                }
+                Err(error) => return Err(error),
+            });
+        }
+        Ok(settled)
+    }
+}
+
+fn done(letter: Coordinates) -> SettledCase {
+    SettledCase { letter, problem: None }
+}
+
+fn failed(letter: Coordinates, problem: String) -> SettledCase {
+    SettledCase { letter, problem: Some(problem) }
+}
