@@ -39,12 +39,14 @@ impl Timestamp {
     }
 
     /// `wait` after it, to the millisecond.
+    #[must_use]
     pub fn later(self, wait: Duration) -> Self {
         let millis = i64::try_from(wait.as_millis()).unwrap_or(i64::MAX);
         Self::from_unix_millis(self.unix_millis().saturating_add(millis))
     }
 
     /// `wait` before it, to the millisecond.
+    #[must_use]
     pub fn earlier(self, wait: Duration) -> Self {
         let millis = i64::try_from(wait.as_millis()).unwrap_or(i64::MAX);
         Self::from_unix_millis(self.unix_millis().saturating_sub(millis))

@@ -1,5 +1,6 @@
 //! Letters by what they have in common.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use crate::account::Timestamp;
@@ -80,7 +81,7 @@ impl Groups {
     /// The groups, the largest first.
     pub fn largest_first(&self) -> Vec<(&GroupKey, &Group)> {
         let mut groups: Vec<_> = self.0.iter().collect();
-        groups.sort_by(|(_, one), (_, other)| other.count.cmp(&one.count));
+        groups.sort_by_key(|(_, group)| Reverse(group.count));
         groups
     }
 

@@ -80,13 +80,13 @@ impl Standing {
 /// Whether a state of an account may be newer than a submission of it. Where both stand on different partitions, as
 /// when a producer chose another one, it cannot be told and counts as newer.
 pub fn may_be_newer(version: Coordinates, submission: Coordinates) -> bool {
-    let generations = version.log.generation.cmp(&submission.log.generation);
-    generations
-        .then_with(|| match version.log.partition == submission.log.partition {
-            true => version.offset.cmp(&submission.offset),
-            false => Ordering::Greater,
-        })
-        .is_gt()
+    match version.log.generation.cmp(&submission.log.generation) {
+        Ordering::Equal if version.log.partition == submission.log.partition => {
+            version.offset > submission.offset
+        }
+        Ordering::Equal | Ordering::Greater => true,
+        Ordering::Less => false,
+    }
 }
 
 /// A record of the topic of dead letters.

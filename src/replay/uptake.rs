@@ -99,9 +99,11 @@ impl<Q: Queue, S: Store + Replays> Uptake<Q, S> {
             }
         };
         match driver.drive(stop, tell).await {
-            Ok(Driven::Done) => tracing::info!(job = %name, "the replay job is done"),
+            Ok(Driven::Done) => {
+                tracing::info!(job = %name, "the replay job is done");
+            }
             Ok(Driven::Asked) => {
-                tracing::info!(job = %name, "the replay job goes on after the next start")
+                tracing::info!(job = %name, "the replay job goes on after the next start");
             }
             Err(error) => {
                 let error = with_causes(&error);

@@ -19,7 +19,7 @@ pub(super) struct SelectionArgs {
     /// Those that came from this topic
     #[arg(long, value_enum)]
     from: Option<From>,
-    /// Those that were put aside as this, such as not_an_account
+    /// Those that were put aside as this, as `list` shows it
     #[arg(long, value_name = "CLASS")]
     class: Option<String>,
     /// Those that were put aside for this reason, as `list` shows it; numbers in it may be others

@@ -183,16 +183,16 @@ impl Begun<'_> {
         let prefix = self.settings.events.type_prefix.clone();
         let driver = Driver::new(queue.clone(), way, prefix, self.name.clone());
         let told = Told::new();
-        let driven = driver.drive(stop, |news| match news {
+        let ended = driver.drive(stop, |news| match news {
             News::Progress(progress) => told.tell(progress),
-            News::Away(error) => told.away(error),
+            News::Away(error) => Told::away(error),
         });
-        let driven = driven.await;
+        let ended = ended.await;
         told.clear();
-        match driven {
-            Ok(driven) => {
+        match ended {
+            Ok(ended) => {
                 self.write_report(store).await?;
-                self.left(store, driven).await
+                self.left(store, ended).await
             }
             Err(error) => Err(self.failed(store, error).await),
         }
@@ -205,8 +205,8 @@ impl Begun<'_> {
     }
 
     /// A job that this process was asked to leave is paused: nobody goes on with it unasked.
-    async fn left(&self, store: &AnyStore, driven: Driven) -> anyhow::Result<Exit> {
-        if driven == Driven::Done {
+    async fn left(&self, store: &AnyStore, ended: Driven) -> anyhow::Result<Exit> {
+        if ended == Driven::Done {
             return Ok(Exit::Ok);
         }
         let name = self.name;
@@ -349,7 +349,7 @@ impl Told {
         let _ = write_json(&mut io::stderr().lock(), &json);
     }
 
-    fn away(&self, error: &ReplayError) {
+    fn away(error: &ReplayError) {
         let error = with_causes(error);
         // Nobody may be listening.
         let _ = note(&format!("{error}; the job goes on when that is there again"));
