@@ -92,7 +92,8 @@ async fn queue(settings: &Settings) -> anyhow::Result<Vec<Finding>> {
         #[cfg(feature = "kafka")]
         QueueKind::Kafka => {
             let kafka = &settings.queue.kafka;
-            Ok(crate::queue::kafka::examine(&options::kafka_queue(kafka), &kafka.group).await)
+            let window = settings.replay.window.duration();
+            Ok(crate::queue::kafka::examine(&options::kafka_queue(kafka), &kafka.group, window).await)
         }
         #[cfg(not(feature = "kafka"))]
         QueueKind::Kafka => Err(super::without_kafka()),

@@ -80,6 +80,8 @@ pub(super) fn check(settings: &Settings) -> Findings {
     let log_buffer = settings.telemetry.log_buffer.bytes();
     findings.range("telemetry.log_buffer", log_buffer, 100_000..=1_000_000_000);
     check_otlp(&settings.telemetry.otlp, &mut findings);
+    let window = settings.replay.window.duration();
+    findings.span("replay.window", window, Duration::from_hours(1)..=Duration::from_hours(24 * 10_000));
     findings.span("shutdown.drain_timeout", drain, Duration::from_secs(1)..=Duration::from_hours(1));
     let (intake, admin) = (settings.intake.listen, settings.admin.listen);
     if intake == admin && intake.port() != 0 {

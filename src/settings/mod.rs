@@ -41,8 +41,8 @@ pub use schema::json_schema;
 pub use tree::{
     AdminSettings, AuthSettings, CodeEntry, CodeFile, CodeList, EventSettings, IntakeSettings,
     LogFormat, NamedCode, OnCreateExisting, OnUpdateMissing, OtlpSettings, OtlpSignal,
-    PostgresStoreSettings, QueueKind, QueueSettings, ReferenceSettings, RuleSettings, Settings,
-    ShutdownSettings, SqliteQueueSettings, SqliteStoreSettings, StoreKind, StoreSettings,
+    PostgresStoreSettings, QueueKind, QueueSettings, ReferenceSettings, ReplaySettings, RuleSettings,
+    Settings, ShutdownSettings, SqliteQueueSettings, SqliteStoreSettings, StoreKind, StoreSettings,
     TelemetrySettings, TokenScope, TokenSettings, WorkerSettings,
 };
 pub use units::{ByteSize, Network, Secret, Sha256Digest, Span, StartFrom, UnitError};

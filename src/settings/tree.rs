@@ -39,6 +39,8 @@ pub struct Settings {
     pub rules: RuleSettings,
     /// Logs.
     pub telemetry: TelemetrySettings,
+    /// Reprocessing.
+    pub replay: ReplaySettings,
     /// How the process ends.
     pub shutdown: ShutdownSettings,
 }
@@ -401,6 +403,14 @@ pub struct OtlpSettings {
     pub sample_ratio: f64,
     /// How often metrics are exported.
     pub metrics_interval: Span,
+}
+
+/// `replay.*`
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReplaySettings {
+    /// How far back a replay must reach.
+    pub window: Span,
 }
 
 /// `shutdown.*`

@@ -28,18 +28,23 @@ const READ_PATIENCE: Duration = Duration::from_secs(2);
 /// How long brokers may take to tell whether a topic may be written to.
 const WRITE_PATIENCE: Duration = Duration::from_secs(8);
 
-/// Looks at the brokers as the settings name them. `group` is the workers'.
-pub async fn examine(options: &KafkaQueueOptions, group: &str) -> Vec<Finding> {
+/// Looks at the brokers as the settings name them. `group` is the workers'; submissions must be kept for as long as
+/// `replay_window`.
+pub async fn examine(options: &KafkaQueueOptions, group: &str, replay_window: Duration) -> Vec<Finding> {
     let version = rdkafka::util::get_rdkafka_version().1;
     let mut findings = vec![Finding::fine("kafka: client", format!("librdkafka {version}"))];
-    match look(options, group).await {
+    match look(options, group, replay_window).await {
         Ok(found) => findings.extend(found),
         Err(error) => findings.push(Finding::of("kafka: brokers and topics", Err::<String, _>(error))),
     }
     findings
 }
 
-async fn look(options: &KafkaQueueOptions, group: &str) -> Result<Vec<Finding>, KafkaOpenError> {
+async fn look(
+    options: &KafkaQueueOptions,
+    group: &str,
+    replay_window: Duration,
+) -> Result<Vec<Finding>, KafkaOpenError> {
     let observing = Observing::untold(&options.security);
     let asking: Arc<BaseConsumer<Asking>> = Arc::new(create(options, &observing)?);
     let topics = opening::look(&asking, options).await?;
@@ -52,7 +57,7 @@ async fn look(options: &KafkaQueueOptions, group: &str) -> Result<Vec<Finding>, 
     let mut findings = vec![Finding::fine("kafka: brokers", format!("{brokers} answer"))];
     if options.security.can_administer() {
         let admin: AdminClient<Asking> = create(options, &observing)?;
-        findings.extend(settings(&admin, &topics).await);
+        findings.extend(settings(&admin, &topics, replay_window).await);
     } else {
         findings.push(Finding::warning("kafka: topics", opening::UNCHECKED));
     }
@@ -62,9 +67,13 @@ async fn look(options: &KafkaQueueOptions, group: &str) -> Result<Vec<Finding>, 
     Ok(findings)
 }
 
-async fn settings(admin: &AdminClient<Asking>, found: &start::Found) -> Vec<Finding> {
+async fn settings(
+    admin: &AdminClient<Asking>,
+    found: &start::Found,
+    replay_window: Duration,
+) -> Vec<Finding> {
     let subject = "kafka: topics";
-    match start::check_settings(admin, found).await {
+    match start::check_settings(admin, found, Some(replay_window)).await {
         Ok(concerns) if concerns.is_empty() => {
             vec![Finding::fine(subject, "all there, with safe settings")]
         }

@@ -104,7 +104,7 @@ impl KafkaQueue {
         let found = opening::look(&asking, &options).await?;
         if options.security.can_administer() {
             let admin: AdminClient<Asking> = create(&options, &observing)?;
-            for concern in start::check_settings(&admin, &found).await? {
+            for concern in start::check_settings(&admin, &found, None).await? {
                 tracing::warn!("{concern}");
             }
         } else {

@@ -119,11 +119,12 @@ fn metadata_of(client: &Client<Asking>, topic: &str) -> KafkaResult<Metadata> {
     }
 }
 
-/// Looks at the topics' settings: refuses what loses submissions, tells what makes them less safe.
-/// Brokers that do not let penstock see the settings are believed.
+/// Looks at the topics' settings: refuses what loses submissions, tells what makes them less safe, or has them kept
+/// for less than a replay must reach back. Brokers that do not let penstock see the settings are believed.
 pub(super) async fn check_settings(
     admin: &AdminClient<Asking>,
     found: &Found,
+    replay_window: Option<Duration>,
 ) -> Result<Vec<String>, KafkaOpenError> {
     let asked: Vec<_> = found.durable.iter().map(|it| ResourceSpecifier::Topic(&it.name)).collect();
     let admin_options = AdminOptions::new().request_timeout(Some(ADMIN_TIMEOUT));
@@ -144,6 +145,8 @@ pub(super) async fn check_settings(
             Ok(settings) => {
                 *size = value(&settings, MAX_MESSAGE_BYTES).parse().ok();
                 concerns.extend(judge(name, *topic, &settings, *replicas)?);
+                let window = replay_window.filter(|_| *topic == Topic::Submitted);
+                concerns.extend(window.and_then(|window| judge_retention(name, &settings, window)));
             }
             Err(code) => concerns.push(unseen(&format!("{name}: {code}"))),
         }
@@ -163,6 +166,25 @@ fn judge_sizes(found: &Found, sizes: [Option<u64>; Topic::ALL.len()]) -> Option<
              cut, and the rest is gone with the retention of {}. Set {MAX_MESSAGE_BYTES} of {} to at least \
              {submitted}",
             origin.name, letters.name, origin.name, letters.name
+        )
+    })
+}
+
+/// Whether a topic keeps its records for as long as a replay must reach back.
+fn judge_retention(name: &str, settings: &ConfigResource, window: Duration) -> Option<String> {
+    let limit = |setting| value(settings, setting).parse::<u64>().ok();
+    let window_text = humantime::format_duration(window);
+    if let Some(kept) = limit("retention.ms").map(Duration::from_millis).filter(|kept| *kept < window) {
+        return Some(format!(
+            "{name} keeps records for {}, and replay.window asks for {window_text}: what is older cannot be replayed. \
+             Raise queue.kafka.topics.submitted_retention and run `penstock topics apply`, or lower replay.window",
+            humantime::format_duration(kept)
+        ));
+    }
+    limit("retention.bytes").map(|bytes| {
+        format!(
+            "{name} has retention.bytes={bytes}: for how long it keeps records depends on how many come, so whether a \
+             replay reaches back replay.window ({window_text}) cannot be said. Set it to -1"
         )
     })
 }
@@ -209,6 +231,19 @@ mod tests {
 
     use super::*;
 
+    fn settings(values: &[(&str, &str)]) -> ConfigResource {
+        let entry = |(name, value): &(&str, &str)| ConfigEntry {
+            name: (*name).to_owned(),
+            value: Some((*value).to_owned()),
+            source: ConfigSource::DynamicTopic,
+            is_read_only: false,
+            is_default: false,
+            is_sensitive: false,
+        };
+        let specifier = OwnedResourceSpecifier::Topic("accounts.submitted".to_owned());
+        ConfigResource { specifier, entries: values.iter().map(entry).collect() }
+    }
+
     fn judged(changed: (&str, &str), replicas: usize) -> Result<Vec<String>, KafkaOpenError> {
         let safe = [
             ("cleanup.policy", "delete"),
@@ -216,17 +251,24 @@ mod tests {
             ("message.timestamp.type", "LogAppendTime"),
             ("unclean.leader.election.enable", "false"),
         ];
-        let entry = |(name, value): (&str, &str)| ConfigEntry {
-            name: name.to_owned(),
-            value: Some(if name == changed.0 { changed.1 } else { value }.to_owned()),
-            source: ConfigSource::DynamicTopic,
-            is_read_only: false,
-            is_default: false,
-            is_sensitive: false,
-        };
-        let specifier = OwnedResourceSpecifier::Topic("accounts.submitted".to_owned());
-        let settings = ConfigResource { specifier, entries: safe.into_iter().map(entry).collect() };
+        let changed_or = |name, value| if name == changed.0 { changed.1 } else { value };
+        let settings = settings(&safe.map(|(name, value)| (name, changed_or(name, value))));
         judge("accounts.submitted", Topic::Submitted, &settings, replicas)
+    }
+
+    #[test]
+    fn a_retention_that_is_shorter_than_a_replay_reaches_back_is_told() {
+        let day = Duration::from_hours(24);
+        let kept = |ms: &str, bytes: &str, window| {
+            let settings = settings(&[("retention.ms", ms), ("retention.bytes", bytes)]);
+            judge_retention("accounts.submitted", &settings, window)
+        };
+        assert_eq!(kept("1209600000", "-1", 14 * day), None);
+        assert_eq!(kept("-1", "-1", 10_000 * day), None);
+        let told = kept("86400000", "-1", 2 * day).unwrap();
+        assert!(told.contains("keeps records for 1day, and replay.window asks for 2days"), "{told}");
+        let told = kept("-1", "1000", day).unwrap();
+        assert!(told.contains("retention.bytes=1000") && told.contains("Set it to -1"), "{told}");
     }
 
     #[test]
