@@ -19,7 +19,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Between two looks while the store is away.
 const RETRY_PAUSE: Duration = Duration::from_secs(5);
 /// Jobs that are looked at, the newest first.
-const JOBS: usize = 100;
+const JOBS: usize = 1_000;
 
 /// Takes jobs up.
 pub struct Uptake<Q, S: Store> {

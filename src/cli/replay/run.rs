@@ -35,6 +35,8 @@ use super::selection::SelectionArgs;
 
 /// How soon a process that has queue and store takes a job up.
 const TAKEN_UP_WITHIN: Duration = Duration::from_secs(10);
+/// Jobs among which one is looked for that comes first, the newest first.
+const LOOKED_AT: usize = 1_000;
 /// Between two looks at a job that another process runs.
 const LOOK_EVERY: Duration = Duration::from_millis(300);
 /// How often a process whose output is no terminal tells how far it is.
@@ -261,44 +263,89 @@ struct Followed<'a> {
 impl Followed<'_> {
     /// Tells how far the job is until it ends.
     async fn follow(&self, stop: &CancellationToken) -> anyhow::Result<Exit> {
-        let name = self.begun.name;
-        let began = Instant::now();
+        let mut alone_since = Instant::now();
+        let mut waits_behind = None;
         loop {
-            let job = find(self.store, name).await?;
+            let job = find(self.store, self.begun.name).await?;
             self.told.tell(&Progress::from_json(&job.job.progress)?);
-            match job.state {
-                JobState::Running if job.runner.is_none() && began.elapsed() > TAKEN_UP_WITHIN => {
-                    self.told.clear();
-                    return Err(anyhow!(
-                        "no process has taken the job {name} up: the one that has {} goes by other rules or lists; \
-                         restart it with this configuration and it does, or `penstock replay abort {name}`",
-                        self.begun.settings.data_dir.display()
-                    ));
+            if let Some(ended) = self.ended(&job).await {
+                self.told.clear();
+                return ended;
+            }
+            match self.runs(&job).await? {
+                Some(name) => {
+                    alone_since = Instant::now();
+                    if name != *self.begun.name
+                        && waits_behind.replace(name.clone()) != Some(name.clone())
+                    {
+                        note(&format!("the job waits behind {name}, which runs now"))?;
+                    }
                 }
-                JobState::Running => {}
-                JobState::Completed => {
-                    self.told.clear();
-                    self.begun.write_report(self.store).await?;
-                    return Ok(Exit::Ok);
-                }
-                JobState::Failed => {
-                    self.told.clear();
-                    return Err(anyhow!(job.problem.unwrap_or_default()).context(has_failed(name)));
-                }
-                state @ (JobState::Paused | JobState::Aborted) => {
-                    self.told.clear();
-                    return Err(stopped(name, state));
-                }
+                None if alone_since.elapsed() > TAKEN_UP_WITHIN => return self.left_alone().await,
+                None => {}
             }
             if stop.run_until_cancelled(tokio::time::sleep(LOOK_EVERY)).await.is_none() {
-                self.told.clear();
-                note(&format!(
-                    "the job goes on in the process that has queue and store; `penstock replay status {name}` tells \
-                     how far it is, `penstock replay pause {name}` stops it"
-                ))?;
-                return Ok(Exit::Failure);
+                return self.asked_to_stop();
             }
         }
+    }
+
+    /// What a job that has ended comes to.
+    async fn ended(&self, job: &Job) -> Option<anyhow::Result<Exit>> {
+        let name = self.begun.name;
+        match job.state {
+            JobState::Running => None,
+            JobState::Completed => Some(self.begun.write_report(self.store).await.map(|()| Exit::Ok)),
+            JobState::Failed => {
+                let problem = job.problem.clone().unwrap_or_default();
+                Some(Err(anyhow!(problem).context(has_failed(name))))
+            }
+            state @ (JobState::Paused | JobState::Aborted) => Some(Err(stopped(name, state))),
+        }
+    }
+
+    /// The job that somebody runs now: this one, or another that comes first.
+    async fn runs(&self, job: &Job) -> anyhow::Result<Option<JobName>> {
+        let now = now();
+        let is_run = |job: &Job| {
+            job.state == JobState::Running && job.runner.is_some_and(|(_, until)| until > now)
+        };
+        if is_run(job) {
+            return Ok(Some(job.job.name.clone()));
+        }
+        let jobs = self.store.jobs(LOOKED_AT).await.map_err(unavailable)?;
+        Ok(jobs.into_iter().find(is_run).map(|job| job.job.name))
+    }
+
+    /// Nobody runs the job: it is paused, so that nobody does unasked.
+    async fn left_alone(&self) -> anyhow::Result<Exit> {
+        self.told.clear();
+        let (name, from) = (self.begun.name, [JobState::Running]);
+        let paused = self.store.move_job(name, &from, JobState::Paused, None, now()).await;
+        paused.map_err(unavailable)?;
+        let data_dir = &self.begun.settings.data_dir;
+        let why = if DataDir::is_in_use(data_dir) {
+            format!(
+                "the process that has {} goes by other rules or lists, or takes no jobs up; restart it with this \
+                 configuration",
+                data_dir.display()
+            )
+        } else {
+            format!("no process has {} any more", data_dir.display())
+        };
+        Err(anyhow!(
+            "nobody runs the job {name}: {why}; it is paused, `penstock replay resume {name}` goes on"
+        ))
+    }
+
+    fn asked_to_stop(&self) -> anyhow::Result<Exit> {
+        self.told.clear();
+        let name = self.begun.name;
+        note(&format!(
+            "the job goes on in the process that has queue and store; `penstock replay status {name}` tells how far \
+             it is, `penstock replay pause {name}` stops it"
+        ))?;
+        Ok(Exit::Failure)
     }
 }
 
