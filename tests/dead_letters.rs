@@ -49,7 +49,15 @@ fn poll<T>(future: Pin<&mut (impl Future<Output = T> + ?Sized)>) -> Poll<T> {
     future.poll(&mut Context::from_waker(Waker::noop()))
 }
 
-/// A letter whose value is its number.
+fn account(number: u64) -> String {
+    format!(
+        r#"{{"communicationNumber": "n{number}", "requester": "CORE", "businessEntityExtId": "c",
+            "accountExtId": "a{number}", "accountNumber": "1", "accountStatus": "ACTIVE",
+            "currencyCode": "EUR", "openingDate": "2023-09-05T08:07:34Z", "action": "CREATE"}}"#
+    )
+}
+
+/// A letter whose account has its number.
 fn letter(random: &mut Random, number: u64) -> Record {
     let mut headers = Headers::default();
     headers.push("penstock-batch", format!("batch-{number}"));
@@ -59,7 +67,7 @@ fn letter(random: &mut Random, number: u64) -> Record {
         appended_at: time(0),
         record: Record {
             key: Bytes::from(format!("key-{}", random.below(9))),
-            value: Bytes::from(number.to_string()),
+            value: Bytes::from(account(number)),
             headers,
         },
     };
@@ -261,12 +269,15 @@ fn a_letter_goes_back_as_it_was() {
     assert_eq!(world.check(), Ok(()));
     let mut offsets = Vec::new();
     for received in world.queue.log(Topic::Submitted) {
-        let number = std::str::from_utf8(&received.record.value).unwrap();
         let batch = received.record.headers.text("penstock-batch").unwrap();
-        assert_eq!(batch, format!("batch-{number}"));
+        let number: u64 = batch.strip_prefix("batch-").unwrap().parse().unwrap();
+        assert_eq!(received.record.value, account(number));
+        let origin = received.record.headers.text("penstock-redriven-origin").unwrap();
+        assert_eq!(origin, format!("1/0/{number}"));
         let names: Vec<_> = received.record.headers.iter().map(|(name, _)| name).collect();
-        assert_eq!(names, ["penstock-batch", "penstock-redrives", "penstock-redriven-from"]);
-        offsets.push((received.partition, received.offset, number.parse::<u64>().unwrap()));
+        let own = ["penstock-redrives", "penstock-redriven-from", "penstock-redriven-origin"];
+        assert_eq!(names, [&["penstock-batch"][..], &own].concat());
+        offsets.push((received.partition, received.offset, number));
     }
     offsets.sort_unstable();
     let is_in_order =

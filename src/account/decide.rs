@@ -168,7 +168,15 @@ impl<'a> Desk<'a> {
         let key = submission.account.key();
         let written = self.accounts.get(&key).map(|write| &write.account.business_entity_ext_id);
         let shown = || self.view.accounts.get(&key).map(|state| &state.business_entity_ext_id);
-        first_violation(&submission.account, written.or_else(shown), self.policy)
+        let violation = first_violation(&submission.account, written.or_else(shown), self.policy);
+        violation.or_else(|| self.is_superseded(submission).then_some(RejectionCode::A016))
+    }
+
+    /// Whether the submission was put back and its account has a newer state by now.
+    fn is_superseded(&self, submission: &Submission) -> bool {
+        let version = submission.origin.and(self.version(submission));
+        !self.policy.disabled.contains(&RejectionCode::A016)
+            && version.is_some_and(|version| version.may_follow(submission.version()))
     }
 
     /// The version of the submission's account now.
@@ -181,7 +189,7 @@ impl<'a> Desk<'a> {
     pub(super) fn accept(&mut self, submission: &Submission) -> Outcome {
         let key = submission.account.key();
         let outcome = outcome_of(submission, Verdict::Accepted);
-        let Submission { account, fingerprint, coordinates } = submission;
+        let Submission { account, fingerprint, coordinates, .. } = submission;
         let claim = Claim {
             communication: account.communication(),
             fingerprint: *fingerprint,
@@ -193,7 +201,7 @@ impl<'a> Desk<'a> {
             key: key.clone(),
             expected: self.view.accounts.get(&key).map(|state| state.version),
             account: Arc::clone(account),
-            version: *coordinates,
+            version: submission.version(),
         };
         self.accounts.insert(key, write);
         outcome
@@ -266,6 +274,7 @@ pub(super) fn outcome_of(submission: &Submission, verdict: Verdict) -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::super::coordinates::{Generation, Partition};
+    use super::super::plan::AccountState;
     use super::super::request::Account;
     use super::*;
 
@@ -299,6 +308,52 @@ mod tests {
 
     fn read_back_of(submission: Submission, view: &View) -> Result<Decided, ForeignOutcome> {
         decide(&[submission], &[], view, &Policy::default()).map(|decision| decision.decided[0])
+    }
+
+    /// An update of the account that was put back to this offset and stood at another first.
+    fn put_back(number: &str, offset: u64, origin: u64) -> Submission {
+        let account = format!(
+            r#"{{"communicationNumber": "{number}", "requester": "CORE", "businessEntityExtId": "c",
+                "accountExtId": "a", "accountNumber": "1", "accountStatus": "ACTIVE", "action": "UPDATE",
+                "currencyCode": "EUR", "openingDate": "2023-09-05T08:07:34Z"}}"#
+        );
+        let submission =
+            Submission::new(Account::parse(&account).unwrap(), None, LOG.at(Offset(offset)));
+        submission.put_back_from(Some(LOG.at(Offset(origin))))
+    }
+
+    /// What the store shows of the account when it has this version.
+    fn with_version(offset: u64) -> View {
+        let mut view = View::default();
+        let submission = put_back("n", 0, 0);
+        let state = AccountState {
+            business_entity_ext_id: submission.account.business_entity_ext_id.clone(),
+            version: LOG.at(Offset(offset)),
+        };
+        view.accounts.insert(submission.account.key(), state);
+        view
+    }
+
+    #[test]
+    fn what_is_put_back_replaces_nothing_that_was_submitted_meanwhile() {
+        let decided = |submissions: &[Submission], view: &View, policy: &Policy| {
+            let decision = decide(submissions, &[], view, policy).unwrap();
+            let verdicts: Vec<_> =
+                decision.decided.iter().map(|it| it.outcome().unwrap().verdict).collect();
+            (verdicts, decision.plan.accounts.first().map(|write| write.version.offset.0))
+        };
+        let policy = Policy::default();
+        let superseded = Verdict::Rejected(RejectionCode::A016);
+        let one = [put_back("n1", 20, 5)];
+        assert_eq!(decided(&one, &with_version(7), &policy), (vec![superseded], None));
+        assert_eq!(decided(&one, &with_version(3), &policy), (vec![Verdict::Accepted], Some(5)));
+        let both = [put_back("n1", 20, 5), put_back("n2", 21, 6)];
+        assert_eq!(decided(&both, &with_version(3), &policy), (vec![Verdict::Accepted; 2], Some(6)));
+        let backwards = [put_back("n2", 20, 6), put_back("n1", 21, 5)];
+        let expected = (vec![Verdict::Accepted, superseded], Some(6));
+        assert_eq!(decided(&backwards, &with_version(3), &policy), expected);
+        let off = Policy { disabled: [RejectionCode::A016].into(), ..Policy::default() };
+        assert_eq!(decided(&one, &with_version(7), &off).0, [Verdict::Accepted]);
     }
 
     #[test]

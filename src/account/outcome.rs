@@ -81,6 +81,8 @@ rejection_codes! {
     A014 => "accountNumber has wrong IBAN check digits",
     /// The customer is not on the reference list.
     A015 => "businessEntityExtId does not exist",
+    /// What was put back after a newer submission of its account.
+    A016 => "account has a newer state than this submission",
 }
 
 impl fmt::Display for RejectionCode {

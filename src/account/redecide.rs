@@ -100,12 +100,13 @@ fn anew(submission: &Submission, before: Option<Outcome>, desk: &mut Desk<'_>) -
     let taken = desk.accepted(&submission.account.communication_number);
     if let Some(entry) = taken
         && entry.fingerprint != submission.fingerprint
-        && !is_later(entry.coordinates, own)
+        && !entry.coordinates.may_follow(own)
     {
         return rejected(submission, before, RejectionCode::O005, desk);
     }
     let violation = desk.violation(submission);
-    let is_later_there = desk.version(submission).is_some_and(|version| is_later(version, own));
+    let is_later_there =
+        desk.version(submission).is_some_and(|version| version.may_follow(submission.version()));
     if taken.is_some() || is_later_there {
         return match before {
             Some(before) if is_still(before, violation) => Redecided::Unchanged(before),
@@ -134,12 +135,4 @@ fn rejected(
 fn is_still(before: Outcome, violation: Option<RejectionCode>) -> bool {
     before.verdict == Verdict::Rejected(RejectionCode::O005)
         || violation.is_some_and(|code| before.verdict == Verdict::Rejected(code))
-}
-
-/// Whether `other` came after `own`, or may have: partitions of one generation have no order among each other.
-fn is_later(other: Coordinates, own: Coordinates) -> bool {
-    if other.log == own.log {
-        return other.offset > own.offset;
-    }
-    other.log.generation >= own.log.generation
 }

@@ -176,6 +176,13 @@ macro_rules! fields {
     };
 }
 
+impl Account {
+    /// Whether the schema has a field of this name.
+    pub fn has_field(name: &str) -> bool {
+        Field::of(name).is_some()
+    }
+}
+
 fields! {
     CommunicationNumber => "communicationNumber",
     Requester => "requester",

@@ -38,6 +38,8 @@ pub struct Submission {
     pub fingerprint: Fingerprint,
     /// Where it stands.
     pub coordinates: Coordinates,
+    /// Where it stood first, if it was put aside there and put back.
+    pub origin: Option<Coordinates>,
 }
 
 impl Submission {
@@ -49,6 +51,18 @@ impl Submission {
     ) -> Self {
         account.business_unit = account.business_unit.or(default_business_unit);
         let fingerprint = Fingerprint::of(&account);
-        Self { account: Arc::new(account), fingerprint, coordinates }
+        Self { account: Arc::new(account), fingerprint, coordinates, origin: None }
+    }
+
+    /// The same, which was put back and stood there first.
+    #[must_use]
+    pub fn put_back_from(self, origin: Option<Coordinates>) -> Self {
+        Self { origin, ..self }
+    }
+
+    /// The version that its account has by it: where it stood first, so that what was put aside for a while comes
+    /// before whatever was submitted meanwhile.
+    pub fn version(&self) -> Coordinates {
+        self.origin.unwrap_or(self.coordinates)
     }
 }

@@ -15,6 +15,7 @@ mod exit;
 mod frontier_findings;
 mod frontiers;
 mod load;
+mod masked;
 mod migrate;
 mod moment;
 mod operator;

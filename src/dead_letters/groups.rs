@@ -12,8 +12,6 @@ use super::letter::{Letter, LetterPlace, Standing};
 const MAX_GROUPS: usize = 1_000;
 /// What the letters beyond [`MAX_GROUPS`] have for a reason.
 const OTHER_REASONS: &str = "(other reasons)";
-/// What a record has for a class that is no letter of penstock's.
-const FOREIGN: &str = "foreign";
 
 /// What the letters of a group have in common.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -49,19 +47,11 @@ impl Groups {
     /// Counts a letter.
     pub fn add(&mut self, letter: &Letter) {
         let standing = letter.standing();
-        let key = match &letter.told {
-            Some(told) => GroupKey {
-                topic: told.topic,
-                class: told.class.clone(),
-                reason: shape(&told.reason),
-                standing,
-            },
-            None => GroupKey {
-                topic: None,
-                class: FOREIGN.to_owned(),
-                reason: "it tells nothing of itself".to_owned(),
-                standing,
-            },
+        let key = GroupKey {
+            topic: letter.told.as_ref().and_then(|told| told.topic),
+            class: letter.class().to_owned(),
+            reason: shape(letter.reason()),
+            standing,
         };
         let is_one_too_many = self.0.len() >= MAX_GROUPS && !self.0.contains_key(&key);
         let key = if is_one_too_many {
@@ -110,28 +100,16 @@ pub(super) fn shape(reason: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::account::{Generation, LogPartition, Offset, Partition};
-    use crate::queue::{DeadLetter, Headers, Record};
+    use crate::account::{Generation, Offset, Partition};
+    use crate::queue::{Headers, Received, Record, dead_letter};
 
     fn letter(offset: u64, reason: &str) -> Letter {
-        let told = DeadLetter {
-            class: "not_an_account".to_owned(),
-            reason: reason.to_owned(),
-            topic: Some(Topic::Submitted),
-            partition: Partition(0),
-            offset: Offset(offset),
-            appended_at: None,
-            redrives: 0,
-            redriven_from: None,
-            is_whole: true,
-            record: Record { key: "".into(), value: "".into(), headers: Headers::default() },
-        };
-        Letter {
-            at: LogPartition { generation: Generation(1), partition: Partition(0) }.at(Offset(offset)),
-            put_aside_at: Timestamp::from_unix_millis(1_000 * i64::try_from(offset).unwrap()),
-            told: Some(told),
-            case: None,
-        }
+        let record = Record { key: "".into(), value: "".into(), headers: Headers::default() };
+        let at = Timestamp::from_unix_millis(1_000 * i64::try_from(offset).unwrap());
+        let received =
+            Received { partition: Partition(0), offset: Offset(offset), appended_at: at, record };
+        let record = dead_letter(&received, Topic::Submitted, "not_an_account", reason);
+        Letter::of(Received { record, ..received }, Generation(1))
     }
 
     #[test]

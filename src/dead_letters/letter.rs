@@ -1,12 +1,11 @@
 //! A letter on the topic of dead letters, and what was decided of it.
 
-use std::cmp::Ordering;
 use std::fmt;
 
 use crate::account::{
     Account, Coordinates, Generation, LogPartition, Offset, Partition, Submission, Timestamp,
 };
-use crate::queue::{DeadLetter, Envelope, Received, Topic};
+use crate::queue::{DeadLetter, Envelope, Received, Record, Topic};
 use crate::store::{Case, CaseState};
 
 /// Where a letter stands on its topic, as commands write it: `partition/offset`.
@@ -77,18 +76,6 @@ impl Standing {
     }
 }
 
-/// Whether a state of an account may be newer than a submission of it. Where both stand on different partitions, as
-/// when a producer chose another one, it cannot be told and counts as newer.
-pub fn may_be_newer(version: Coordinates, submission: Coordinates) -> bool {
-    match version.log.generation.cmp(&submission.log.generation) {
-        Ordering::Equal if version.log.partition == submission.log.partition => {
-            version.offset > submission.offset
-        }
-        Ordering::Equal | Ordering::Greater => true,
-        Ordering::Less => false,
-    }
-}
-
 /// A record of the topic of dead letters.
 #[derive(Clone, Debug)]
 pub struct Letter {
@@ -98,20 +85,35 @@ pub struct Letter {
     pub put_aside_at: Timestamp,
     /// What it tells; none when it is none of penstock's.
     pub told: Option<DeadLetter>,
+    /// What stands there, if it tells nothing.
+    foreign: Option<Record>,
     /// What was decided of it, if anything was.
     pub case: Option<Case>,
 }
 
 impl Letter {
     /// A record that was read.
-    pub(super) fn of(received: &Received, generation: Generation) -> Self {
+    pub(super) fn of(received: Received, generation: Generation) -> Self {
         let log = LogPartition { generation, partition: received.partition };
-        Self {
-            at: log.at(received.offset),
-            put_aside_at: received.appended_at,
-            told: DeadLetter::parse(&received.record),
-            case: None,
-        }
+        let told = DeadLetter::parse(&received.record);
+        let foreign = told.is_none().then_some(received.record);
+        let (at, put_aside_at) = (log.at(received.offset), received.appended_at);
+        Self { at, put_aside_at, told, foreign, case: None }
+    }
+
+    /// As what it was put aside.
+    pub fn class(&self) -> &str {
+        self.told.as_ref().map_or("foreign", |told| &told.class)
+    }
+
+    /// Why it was put aside.
+    pub fn reason(&self) -> &str {
+        self.told.as_ref().map_or("it tells nothing of itself", |told| &told.reason)
+    }
+
+    /// The record that it was, or as much of it as there is.
+    pub fn record(&self) -> Option<&Record> {
+        self.told.as_ref().map(|told| &told.record).or(self.foreign.as_ref())
     }
 
     /// How it stands.
@@ -125,17 +127,22 @@ impl Letter {
         let account = Account::parse(std::str::from_utf8(&told.record.value).ok()?).ok()?;
         let unit = Envelope::from_headers(&told.record.headers).default_business_unit;
         let log = LogPartition { generation: self.at.log.generation, partition: told.partition };
-        Some(Submission::new(account, unit, log.at(told.offset)))
+        let stood_at = log.at(told.offset);
+        Some(Submission::new(account, unit, stood_at).put_back_from(told.first))
     }
 
     /// Why it cannot be put back, if it cannot.
     pub fn obstacle(&self) -> Option<&'static str> {
         match &self.told {
             None => Some("it does not tell where it came from"),
-            Some(told) if told.topic.is_none() => Some("it came from no topic of this pipeline"),
+            Some(told) if told.topic.is_none() => Some("it came from no topic that letters come from"),
             Some(told) if !told.is_whole => Some(
                 "what was too large for the dead-letter topic is cut; the rest is only where it came from",
             ),
+            // It would be put aside again, and what is put aside by the dozen stops a lane.
+            Some(told) if told.topic == Some(Topic::Submitted) && self.submission().is_none() => {
+                Some("it is still no account by the schema; correct it and send it anew")
+            }
             Some(_) => None,
         }
     }
@@ -144,27 +151,6 @@ impl Letter {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_state_is_newer_that_stands_behind_or_elsewhere() {
-        let at = |generation, partition, offset| {
-            let log =
-                LogPartition { generation: Generation(generation), partition: Partition(partition) };
-            log.at(Offset(offset))
-        };
-        let submission = at(2, 1, 7);
-        for (version, is_newer) in [
-            (at(2, 1, 8), true),
-            (at(2, 1, 7), false),
-            (at(2, 1, 6), false),
-            (at(2, 0, 0), true),
-            (at(1, 1, 99), false),
-            (at(1, 2, 99), false),
-            (at(3, 1, 0), true),
-        ] {
-            assert_eq!(may_be_newer(version, submission), is_newer, "{version}");
-        }
-    }
 
     #[test]
     fn places_are_read_as_they_are_written() {

@@ -12,7 +12,7 @@ mod selection;
 mod survey;
 
 pub use groups::{Group, GroupKey, Groups};
-pub use letter::{Letter, LetterPlace, Standing, may_be_newer};
+pub use letter::{Letter, LetterPlace, Standing};
 pub use redriver::Redriver;
 pub use selection::LetterSelection;
 pub use survey::{Survey, SurveyError};

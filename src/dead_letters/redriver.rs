@@ -1,21 +1,24 @@
 //! Puts letters back that operators asked for, beside the lanes of a worker. Any number of processes do it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::account::{Coordinates, Generation, Offset, Partition, Timestamp};
+use crate::account::{Coordinates, Generation, LogPartition, Offset, Partition, Timestamp};
 use crate::queue::{PollLimits, Queue, QueueError, ReadRange, Reader, Record, Start, Topic};
 use crate::store::{Cases, RunnerId, SettledCase};
 use crate::telemetry::with_causes;
 
-use super::letter::{Letter, LetterPlace};
+use super::letter::Letter;
 use super::survey::SurveyError;
 
-/// Letters that are put back at a time.
-const LETTERS: usize = 500;
+/// Letters that are put back at a time: few, so that a step is long done when its lease ends, and so that little is
+/// put back again when a broker fails in the middle.
+const LETTERS: usize = 50;
+/// Letters of a partition that lie further from the first one are left to a later step.
+const SPAN: u64 = 1_000;
 /// Until when nobody else puts back what one has taken over.
 const LEASE: Duration = Duration::from_mins(1);
 /// How often is looked whether anything is asked for.
@@ -72,50 +75,47 @@ impl<Q: Queue, S: Cases> Redriver<Q, S> {
     /// Puts some letters back; tells for how many that is settled.
     pub async fn step(&self, now: Timestamp) -> Result<usize, SurveyError> {
         let leased = self.store.lease_cases(self.id, now, now.later(LEASE), LETTERS).await?;
-        if leased.is_empty() {
+        let near = near(&leased);
+        if near.is_empty() {
             return Ok(0);
         }
-        let letters = self.read(&leased).await?;
+        let letters = self.read(&near).await?;
         let (mut back, mut settled) = (Vec::new(), Vec::new());
-        for letter in leased {
+        for letter in near {
             match self.way_back(letter, letters.get(&letter)) {
                 Ok(way_back) => back.push(way_back),
                 Err(problem) => settled.push(failed(letter, problem)),
             }
         }
-        let failures = settled.len();
         back.sort_by_key(|back| (back.topic, back.origin));
         for topic in Topic::ALL {
             let of_topic: Vec<_> = back.extract_if(.., |back| back.topic == topic).collect();
             settled.extend(self.publish(topic, of_topic).await?);
         }
         self.store.settle_cases(self.id, &settled, now).await?;
-        tracing::info!(letters = settled.len(), failures, "dead letters were put back");
+        tell(&settled);
         Ok(settled.len())
     }
 
     /// The letters at these places, as far as the topic still holds them.
     async fn read(&self, places: &[Coordinates]) -> Result<BTreeMap<Coordinates, Letter>, SurveyError> {
-        let wanted: BTreeSet<_> = places.iter().copied().collect();
-        let mut spans: BTreeMap<Partition, (Offset, Offset)> = BTreeMap::new();
-        for place in places.iter().filter(|place| place.log.generation == self.generation) {
-            let (from, to) = (place.offset, place.offset.next());
-            let span = spans.entry(place.log.partition).or_insert((from, to));
-            *span = (span.0.min(from), span.1.max(to));
-        }
         let mut ranges = Vec::new();
-        for (partition, (from, to)) in spans {
-            let from = self.queue.find(Topic::DeadLetter, partition, Start::Offset(from)).await?;
-            if from < to {
-                ranges.push(ReadRange { partition, from, to });
+        let of_this = spans(places).into_iter().filter(|(log, _)| log.generation == self.generation);
+        for (LogPartition { partition, .. }, (from, to)) in of_this {
+            let found = self.queue.find(Topic::DeadLetter, partition, Start::Offset(from)).await;
+            match found {
+                Ok(from) if from < to => ranges.push(ReadRange { partition, from, to }),
+                // The topic has no such partition, or nothing of it that far back.
+                Ok(_) | Err(QueueError::Broken { .. }) => {}
+                Err(error) => return Err(error.into()),
             }
         }
         let mut reader = self.queue.open_reader(Topic::DeadLetter, ranges).await?;
         let mut letters = BTreeMap::new();
         while !reader.is_done() {
             for received in reader.read(self.limits).await? {
-                let letter = Letter::of(&received, self.generation);
-                if wanted.contains(&letter.at) {
+                let letter = Letter::of(received, self.generation);
+                if places.contains(&letter.at) {
                     letters.insert(letter.at, letter);
                 }
             }
@@ -141,9 +141,7 @@ impl<Q: Queue, S: Cases> Redriver<Q, S> {
         let Some((told, topic)) = told.and_then(|told| told.topic.map(|topic| (told, topic))) else {
             return Err("it does not tell where it came from".to_owned());
         };
-        let LetterPlace { partition, offset } = at.into();
-        let record = told.redriven((partition, offset));
-        Ok(Back { letter: at, topic, origin: (told.partition, told.offset), record })
+        Ok(Back { letter: at, topic, origin: (told.partition, told.offset), record: told.redriven(at) })
     }
 
     /// Publishes records, and tells what became of their letters. One that the topic never takes keeps back none
@@ -171,6 +169,41 @@ impl<Q: Queue, S: Cases> Redriver<Q, S> {
             });
         }
         Ok(settled)
+    }
+}
+
+/// What is read in one go: of each partition the first letter, and those near it.
+fn near(leased: &[Coordinates]) -> Vec<Coordinates> {
+    let mut first = BTreeMap::new();
+    let is_near = |place: &&Coordinates| {
+        let first = *first.entry(place.log).or_insert(place.offset);
+        place.offset.0 - first.0 < SPAN
+    };
+    leased.iter().filter(is_near).copied().collect()
+}
+
+/// The first place of each partition, and the one after the last.
+fn spans(places: &[Coordinates]) -> BTreeMap<LogPartition, (Offset, Offset)> {
+    let mut spans: BTreeMap<LogPartition, (Offset, Offset)> = BTreeMap::new();
+    for place in places {
+        let (from, to) = (place.offset, place.offset.next());
+        let span = spans.entry(place.log).or_insert((from, to));
+        *span = (span.0.min(from), span.1.max(to));
+    }
+    spans
+}
+
+fn tell(settled: &[SettledCase]) {
+    let letters = settled.len();
+    let failures = settled.iter().filter(|one| one.problem.is_some()).count();
+    if failures == 0 {
+        tracing::info!(letters, "dead letters were put back");
+    } else {
+        tracing::warn!(
+            letters,
+            failures,
+            "dead letters were put back, and some cannot be; `penstock dlq list` tells why"
+        );
     }
 }
 

@@ -69,7 +69,7 @@ impl<Q: Queue, S: Cases> Survey<Q, S> {
         let received = self.reader.read(self.limits).await?;
         self.read += received.len() as u64;
         let mut letters: Vec<_> =
-            received.iter().map(|received| Letter::of(received, self.generation)).collect();
+            received.into_iter().map(|received| Letter::of(received, self.generation)).collect();
         let cases = self.store.cases(&spans(&letters)).await?;
         let mut cases: BTreeMap<_, Case> = cases.into_iter().map(|case| (case.letter, case)).collect();
         for letter in &mut letters {

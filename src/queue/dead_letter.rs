@@ -1,6 +1,6 @@
 //! Records for the dead-letter topic, and the way back: what a letter tells of itself, and the record that it was.
 
-use crate::account::{Offset, Partition, Timestamp};
+use crate::account::{Coordinates, LogPartition, Offset, Partition, Timestamp};
 
 use super::{Headers, Received, Record, Topic};
 
@@ -24,9 +24,13 @@ pub(super) const VALUE_SHA256: &str = "penstock-origin-value-sha256";
 /// How many headers of the origin are left out.
 pub(super) const HEADERS_LEFT_OUT: &str = "penstock-origin-headers-left-out";
 
-/// How often a record was put back, and from which letter the last time, as `partition/offset`.
+/// How often a record was put back, from which letter the last time, as `partition/offset`, and where it stood first,
+/// as `generation/partition/offset`.
 const REDRIVES: &str = "penstock-redrives";
 const REDRIVEN_FROM: &str = "penstock-redriven-from";
+const REDRIVEN_ORIGIN: &str = "penstock-redriven-origin";
+/// Where letters come from.
+const ORIGINS: [Topic; 2] = [Topic::Submitted, Topic::Results];
 
 /// Most of a reason that is told.
 const MAX_REASON_BYTES: usize = 1_024;
@@ -53,7 +57,7 @@ pub struct DeadLetter {
     pub class: String,
     /// Why, without personal data.
     pub reason: String,
-    /// The topic that it came from; none when it is none of the pipeline's.
+    /// The topic that it came from; none when letters come from no such topic.
     pub topic: Option<Topic>,
     /// Where it stood there.
     pub partition: Partition,
@@ -65,6 +69,8 @@ pub struct DeadLetter {
     pub redrives: u32,
     /// The letter from which it was put back the last time.
     pub redriven_from: Option<(Partition, Offset)>,
+    /// Where it stood first, if it had been put back before.
+    pub first: Option<Coordinates>,
     /// Whether all of it is there: what is too large for the dead-letter topic is cut.
     pub is_whole: bool,
     /// The record that it was, or as much of it as there is.
@@ -81,34 +87,48 @@ impl DeadLetter {
         let is_cut =
             |(name, _): &(&str, &[u8])| [KEY_BYTES, VALUE_BYTES, HEADERS_LEFT_OUT].contains(name);
         let topic = text(own, TOPIC)?;
+        let is_own = |name: &str| [NULL, REDRIVES, REDRIVEN_FROM, REDRIVEN_ORIGIN].contains(&name);
         let mut kept = Headers::default();
-        for (name, value) in
-            of_origin.iter().filter(|(name, _)| ![NULL, REDRIVES, REDRIVEN_FROM].contains(name))
-        {
+        for (name, value) in of_origin.iter().filter(|(name, _)| !is_own(name)) {
             kept.push_read(name, value);
         }
         Some(Self {
             class: text(own, CLASS)?.to_owned(),
             reason: text(own, REASON)?.to_owned(),
-            topic: Topic::ALL.into_iter().find(|known| topic.ends_with(known.name())),
+            topic: ORIGINS.into_iter().find(|known| topic.ends_with(known.name())),
             partition: Partition(text(own, PARTITION)?.parse().ok()?),
             offset: Offset(text(own, OFFSET)?.parse().ok()?),
             appended_at: text(own, TIMESTAMP).and_then(|time| Timestamp::parse(time).ok()),
             redrives: text(of_origin, REDRIVES).and_then(|count| count.parse().ok()).unwrap_or(0),
             redriven_from: text(of_origin, REDRIVEN_FROM).and_then(place),
+            first: text(of_origin, REDRIVEN_ORIGIN).and_then(Coordinates::parse),
             is_whole: !own.iter().any(is_cut),
             record: Record { key: letter.key.clone(), value: letter.value.clone(), headers: kept },
         })
     }
 
-    /// The record that puts it back, which tells how often that was done and that it was this letter, `at` its
-    /// place on the dead-letter topic.
-    pub fn redriven(&self, at: (Partition, Offset)) -> Record {
+    /// The record that puts the letter `at` that place back. It tells how often that was done, from which letter,
+    /// and where it stood first.
+    pub fn redriven(&self, at: Coordinates) -> Record {
+        let log = LogPartition { generation: at.log.generation, partition: self.partition };
+        let first = self.first.unwrap_or(log.at(self.offset));
         let mut record = self.record.clone();
         record.headers.push_text(REDRIVES, self.redrives.saturating_add(1));
-        record.headers.push_text(REDRIVEN_FROM, format_args!("{}/{}", at.0.0, at.1.0));
+        let from = format_args!("{}/{}", at.log.partition.0, at.offset.0);
+        record.headers.push_text(REDRIVEN_FROM, from);
+        record.headers.push_text(REDRIVEN_ORIGIN, first);
         record
     }
+}
+
+/// Where a record stood first that was put back from the dead letters.
+pub fn redriven_origin(headers: &Headers) -> Option<Coordinates> {
+    headers.text(REDRIVEN_ORIGIN).and_then(Coordinates::parse)
+}
+
+/// The dead letter from which a record was put back, if it was: where that stands on its topic.
+pub fn redriven_from(headers: &Headers) -> Option<(Partition, Offset)> {
+    headers.text(REDRIVEN_FROM).and_then(place)
 }
 
 /// The last value of a name, if it is UTF-8.
@@ -127,6 +147,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
+    use crate::account::Generation;
 
     fn received(headers: Headers) -> Received {
         Received {
@@ -168,7 +189,11 @@ mod tests {
         headers.push("own", "kept");
         let first = received(headers);
         let mut again = first.clone();
-        for (round, at) in [(1, (Partition(2), Offset(40))), (2, (Partition(3), Offset(50)))] {
+        let letters = [(2, 40), (3, 50)].map(|(partition, offset)| {
+            let log = LogPartition { generation: Generation(1), partition: Partition(partition) };
+            log.at(Offset(offset))
+        });
+        for (round, at) in (1..).zip(letters) {
             let letter = dead_letter(&again, Topic::Submitted, "not_storable", "no room");
             let read = DeadLetter::parse(&letter).unwrap();
             assert_eq!(read.record, first.record, "nothing but what it was");
@@ -178,8 +203,10 @@ mod tests {
             assert_eq!(headers.text(REDRIVES), Some(&*round.to_string()));
             assert_eq!(headers.text("own"), Some("kept"));
             assert_eq!(headers.text(CLASS), None);
+            assert_eq!(headers.text(REDRIVEN_ORIGIN), Some("1/7/9"), "where it stood first");
             let letter = dead_letter(&again, Topic::Submitted, "not_storable", "no room");
-            assert_eq!(DeadLetter::parse(&letter).unwrap().redriven_from, Some(at));
+            let from = Some((at.log.partition, at.offset));
+            assert_eq!(DeadLetter::parse(&letter).unwrap().redriven_from, from);
         }
     }
 

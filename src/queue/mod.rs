@@ -24,7 +24,7 @@ use uuid::Uuid;
 
 use crate::account::{Offset, Outcome, Partition, Timestamp};
 
-pub use dead_letter::{DeadLetter, dead_letter};
+pub use dead_letter::{DeadLetter, dead_letter, redriven_from, redriven_origin};
 pub use envelope::Envelope;
 pub use error::{Cause, QueueError};
 pub use headers::Headers;

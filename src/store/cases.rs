@@ -45,8 +45,10 @@ impl CaseState {
 /// What an operator decides of letters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Decision {
-    /// Put them back: those that nobody has decided on, that failed, or that were discarded.
+    /// Put them back: those that nobody has decided on, or that failed.
     Redrive,
+    /// Put them back: also those that were discarded.
+    RedriveDiscarded,
     /// Leave them: those that nobody has decided on, or that failed.
     Discard,
 }
@@ -55,7 +57,7 @@ impl Decision {
     /// What a case becomes by it.
     pub fn state(self) -> CaseState {
         match self {
-            Self::Redrive => CaseState::Requested,
+            Self::Redrive | Self::RedriveDiscarded => CaseState::Requested,
             Self::Discard => CaseState::Discarded,
         }
     }
@@ -63,8 +65,8 @@ impl Decision {
     /// The states of a case that it may change; one that there is none of it may always open.
     pub fn may_follow(self) -> &'static [CaseState] {
         match self {
-            Self::Redrive => &[CaseState::Failed, CaseState::Discarded],
-            Self::Discard => &[CaseState::Failed],
+            Self::Redrive | Self::Discard => &[CaseState::Failed],
+            Self::RedriveDiscarded => &[CaseState::Failed, CaseState::Discarded],
         }
     }
 }
@@ -132,8 +134,8 @@ pub trait Cases: Clone + Send + Sync + 'static {
         ranges: &[OffsetRange],
     ) -> impl Future<Output = Result<Vec<Case>, StoreError>> + Send;
 
-    /// Takes over letters that are to be put back and that nobody else has at `now`, until then: at most `limit`,
-    /// those first that were asked for first, in the order of their places.
+    /// Takes over letters that are to be put back, until then: at most `limit`, those first that were asked for first,
+    /// in the order of their places. None while anybody else has any at `now`, so that what was in order stays so.
     fn lease_cases(
         &self,
         runner: RunnerId,

@@ -28,7 +28,8 @@ impl Item {
         let content = match parse(&received.record.value) {
             Ok(account) => {
                 let unit = envelope.default_business_unit.clone();
-                let submission = Submission::new(account, unit, log.at(received.offset));
+                let submission = Submission::new(account, unit, log.at(received.offset))
+                    .put_back_from(queue::redriven_origin(&received.record.headers));
                 Content::Submission(Box::new(submission), envelope)
             }
             Err(reason) => Content::Unreadable(reason),

@@ -113,6 +113,12 @@ pub(crate) async fn a_decision_changes_only_what_it_may_follow<R: StoreRig<Store
     let expected =
         [CaseState::Requested, CaseState::Redriven, CaseState::Discarded, CaseState::Discarded];
     assert_eq!(states(&store).await, [0, 1, 2, 3].into_iter().zip(expected).collect::<Vec<_>>());
+    assert_eq!(
+        store.decide(&everything, &redrive).await.unwrap(),
+        0,
+        "what was discarded is meant by name"
+    );
+    let redrive = decided(Decision::RedriveDiscarded, 0);
     assert_eq!(store.decide(&everything, &redrive).await.unwrap(), 2, "what was discarded");
     let expected =
         [CaseState::Requested, CaseState::Redriven, CaseState::Requested, CaseState::Requested];
@@ -159,6 +165,9 @@ pub(crate) async fn letters_are_taken_over_in_the_order_they_were_asked_for<
     store.decide(&[letter(1, 9), letter(0, 8)], &decided(Decision::Redrive, 0)).await.unwrap();
     let lease = async || store.lease_cases(runner(1), time(6), time(30), 2).await.unwrap();
     assert_eq!(lease().await, [letter(0, 8), letter(1, 9)]);
+    assert_eq!(lease().await, [letter(0, 8), letter(1, 9)], "what it has already comes first");
+    let settled = [done(letter(0, 8)), done(letter(1, 9))];
+    store.settle_cases(runner(1), &settled, time(7)).await.unwrap();
     assert_eq!(lease().await, [letter(0, 1)]);
     rig.close(store).await;
 }
@@ -180,6 +189,8 @@ pub(crate) async fn many_that_take_letters_over_at_once_share_without_overlap<
                 if more.is_empty() {
                     return taken;
                 }
+                let settled: Vec<_> = more.iter().map(|letter| done(*letter)).collect();
+                store.settle_cases(runner(number), &settled, time(2)).await.unwrap();
                 taken.extend(more);
             }
         });

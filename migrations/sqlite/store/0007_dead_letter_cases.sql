@@ -20,3 +20,7 @@ CREATE TABLE dead_letter_cases (
 -- What is to be put back, in the order in which it was asked for.
 CREATE INDEX dead_letter_cases_requested
     ON dead_letter_cases (decided_at, generation, partition, log_offset) WHERE state = 'requested';
+
+-- What is somebody's.
+CREATE INDEX dead_letter_cases_held
+    ON dead_letter_cases (leased_until) WHERE state = 'requested' AND leased_until IS NOT NULL;

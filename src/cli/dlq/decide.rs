@@ -13,7 +13,7 @@ use crate::cli::operator::{operator, parse_reason};
 use crate::cli::output::note;
 use crate::cli::process::{AnyStore, beside_ports};
 use crate::cli::{Exit, Misused, unavailable};
-use crate::dead_letters::{Groups, Letter, LetterSelection, Standing, may_be_newer};
+use crate::dead_letters::{Groups, Letter, LetterPlace, LetterSelection, Standing};
 use crate::queue::Topic;
 use crate::settings::{Loaded, Settings};
 use crate::store::{CaseState, Cases, Decided, Decision, Store, Wanted};
@@ -34,14 +34,11 @@ pub(in crate::cli) struct RedriveArgs {
     /// Also those that were discarded
     #[arg(long)]
     discarded: bool,
-    /// Also those of accounts that have a newer state, which the older one then replaces
-    #[arg(long)]
-    superseded: bool,
     /// Why, for the record
     #[arg(long, value_name = "TEXT", value_parser = parse_reason)]
     reason: String,
-    /// How long to wait for their outcomes
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, default_value = "1m")]
+    /// How long to wait for their outcomes, a day at most
+    #[arg(long, value_name = "TIME", value_parser = parse_wait, default_value = "2m")]
     wait: Duration,
     /// How the outcomes are told
     #[arg(long, value_enum, default_value_t = Output::Table)]
@@ -94,17 +91,27 @@ struct Choice {
     letters: Groups,
     /// Those that cannot be put back, by why.
     obstacles: BTreeMap<&'static str, u64>,
+    left_out: BTreeSet<LetterPlace>,
 }
 
 /// Why a letter is left out whose account has moved on.
-const SUPERSEDED: &str = "a newer submission of the same account was accepted since; --superseded puts the older one \
-                          back all the same";
+const SUPERSEDED: &str = "a newer submission of the same account was accepted since";
+/// Longest wait for outcomes.
+const LONGEST_WAIT: Duration = Duration::from_hours(24);
+/// Letters that are told by name.
+const SHOWN: usize = 5;
+
+fn parse_wait(text: &str) -> Result<Duration, String> {
+    let wait = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if wait > LONGEST_WAIT { Err("must be a day at most".to_owned()) } else { Ok(wait) }
+}
 
 impl Choice {
     /// Chooses a letter, unless something stands against it.
     fn add(&mut self, letter: &Letter, obstacle: Option<&'static str>) {
         if let Some(obstacle) = obstacle {
             *self.obstacles.entry(obstacle).or_default() += 1;
+            self.left_out.insert(LetterPlace::from(letter.at));
             return;
         }
         self.letters.add(letter);
@@ -113,34 +120,38 @@ impl Choice {
 }
 
 pub(super) async fn redrive(args: RedriveArgs) -> anyhow::Result<Exit> {
-    let RedriveArgs { selection, discarded, superseded, reason, wait, output, apply, place } = args;
+    let RedriveArgs { selection, discarded, reason, wait, output, apply, place } = args;
     let Loaded { settings, .. } = place.load()?;
     let mut standings = vec![Standing::Open, Standing::Decided(CaseState::Failed)];
     standings.extend(discarded.then_some(Standing::Decided(CaseState::Discarded)));
-    let are_named = selection.names_letters();
     let selection = selection.selection(standings.into_iter().collect(), now());
-    let choice = to_redrive(&settings, selection, superseded).await?;
+    let named = selection.places.clone();
+    let choice = to_redrive(&settings, selection).await?;
     for (obstacle, count) in &choice.obstacles {
         note(&format!("{} cannot be put back: {obstacle}", letters(*count)))?;
     }
-    if !is_to_be_done(&choice, "put back", apply, are_named)? {
+    if !is_to_be_done(&choice, &named, "put back", apply)? {
         return Ok(ending(&choice));
     }
     let ends = super::outcomes::ends(&settings).await?;
-    let began = now();
-    decide(&settings, &choice, Decision::Redrive, reason).await?;
-    note(&format!("{} to be put back by a running worker", letters(choice.chosen.len() as u64)))?;
-    report(&settings, &choice.chosen, began, &ends, wait, output).await
+    let decision = if discarded { Decision::RedriveDiscarded } else { Decision::Redrive };
+    let done = decide(&settings, &choice, decision, reason).await?;
+    let others = choice.chosen.len() as u64 - done;
+    if others > 0 {
+        note(&format!("{} of them decided on by somebody else meanwhile", letters(others)))?;
+    }
+    note(&format!("{} to be put back by a running worker", letters(done)))?;
+    report(&settings, &choice.chosen, &ends, wait, output).await
 }
 
 pub(super) async fn discard(args: DiscardArgs) -> anyhow::Result<Exit> {
     let DiscardArgs { selection, reason, apply, place } = args;
     let Loaded { settings, .. } = place.load()?;
     let standings = [Standing::Open, Standing::Decided(CaseState::Failed)];
-    let are_named = selection.names_letters();
     let selection = selection.selection(standings.into(), now());
+    let named = selection.places.clone();
     let choice = to_discard(&settings, selection).await?;
-    if !is_to_be_done(&choice, "discarded", apply, are_named)? {
+    if !is_to_be_done(&choice, &named, "discarded", apply)? {
         return Ok(ending(&choice));
     }
     let done = decide(&settings, &choice, Decision::Discard, reason).await?;
@@ -152,16 +163,11 @@ pub(super) async fn discard(args: DiscardArgs) -> anyhow::Result<Exit> {
 }
 
 /// Finds the letters that are meant and may be put back.
-async fn to_redrive(
-    settings: &Settings,
-    selection: LetterSelection,
-    superseded: bool,
-) -> anyhow::Result<Choice> {
+async fn to_redrive(settings: &Settings, selection: LetterSelection) -> anyhow::Result<Choice> {
     let mut choice = Choice::default();
     beside_ports(settings, async |queue, store| {
         each_part(settings, queue, store, selection, async |letters| {
-            let newer =
-                if superseded { BTreeSet::new() } else { of_newer_accounts(store, &letters).await? };
+            let newer = of_newer_accounts(store, &letters).await?;
             for letter in &letters {
                 let superseded = newer.contains(&letter.at).then_some(SUPERSEDED);
                 choice.add(letter, letter.obstacle().or(superseded));
@@ -186,7 +192,7 @@ async fn of_newer_accounts(
     let view = store.load(&Wanted { accounts, ..Wanted::default() }).await.map_err(unavailable)?;
     let has_newer = |submission: &Submission| {
         let state = view.accounts.get(&submission.account.key());
-        state.is_some_and(|state| may_be_newer(state.version, submission.coordinates))
+        state.is_some_and(|state| state.version.may_follow(submission.version()))
     };
     Ok(submissions.iter().filter(|(_, it)| has_newer(it)).map(|(at, _)| *at).collect())
 }
@@ -206,16 +212,28 @@ async fn to_discard(settings: &Settings, selection: LetterSelection) -> anyhow::
     Ok(choice)
 }
 
-/// Whether there is something to do, and it is to be done; tells what it would be otherwise.
-fn is_to_be_done(choice: &Choice, done: &str, apply: bool, are_named: bool) -> anyhow::Result<bool> {
-    let count = choice.chosen.len() as u64;
-    if count == 0 && are_named {
+/// Whether there is something to do, and it is to be done; tells what it would be otherwise. An error when a letter is
+/// named of which this cannot be done.
+fn is_to_be_done(
+    choice: &Choice,
+    named: &BTreeSet<LetterPlace>,
+    done: &str,
+    apply: bool,
+) -> anyhow::Result<bool> {
+    let chosen: BTreeSet<_> = choice.chosen.keys().map(|at| LetterPlace::from(*at)).collect();
+    let is_missing = |place: &&LetterPlace| !chosen.contains(place) && !choice.left_out.contains(place);
+    let missing: Vec<_> = named.iter().filter(is_missing).map(ToString::to_string).collect();
+    if !missing.is_empty() {
+        let more = if missing.len() > SHOWN { ", …" } else { "" };
+        let shown = missing.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
         let told = format!(
-            "none of these letters can be {done}: `penstock dlq show` tells how one stands, `penstock dlq list \
-             --each` which there are"
+            "{} that cannot be {done}: {shown}{more}; `penstock dlq show` tells how one stands, `penstock dlq list \
+             --each` which there are. Nothing is changed",
+            letters(missing.len() as u64)
         );
         return Err(Misused(told).into());
     }
+    let count = chosen.len() as u64;
     if count == 0 {
         note(&format!("no letter is selected that can be {done}"))?;
     } else if !apply {

@@ -51,16 +51,16 @@ struct ExportedJson {
 
 impl ExportedJson {
     fn of(letter: &Letter) -> Self {
-        let told = letter.told.as_ref();
+        let record = letter.record();
         let bytes = |bytes: &[u8]| BASE64_STANDARD.encode(bytes);
-        let headers = told.map(|told| {
-            told.record.headers.iter().map(|(name, value)| (name.to_owned(), bytes(value))).collect()
+        let headers = record.map(|record| {
+            record.headers.iter().map(|(name, value)| (name.to_owned(), bytes(value))).collect()
         });
         Self {
             letter: LetterJson::of(letter),
-            is_whole: told.is_some_and(|told| told.is_whole),
-            key: told.map(|told| bytes(&told.record.key)).unwrap_or_default(),
-            value: told.map(|told| bytes(&told.record.value)).unwrap_or_default(),
+            is_whole: letter.told.as_ref().is_none_or(|told| told.is_whole),
+            key: record.map(|record| bytes(&record.key)).unwrap_or_default(),
+            value: record.map(|record| bytes(&record.value)).unwrap_or_default(),
             headers: headers.unwrap_or_default(),
         }
     }
@@ -74,12 +74,12 @@ pub(super) async fn run(args: ExportArgs) -> anyhow::Result<Exit> {
     beside_ports(&settings, async |queue, store| {
         let mut file = created(&out)?;
         let mut count = 0;
-        each_letter(&settings, queue, store, selection, |letter| {
+        let exported = each_letter(&settings, queue, store, selection, |letter| {
             count += 1;
             write_json(&mut file, &ExportedJson::of(&letter))
-        })
-        .await?;
-        file.flush().with_context(|| format!("writing {}", out.display()))?;
+        });
+        let written = exported.await.and_then(|()| Ok(file.flush()?));
+        written.with_context(|| format!("writing {}: it is not whole, remove it", out.display()))?;
         note(&format!("{} written", letters(count)))?;
         Ok(Exit::Ok)
     })
@@ -92,6 +92,6 @@ fn created(path: &Path) -> anyhow::Result<Box<dyn Write>> {
         return Ok(Box::new(BufWriter::new(io::stdout().lock())));
     }
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-    let file = file.with_context(|| format!("creating {}: it must not be there yet", path.display()))?;
+    let file = file.with_context(|| format!("creating {}, a new file", path.display()))?;
     Ok(Box::new(BufWriter::new(file)))
 }

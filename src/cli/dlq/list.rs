@@ -56,7 +56,7 @@ pub(super) async fn run(args: ListArgs) -> anyhow::Result<Exit> {
         each_letter(&settings, queue, store, selection, |letter| {
             groups.add(&letter);
             if each && (listed.len() as u64) < limit {
-                listed.push(letter);
+                listed.push(LetterJson::of(&letter));
             }
             Ok(())
         })
@@ -71,7 +71,7 @@ pub(super) async fn run(args: ListArgs) -> anyhow::Result<Exit> {
                 }
             }
             (Output::Json, true) => {
-                listed.iter().try_for_each(|letter| write_json(&mut out, &LetterJson::of(letter)))?;
+                listed.iter().try_for_each(|letter| write_json(&mut out, letter))?;
             }
         }
         note(&match groups.letters() {
@@ -115,17 +115,16 @@ pub(super) fn write_groups(out: &mut impl Write, groups: &Groups) -> anyhow::Res
     Ok(())
 }
 
-fn write_letters(out: &mut impl Write, listed: &[Letter]) -> anyhow::Result<()> {
+fn write_letters(out: &mut impl Write, listed: &[LetterJson]) -> anyhow::Result<()> {
     let mut rows = table(["letter", "state", "put aside", "origin", "class", "reason"]);
     for letter in listed {
-        let json = LetterJson::of(letter);
         rows.add_row([
-            json.letter,
-            json.state.to_owned(),
-            json.put_aside_at,
-            json.origin.unwrap_or_default(),
-            json.class.as_deref().map(cell).unwrap_or_default(),
-            json.reason.as_deref().map(shown).unwrap_or_default(),
+            letter.letter.clone(),
+            letter.state.to_owned(),
+            letter.put_aside_at.clone(),
+            letter.origin.clone().unwrap_or_default(),
+            cell(&letter.class),
+            shown(&letter.reason),
         ]);
     }
     if !listed.is_empty() {
@@ -170,8 +169,8 @@ pub(super) struct LetterJson {
     pub(super) put_aside_at: String,
     pub(super) origin: Option<String>,
     pub(super) origin_appended_at: Option<String>,
-    pub(super) class: Option<String>,
-    pub(super) reason: Option<String>,
+    pub(super) class: String,
+    pub(super) reason: String,
     pub(super) redrives: u32,
     pub(super) redriven_from: Option<String>,
     pub(super) decision: Option<DecisionJson>,
@@ -203,8 +202,8 @@ impl LetterJson {
             put_aside_at: time(letter.put_aside_at),
             origin,
             origin_appended_at: told.and_then(|told| told.appended_at).map(time),
-            class: told.map(|told| told.class.clone()),
-            reason: told.map(|told| told.reason.clone()),
+            class: letter.class().to_owned(),
+            reason: letter.reason().to_owned(),
             redrives: told.map_or(0, |told| told.redrives),
             redriven_from,
             decision: letter.case.as_ref().map(|case| DecisionJson {

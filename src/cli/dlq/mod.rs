@@ -3,7 +3,6 @@
 mod decide;
 mod export;
 mod list;
-mod masked;
 mod outcomes;
 mod selection;
 mod show;

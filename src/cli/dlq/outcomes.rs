@@ -7,23 +7,22 @@ use std::time::{Duration, Instant};
 use clap::ValueEnum;
 use serde::Serialize;
 
-use crate::account::{Coordinates, LogPartition, Offset, Partition, Timestamp};
+use crate::account::{Coordinates, LogPartition, Offset, Partition};
 use crate::cli::output::{note, shown, table, write_json};
 use crate::cli::process::{AnyStore, beside_ports};
 use crate::cli::{Exit, options, unavailable};
-use crate::dead_letters::{LetterPlace, LetterSelection, Standing};
-use crate::queue::{Queue, Topic};
+use crate::dead_letters::LetterPlace;
+use crate::queue::{Queue, ReadRange, Reader, Topic, redriven_from};
 use crate::settings::Settings;
 use crate::store::{Case, CaseState, Cases, OffsetRange, PersistedOutcome, Store};
 
 use super::decide::Chosen;
-use super::each_letter;
 use super::list::letters;
 
 /// Between two looks at what was asked for.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// How far the clocks of those who put letters aside may be behind.
-const CLOCKS_DIFFER: Duration = Duration::from_mins(10);
+/// Cases that are asked for at a time.
+const CHUNK: usize = 1_000;
 /// Outcomes of a number that are looked at.
 const OUTCOMES: usize = 100;
 
@@ -77,71 +76,67 @@ struct EndedJson<'e> {
     problem: Option<&'e str>,
 }
 
-/// Where each partition of the submissions ends, by the group's own look at it.
+/// Where the partitions of the submissions end.
 type Ends = BTreeMap<Partition, Offset>;
+
+/// How far the submissions are.
+#[derive(Default)]
+struct Reach {
+    ends: Ends,
+    /// What workers have told the outcomes of.
+    committed: Ends,
+}
 
 /// Where the submissions end now.
 pub(super) async fn ends(settings: &Settings) -> anyhow::Result<Ends> {
-    let mut ends = Ends::new();
+    Ok(reach(settings).await?.ends)
+}
+
+async fn reach(settings: &Settings) -> anyhow::Result<Reach> {
+    let mut reach = Reach::default();
     beside_ports(settings, async |queue, _| {
         let group = options::worker_group(&settings.queue);
-        let standing = queue.standing(Topic::Submitted, group).await.map_err(unavailable)?;
-        ends = standing.into_iter().map(|one| (one.partition, one.end)).collect();
+        for one in queue.standing(Topic::Submitted, group).await.map_err(unavailable)? {
+            reach.ends.insert(one.partition, one.end);
+            reach.committed.insert(one.partition, one.committed.unwrap_or(Offset(0)));
+        }
         Ok(Exit::Ok)
     })
     .await?;
-    Ok(ends)
+    Ok(reach)
 }
 
 /// Waits for what becomes of letters that were to be put back, and tells it.
 pub(super) async fn report(
     settings: &Settings,
     chosen: &BTreeMap<Coordinates, Chosen>,
-    began: Timestamp,
     ends_before: &Ends,
     wait: Duration,
     output: Output,
 ) -> anyhow::Result<Exit> {
     let until = Instant::now() + wait;
     let cases = settled(settings, chosen, until).await?;
-    let is_decided = decided_up_to(settings, ends(settings).await?, until).await?;
+    let back = put_back(settings, chosen, ends_before).await?;
+    let committed = decided(settings, &back, until).await?;
     let mut ended = BTreeMap::new();
-    beside_ports(settings, async |queue, store| {
-        let mut again = BTreeSet::new();
-        let since = LetterSelection {
-            places: BTreeSet::new(),
-            topic: None,
-            class: None,
-            reason: None,
-            from: Some(began.earlier(CLOCKS_DIFFER)),
-            to: None,
-            standings: Standing::ALL.into(),
+    let store = AnyStore::open_beside(settings).await.map_err(unavailable)?;
+    for (letter, one) in chosen {
+        let how = match cases.get(letter) {
+            None => Ended::Requested,
+            Some(case) => match case.state {
+                CaseState::Requested => Ended::Requested,
+                CaseState::Discarded => Ended::Failed("somebody else has discarded it".to_owned()),
+                CaseState::Failed => Ended::Failed(case.problem.clone().unwrap_or_default()),
+                CaseState::Redriven if one.topic == Some(Topic::Results) => Ended::Published,
+                CaseState::Redriven => {
+                    let at = back.get(&LetterPlace::from(*letter)).copied();
+                    outcome(&store, one, at.filter(|at| is_behind(*at, &committed))).await?
+                }
+            },
         };
-        each_letter(settings, queue, store, since, |letter| {
-            let from = letter.told.and_then(|told| told.redriven_from);
-            again.extend(from.map(|(partition, offset)| LetterPlace { partition, offset }));
-            Ok(())
-        })
-        .await?;
-        for (letter, one) in chosen {
-            let how = match cases.get(letter) {
-                None => Ended::Requested,
-                Some(case) => match case.state {
-                    CaseState::Requested | CaseState::Discarded => Ended::Requested,
-                    CaseState::Failed => Ended::Failed(case.problem.clone().unwrap_or_default()),
-                    CaseState::Redriven if again.contains(&LetterPlace::from(*letter)) => {
-                        Ended::DeadLetterAgain
-                    }
-                    CaseState::Redriven if one.topic == Some(Topic::Results) => Ended::Published,
-                    CaseState::Redriven if !is_decided => Ended::Undecided,
-                    CaseState::Redriven => outcome(store, one, ends_before).await?,
-                },
-            };
-            ended.insert(*letter, how);
-        }
-        Ok(Exit::Ok)
-    })
-    .await?;
+        ended.insert(*letter, how);
+    }
+    store.close().await;
     write(&mut io::stdout().lock(), output, &ended)?;
     tell_what_is_left(&ended)?;
     Ok(if ended.values().all(Ended::is_done) { Exit::Ok } else { Exit::Failure })
@@ -153,67 +148,95 @@ async fn settled(
     chosen: &BTreeMap<Coordinates, Chosen>,
     until: Instant,
 ) -> anyhow::Result<BTreeMap<Coordinates, Case>> {
-    let mut spans: BTreeMap<LogPartition, OffsetRange> = BTreeMap::new();
-    for at in chosen.keys() {
-        let (log, from, to) = (at.log, at.offset, at.offset.next());
-        let span = spans.entry(log).or_insert(OffsetRange { log, from, to });
-        (span.from, span.to) = (span.from.min(from), span.to.max(to));
-    }
-    let spans: Vec<_> = spans.into_values().collect();
     let store = AnyStore::open_beside(settings).await.map_err(unavailable)?;
-    let cases = loop {
-        let cases = match store.cases(&spans).await {
-            Ok(cases) => cases,
-            Err(error) => break Err(unavailable(error)),
+    let (mut cases, mut open) = (BTreeMap::new(), chosen.keys().copied().collect::<Vec<_>>());
+    loop {
+        for places in open.chunks(CHUNK) {
+            let range =
+                |at: &Coordinates| OffsetRange { log: at.log, from: at.offset, to: at.offset.next() };
+            let ranges: Vec<_> = places.iter().map(range).collect();
+            let found = store.cases(&ranges).await.map_err(unavailable)?;
+            cases.extend(found.into_iter().map(|case| (case.letter, case)));
+        }
+        let is_open = |at: &Coordinates| {
+            cases.get(at).is_some_and(|case: &Case| case.state == CaseState::Requested)
         };
-        let cases = cases.into_iter().filter(|case| chosen.contains_key(&case.letter));
-        let cases: BTreeMap<_, _> = cases.map(|case| (case.letter, case)).collect();
-        let is_settled = cases.values().all(|case| case.state != CaseState::Requested);
-        if is_settled || Instant::now() >= until {
-            break Ok(cases);
+        open.retain(is_open);
+        if open.is_empty() || Instant::now() >= until {
+            break;
         }
         tokio::time::sleep(LOOK_EVERY).await;
-    };
+    }
     store.close().await;
-    cases
+    Ok(cases)
 }
 
-/// Whether the workers have told the outcomes of all submissions before these ends; waits for it.
-async fn decided_up_to(settings: &Settings, ends: Ends, until: Instant) -> anyhow::Result<bool> {
-    let group = options::worker_group(&settings.queue);
+/// Where letters stand now on the topic of submissions, as the records say that were appended since.
+async fn put_back(
+    settings: &Settings,
+    chosen: &BTreeMap<Coordinates, Chosen>,
+    ends_before: &Ends,
+) -> anyhow::Result<BTreeMap<LetterPlace, Coordinates>> {
+    let wanted: BTreeSet<_> = chosen.keys().map(|at| LetterPlace::from(*at)).collect();
+    let generation = options::generation(settings);
+    let mut back = BTreeMap::new();
+    let ends = ends(settings).await?;
+    beside_ports(settings, async |queue, _| {
+        let range = |(partition, to): (&Partition, &Offset)| {
+            let from = ends_before.get(partition).copied().unwrap_or(Offset(0));
+            (from < *to).then_some(ReadRange { partition: *partition, from, to: *to })
+        };
+        let ranges = ends.iter().filter_map(range).collect();
+        let mut reader = queue.open_reader(Topic::Submitted, ranges).await.map_err(unavailable)?;
+        while !reader.is_done() {
+            for received in reader.read(options::reading(settings)).await.map_err(unavailable)? {
+                let Some((partition, offset)) = redriven_from(&received.record.headers) else {
+                    continue;
+                };
+                let place = LetterPlace { partition, offset };
+                if wanted.contains(&place) {
+                    let log = LogPartition { generation, partition: received.partition };
+                    back.insert(place, log.at(received.offset));
+                }
+            }
+        }
+        Ok(Exit::Ok)
+    })
+    .await?;
+    Ok(back)
+}
+
+/// What workers have told the outcomes of, once that is all of these places or the time is over.
+async fn decided(
+    settings: &Settings,
+    back: &BTreeMap<LetterPlace, Coordinates>,
+    until: Instant,
+) -> anyhow::Result<Ends> {
     loop {
-        let mut is_decided = false;
-        beside_ports(settings, async |queue, _| {
-            let standing = queue.standing(Topic::Submitted, group).await.map_err(unavailable)?;
-            is_decided = standing.iter().all(|one| {
-                let end = ends.get(&one.partition).copied().unwrap_or(Offset(0));
-                end == one.earliest || one.committed.is_some_and(|committed| committed >= end)
-            });
-            Ok(Exit::Ok)
-        })
-        .await?;
-        if is_decided || Instant::now() >= until {
-            return Ok(is_decided);
+        let committed = reach(settings).await?.committed;
+        let are_decided = back.values().all(|at| is_behind(*at, &committed));
+        if are_decided || Instant::now() >= until {
+            return Ok(committed);
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
 }
 
-/// How a submission ended that was put back and is decided on.
-async fn outcome(store: &AnyStore, one: &Chosen, ends_before: &Ends) -> anyhow::Result<Ended> {
-    let Some(number) = &one.number else { return Ok(Ended::Undecided) };
-    let outcomes = store.outcomes(number, OUTCOMES).await.map_err(unavailable)?;
-    Ok(newest(&outcomes, ends_before))
+fn is_behind(at: Coordinates, committed: &Ends) -> bool {
+    committed.get(&at.log.partition).is_some_and(|committed| at.offset < *committed)
 }
 
-/// The outcome of what was put back behind these ends; if there is none, it repeats what was accepted before.
-fn newest(outcomes: &[PersistedOutcome], ends_before: &Ends) -> Ended {
-    let is_new = |found: &&PersistedOutcome| {
-        let end = ends_before.get(&found.coordinates.log.partition);
-        end.is_none_or(|end| found.coordinates.offset >= *end)
-    };
-    let found = outcomes.iter().filter(is_new).max_by_key(|found| found.coordinates);
-    match found.or(outcomes.first()) {
+/// How a submission ended that was put back there and is decided on; what is nowhere is not decided on yet.
+async fn outcome(store: &AnyStore, one: &Chosen, at: Option<Coordinates>) -> anyhow::Result<Ended> {
+    let (Some(number), Some(at)) = (&one.number, at) else { return Ok(Ended::Undecided) };
+    let outcomes = store.outcomes(number, OUTCOMES).await.map_err(unavailable)?;
+    Ok(ended_at(&outcomes, at))
+}
+
+/// The outcome of what stands there; if it has none of its own, it repeats what was accepted before.
+fn ended_at(outcomes: &[PersistedOutcome], at: Coordinates) -> Ended {
+    let own = outcomes.iter().find(|found| found.coordinates == at);
+    match own.or(outcomes.first()) {
         Some(PersistedOutcome { outcome: Some(outcome), .. }) => {
             Ended::Verdict(outcome.verdict.as_str())
         }

@@ -79,11 +79,6 @@ pub(super) fn parse_place(text: &str) -> Result<LetterPlace, &'static str> {
 }
 
 impl SelectionArgs {
-    /// Whether letters are named one by one.
-    pub(super) fn names_letters(&self) -> bool {
-        !self.places.is_empty()
-    }
-
     /// The selection at `now` of those that stand so.
     pub(super) fn selection(self, standings: BTreeSet<Standing>, now: Timestamp) -> LetterSelection {
         LetterSelection {

@@ -6,6 +6,7 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::cli::config::PlaceArgs;
+use crate::cli::masked::{masked, masked_header};
 use crate::cli::output::{shown, write_json};
 use crate::cli::process::beside_ports;
 use crate::cli::{Exit, Misused};
@@ -14,7 +15,6 @@ use crate::settings::Loaded;
 
 use super::each_letter;
 use super::list::LetterJson;
-use super::masked::masked;
 use super::selection::parse_place;
 
 /// Options of `penstock dlq show`.
@@ -44,9 +44,9 @@ struct ShownJson {
 
 impl ShownJson {
     fn of(letter: &Letter) -> Self {
-        let record = letter.told.as_ref().map(|told| &told.record);
+        let record = letter.record();
         let names =
-            record.map(|record| record.headers.iter().map(|(name, _)| name.to_owned()).collect());
+            record.map(|record| record.headers.iter().map(|(name, _)| masked_header(name)).collect());
         Self {
             letter: LetterJson::of(letter),
             obstacle: letter.obstacle(),
@@ -104,11 +104,8 @@ fn write_text(out: &mut impl Write, shown_letter: &ShownJson) -> io::Result<()> 
         let at = letter.origin_appended_at.as_deref().unwrap_or("a time that is not told");
         line("origin", &format!("{origin}, appended at {at}"))?;
     }
-    for (name, text) in [("class", &letter.class), ("reason", &letter.reason)] {
-        if let Some(text) = text {
-            line(name, text)?;
-        }
-    }
+    line("class", &letter.class)?;
+    line("reason", &letter.reason)?;
     if letter.redrives > 0 {
         let from = letter.redriven_from.as_deref().unwrap_or("a letter that is not told");
         line("put back", &format!("{} times, the last time from {from}", letter.redrives))?;

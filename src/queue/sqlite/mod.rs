@@ -307,6 +307,9 @@ impl Queue for SqliteQueue {
         partition: Partition,
         start: Start,
     ) -> Result<Offset, QueueError> {
+        if partition.0 >= self.inner.partitions {
+            return Err(broken("finding a place on the log", "there is no such partition"));
+        }
         let found = self.place_of(Slice { topic, partition }, start).await;
         found.map_err(|cause| queue_error("finding a place on the log", Arc::new(cause)))
     }

@@ -59,14 +59,13 @@ impl Cases for MemoryStore {
         point().await;
         let are_leased = self.leases_cases();
         self.with_cases(|CaseTables(cases)| {
-            let is_free = |held: &Option<(RunnerId, Timestamp)>| {
-                !are_leased || held.is_none_or(|(_, until)| until <= now)
-            };
-            let mut free: Vec<_> = cases
-                .iter()
-                .filter(|(_, (case, held))| case.state == CaseState::Requested && is_free(held))
-                .map(|(letter, (case, _))| (case.decided_at, *letter))
-                .collect();
+            let requested = || cases.iter().filter(|(_, (case, _))| case.state == CaseState::Requested);
+            let is_another = |(by, until): &(RunnerId, Timestamp)| *by != runner && *until > now;
+            if are_leased && requested().any(|(_, (_, held))| held.as_ref().is_some_and(is_another)) {
+                return Vec::new();
+            }
+            let mut free: Vec<_> =
+                requested().map(|(letter, (case, _))| (case.decided_at, *letter)).collect();
             free.sort_unstable();
             free.truncate(limit);
             let mut letters: Vec<_> = free.into_iter().map(|(_, letter)| letter).collect();

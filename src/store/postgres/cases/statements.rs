@@ -28,7 +28,9 @@ ORDER BY c.generation, c.partition, c.log_offset";
 pub(super) const LEASE: &str = "
 WITH free AS MATERIALIZED (
     SELECT generation, partition, log_offset FROM dead_letter_cases
-    WHERE state = 'requested' AND (leased_until IS NULL OR leased_until <= $2)
+    WHERE state = 'requested' AND NOT EXISTS (
+        SELECT FROM dead_letter_cases AS held
+        WHERE held.state = 'requested' AND held.leased_until > $2 AND held.runner <> $1)
     ORDER BY decided_at, generation, partition, log_offset LIMIT $4
     FOR UPDATE SKIP LOCKED
 )

@@ -27,7 +27,9 @@ pub(super) const LEASE: &str = "
 UPDATE dead_letter_cases SET runner = ?1, leased_until = ?3
 WHERE id IN (
     SELECT id FROM dead_letter_cases
-    WHERE state = 'requested' AND (leased_until IS NULL OR leased_until <= ?2)
+    WHERE state = 'requested' AND NOT EXISTS (
+        SELECT 1 FROM dead_letter_cases AS held
+        WHERE held.state = 'requested' AND held.leased_until > ?2 AND held.runner <> ?1)
     ORDER BY decided_at, generation, partition, log_offset LIMIT ?4)
 RETURNING generation, partition, log_offset";
 
