@@ -26,6 +26,7 @@ mod replay;
 mod role;
 mod say;
 mod secret;
+mod show;
 mod signals;
 mod token;
 mod topics;
@@ -91,6 +92,9 @@ enum Command {
     /// Show what was put aside as no account or no event, put it back or leave it for good
     #[command(subcommand, before_help = "Example: penstock dlq list")]
     Dlq(dlq::DlqCommand),
+    /// Show what became of one communication: its submissions, outcomes and deliveries. Who it is about is masked
+    #[command(before_help = "Example: penstock show 7f8b5cc5-1f0f-4e25-9f38-b4b1e3a1c0d7")]
+    Show(show::ShowArgs),
     /// Check, print or describe the configuration
     #[command(subcommand, before_help = "Example: penstock config print")]
     Config(config::ConfigCommand),
@@ -168,6 +172,7 @@ fn dispatch(command: Command) -> anyhow::Result<Exit> {
         Command::Frontiers(args) => frontiers::run(args),
         Command::Replay(command) => replay::run(command),
         Command::Dlq(command) => dlq::run(command),
+        Command::Show(args) => show::run(args),
         Command::Config(command) => config::run(command),
         Command::Token(command) => token::run(command),
         Command::Secret(command) => secret::run(&command),

@@ -26,6 +26,7 @@ mod replay;
 #[cfg(feature = "production-tests")]
 #[path = "../support/servers/mod.rs"]
 mod servers;
+mod show;
 mod unread;
 
 #[path = "../support/account.rs"]
