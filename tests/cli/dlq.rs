@@ -30,8 +30,10 @@ fn account(number: &str) -> String {
 fn letter(offset: u64, value: &str, class: &'static str, reason: &str) -> Record {
     let mut headers = Headers::default();
     headers.push("own-header", "kept");
-    let record =
-        Record { key: Bytes::from(format!("/{offset}")), value: Bytes::from(value.to_owned()), headers };
+    // As the intake does it, so that what is put back stands behind whatever else was sent of the account.
+    let account: Value = serde_json::from_str(value).unwrap_or_default();
+    let key = account["accountExtId"].as_str().map_or(format!("/{offset}"), |id| format!("/{id}"));
+    let record = Record { key: Bytes::from(key), value: Bytes::from(value.to_owned()), headers };
     let appended_at = Timestamp::from_unix_millis(1_700_000_000_000);
     let received = Received { partition: Partition(1), offset: Offset(offset), appended_at, record };
     dead_letter(&received, Topic::Submitted, class, reason)
