@@ -1,12 +1,13 @@
 //! A letter on the topic of dead letters, and what was decided of it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::account::{
     Account, Coordinates, Generation, LogPartition, Offset, Partition, Submission, Timestamp,
 };
 use crate::queue::{DeadLetter, Envelope, Received, Record, Topic};
-use crate::store::{Case, CaseState};
+use crate::store::{Case, CaseState, OffsetRange};
 
 /// Where a letter stands on its topic, as commands write it: `partition/offset`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -43,6 +44,17 @@ impl fmt::Display for LetterPlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.partition.0, self.offset.0)
     }
+}
+
+/// The ranges in which places lie, one a partition.
+pub(super) fn spans(places: impl Iterator<Item = Coordinates>) -> Vec<OffsetRange> {
+    let mut spans: BTreeMap<LogPartition, OffsetRange> = BTreeMap::new();
+    for Coordinates { log, offset } in places {
+        let (from, to) = (offset, offset.next());
+        let span = spans.entry(log).or_insert(OffsetRange { log, from, to });
+        (span.from, span.to) = (span.from.min(from), span.to.max(to));
+    }
+    spans.into_values().collect()
 }
 
 /// How a letter stands.

@@ -8,10 +8,10 @@ use uuid::Uuid;
 
 use crate::account::{Coordinates, Generation, LogPartition, Offset, Partition, Timestamp};
 use crate::queue::{PollLimits, Queue, QueueError, ReadRange, Reader, Record, Start, Topic};
-use crate::store::{Cases, RunnerId, SettledCase};
+use crate::store::{Cases, OffsetRange, RunnerId, SettledCase};
 use crate::telemetry::with_causes;
 
-use super::letter::Letter;
+use super::letter::{Letter, spans};
 use super::survey::SurveyError;
 
 /// Letters that are put back at a time: few, so that a step is long done when its lease ends, and so that little is
@@ -100,8 +100,8 @@ impl<Q: Queue, S: Cases> Redriver<Q, S> {
     /// The letters at these places, as far as the topic still holds them.
     async fn read(&self, places: &[Coordinates]) -> Result<BTreeMap<Coordinates, Letter>, SurveyError> {
         let mut ranges = Vec::new();
-        let of_this = spans(places).into_iter().filter(|(log, _)| log.generation == self.generation);
-        for (LogPartition { partition, .. }, (from, to)) in of_this {
+        let of_this = places.iter().filter(|place| place.log.generation == self.generation);
+        for OffsetRange { log: LogPartition { partition, .. }, from, to } in spans(of_this.copied()) {
             let found = self.queue.find(Topic::DeadLetter, partition, Start::Offset(from)).await;
             match found {
                 Ok(from) if from < to => ranges.push(ReadRange { partition, from, to }),
@@ -180,17 +180,6 @@ fn near(leased: &[Coordinates]) -> Vec<Coordinates> {
         place.offset.0 - first.0 < SPAN
     };
     leased.iter().filter(is_near).copied().collect()
-}
-
-/// The first place of each partition, and the one after the last.
-fn spans(places: &[Coordinates]) -> BTreeMap<LogPartition, (Offset, Offset)> {
-    let mut spans: BTreeMap<LogPartition, (Offset, Offset)> = BTreeMap::new();
-    for place in places {
-        let (from, to) = (place.offset, place.offset.next());
-        let span = spans.entry(place.log).or_insert((from, to));
-        *span = (span.0.min(from), span.1.max(to));
-    }
-    spans
 }
 
 fn tell(settled: &[SettledCase]) {

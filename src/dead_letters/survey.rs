@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::account::{Generation, LogPartition, Partition};
+use crate::account::Generation;
 use crate::queue::{PollLimits, Queue, QueueError, ReadRange, Reader, Start, Topic};
-use crate::store::{Case, Cases, OffsetRange, StoreError};
+use crate::store::{Case, Cases, StoreError};
 
-use super::letter::{Letter, LetterPlace};
+use super::letter::{Letter, LetterPlace, spans};
 use super::selection::LetterSelection;
 
 /// Why letters cannot be gone through.
@@ -70,7 +70,7 @@ impl<Q: Queue, S: Cases> Survey<Q, S> {
         self.read += received.len() as u64;
         let mut letters: Vec<_> =
             received.into_iter().map(|received| Letter::of(received, self.generation)).collect();
-        let cases = self.store.cases(&spans(&letters)).await?;
+        let cases = self.store.cases(&spans(letters.iter().map(|letter| letter.at))).await?;
         let mut cases: BTreeMap<_, Case> = cases.into_iter().map(|case| (case.letter, case)).collect();
         for letter in &mut letters {
             letter.case = cases.remove(&letter.at);
@@ -97,16 +97,4 @@ async fn narrowed(
         (from, to) = (from.max(first), to.min(last.next()));
     }
     Ok((from < to).then_some(ReadRange { partition, from, to }))
-}
-
-/// The ranges in which letters stand, one a partition.
-fn spans(letters: &[Letter]) -> Vec<OffsetRange> {
-    let mut spans: BTreeMap<Partition, OffsetRange> = BTreeMap::new();
-    for letter in letters {
-        let LogPartition { partition, .. } = letter.at.log;
-        let (log, from, to) = (letter.at.log, letter.at.offset, letter.at.offset.next());
-        let span = spans.entry(partition).or_insert(OffsetRange { log, from, to });
-        (span.from, span.to) = (span.from.min(from), span.to.max(to));
-    }
-    spans.into_values().collect()
 }

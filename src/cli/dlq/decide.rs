@@ -11,7 +11,7 @@ use crate::cli::config::PlaceArgs;
 use crate::cli::moment::now;
 use crate::cli::operator::{operator, parse_reason};
 use crate::cli::output::note;
-use crate::cli::process::{AnyStore, beside_ports};
+use crate::cli::process::{AnyStore, beside_ports, beside_store};
 use crate::cli::{Exit, Misused, unavailable};
 use crate::dead_letters::{Groups, Letter, LetterPlace, LetterSelection, Standing};
 use crate::queue::Topic;
@@ -164,8 +164,8 @@ pub(super) async fn discard(args: DiscardArgs) -> anyhow::Result<Exit> {
 
 /// Finds the letters that are meant and may be put back.
 async fn to_redrive(settings: &Settings, selection: LetterSelection) -> anyhow::Result<Choice> {
-    let mut choice = Choice::default();
     beside_ports(settings, async |queue, store| {
+        let mut choice = Choice::default();
         each_part(settings, queue, store, selection, async |letters| {
             let newer = of_newer_accounts(store, &letters).await?;
             for letter in &letters {
@@ -175,10 +175,9 @@ async fn to_redrive(settings: &Settings, selection: LetterSelection) -> anyhow::
             Ok(())
         })
         .await?;
-        Ok(Exit::Ok)
+        Ok(choice)
     })
-    .await?;
-    Ok(choice)
+    .await
 }
 
 /// The letters that were submissions of accounts which have a newer state.
@@ -199,17 +198,16 @@ async fn of_newer_accounts(
 
 /// Finds the letters that are meant and may be discarded.
 async fn to_discard(settings: &Settings, selection: LetterSelection) -> anyhow::Result<Choice> {
-    let mut choice = Choice::default();
     beside_ports(settings, async |queue, store| {
+        let mut choice = Choice::default();
         each_letter(settings, queue, store, selection, |letter| {
             choice.add(&letter, None);
             Ok(())
         })
         .await?;
-        Ok(Exit::Ok)
+        Ok(choice)
     })
-    .await?;
-    Ok(choice)
+    .await
 }
 
 /// Whether there is something to do, and it is to be done; tells what it would be otherwise. An error when a letter is
@@ -255,20 +253,14 @@ async fn decide(
     decision: Decision,
     reason: String,
 ) -> anyhow::Result<u64> {
-    let store = AnyStore::open_beside(settings).await.map_err(unavailable)?;
     let decided = Decided { decision, operator: operator(), reason, now: now() };
     let places: Vec<_> = choice.chosen.keys().copied().collect();
-    let mut done = Ok(0);
-    for places in places.chunks(CHUNK) {
-        match (store.decide(places, &decided).await, &mut done) {
-            (Ok(count), Ok(done)) => *done += count,
-            (Err(error), _) => {
-                done = Err(unavailable(error));
-                break;
-            }
-            (Ok(_), Err(_)) => break,
+    beside_store(settings, async |store| {
+        let mut done = 0;
+        for places in places.chunks(CHUNK) {
+            done += store.decide(places, &decided).await.map_err(unavailable)?;
         }
-    }
-    store.close().await;
-    done
+        Ok(done)
+    })
+    .await
 }

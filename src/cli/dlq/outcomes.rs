@@ -93,17 +93,16 @@ pub(super) async fn ends(settings: &Settings) -> anyhow::Result<Ends> {
 }
 
 async fn reach(settings: &Settings) -> anyhow::Result<Reach> {
-    let mut reach = Reach::default();
     beside_ports(settings, async |queue, _| {
+        let mut reach = Reach::default();
         let group = options::worker_group(&settings.queue);
         for one in queue.standing(Topic::Submitted, group).await.map_err(unavailable)? {
             reach.ends.insert(one.partition, one.end);
             reach.committed.insert(one.partition, one.committed.unwrap_or(Offset(0)));
         }
-        Ok(Exit::Ok)
+        Ok(reach)
     })
-    .await?;
-    Ok(reach)
+    .await
 }
 
 /// Waits for what becomes of letters that were to be put back, and tells it.
@@ -179,9 +178,9 @@ async fn put_back(
 ) -> anyhow::Result<BTreeMap<LetterPlace, Coordinates>> {
     let wanted: BTreeSet<_> = chosen.keys().map(|at| LetterPlace::from(*at)).collect();
     let generation = options::generation(settings);
-    let mut back = BTreeMap::new();
     let ends = ends(settings).await?;
     beside_ports(settings, async |queue, _| {
+        let mut back = BTreeMap::new();
         let range = |(partition, to): (&Partition, &Offset)| {
             let from = ends_before.get(partition).copied().unwrap_or(Offset(0));
             (from < *to).then_some(ReadRange { partition: *partition, from, to: *to })
@@ -200,10 +199,9 @@ async fn put_back(
                 }
             }
         }
-        Ok(Exit::Ok)
+        Ok(back)
     })
-    .await?;
-    Ok(back)
+    .await
 }
 
 /// What workers have told the outcomes of, once that is all of these places or the time is over.

@@ -167,14 +167,25 @@ pub(super) async fn at_ports<T>(
 }
 
 /// Reads at the queue and the store that the settings name, beside the processes that have them.
-pub(super) async fn beside_ports(
+pub(super) async fn beside_ports<T>(
     settings: &Settings,
-    work: impl AsyncFnOnce(&AnyQueue, &AnyStore) -> anyhow::Result<Exit>,
-) -> anyhow::Result<Exit> {
+    work: impl AsyncFnOnce(&AnyQueue, &AnyStore) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
     let queue = AnyQueue::open_beside(settings).await.map_err(unavailable)?;
     let store = AnyStore::open_beside(settings).await.map_err(unavailable)?;
     let done = work(&queue, &store).await;
     queue.close().await;
+    store.close().await;
+    done
+}
+
+/// Does something at the store that the settings name, beside the processes that have it.
+pub(super) async fn beside_store<T>(
+    settings: &Settings,
+    work: impl AsyncFnOnce(&AnyStore) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    let store = AnyStore::open_beside(settings).await.map_err(unavailable)?;
+    let done = work(&store).await;
     store.close().await;
     done
 }

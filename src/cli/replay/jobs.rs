@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::cli::config::PlaceArgs;
 use crate::cli::moment::now;
 use crate::cli::output::{cell, note, shown, table, write_json};
-use crate::cli::process::AnyStore;
+use crate::cli::process::{AnyStore, beside_store};
 use crate::cli::{Exit, Misused, unavailable};
 use crate::replay::{Line, Progress};
 use crate::settings::Loaded;
@@ -181,8 +181,5 @@ async fn at_store(
     work: impl AsyncFnOnce(&AnyStore) -> anyhow::Result<Exit>,
 ) -> anyhow::Result<Exit> {
     let Loaded { settings, .. } = place.load()?;
-    let store = AnyStore::open_beside(&settings).await.map_err(unavailable)?;
-    let done = work(&store).await;
-    store.close().await;
-    done
+    beside_store(&settings, work).await
 }
