@@ -1,11 +1,12 @@
 //! An installation of penstock: topics, a database, an intake, a worker and processes of callbacks.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 use sqlx::Connection;
 use tempfile::TempDir;
+use tokio::time::sleep;
 use uuid::Uuid;
 
 use crate::log::Log;
@@ -28,6 +29,8 @@ const MAX_RSS_BYTES: u64 = 300 * 1024 * 1024;
 
 /// A lease that is soon over once its process is killed.
 pub const SHORT_LEASE: Duration = Duration::from_secs(16);
+/// How often is looked for what is recorded.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// A lease that also outlasts a machine that stands still for a while.
 pub const LONG_LEASE: Duration = Duration::from_mins(2);
 
@@ -194,15 +197,16 @@ impl Installation {
         taken_in.await.map(drop)
     }
 
-    /// Waits until so many deliveries to an endpoint are recorded as delivered.
+    /// Waits until so many deliveries to an endpoint are recorded as delivered. However long that takes, it never
+    /// stands still for as long as `standstill`.
     pub async fn is_delivered(
         &mut self,
         endpoint: &str,
         count: usize,
-        within: Duration,
-    ) -> anyhow::Result<Duration> {
-        let what = format!("{count} deliveries to {endpoint} are recorded");
-        wait_until(&what, within, async || {
+        standstill: Duration,
+    ) -> anyhow::Result<()> {
+        let (mut most, mut since) = (0, Instant::now());
+        loop {
             self.check()?;
             let mut session = self.database.session().await;
             let found: i64 = sqlx::query_scalar(
@@ -213,10 +217,19 @@ impl Installation {
             .await?;
             session.close().await?;
             let found = usize::try_from(found)?;
-            ensure!(found >= count, "{found} are");
-            Ok(true)
-        })
-        .await
+            if found >= count {
+                return Ok(());
+            }
+            if found > most {
+                (most, since) = (found, Instant::now());
+            }
+            ensure!(
+                since.elapsed() < standstill,
+                "nothing more was recorded for {endpoint} in {} s: {found} of {count} deliveries are",
+                standstill.as_secs()
+            );
+            sleep(LOOK_EVERY).await;
+        }
     }
 
     /// Every delivery that the store has.
