@@ -38,6 +38,11 @@ impl Timestamp {
         self.0.timestamp_micros()
     }
 
+    /// The instant `micros` microseconds after the Unix epoch; out of range becomes the epoch.
+    pub fn from_unix_micros(micros: i64) -> Self {
+        Self(DateTime::from_timestamp_micros(micros).unwrap_or(DateTime::UNIX_EPOCH))
+    }
+
     /// `wait` after it, to the millisecond.
     #[must_use]
     pub fn later(self, wait: Duration) -> Self {

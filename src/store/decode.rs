@@ -19,6 +19,7 @@ pub(super) trait StoredRow {
     fn text(&self, column: &'static str) -> Decoded<&str>;
     fn optional_text(&self, column: &'static str) -> Decoded<Option<&str>>;
     fn flag(&self, column: &'static str) -> Decoded<bool>;
+    fn optional_flag(&self, column: &'static str) -> Decoded<Option<bool>>;
     fn bytes(&self, column: &'static str) -> Decoded<&[u8]>;
     fn uuid(&self, column: &'static str) -> Decoded<Option<Uuid>>;
     /// A generation, a partition, or another small count.
@@ -28,6 +29,8 @@ pub(super) trait StoredRow {
     fn offset(&self, column: &'static str) -> Decoded<i64>;
     /// To the millisecond.
     fn optional_time(&self, column: &'static str) -> Decoded<Option<Timestamp>>;
+    /// As exactly as the column holds what a client has sent.
+    fn optional_instant(&self, column: &'static str) -> Decoded<Option<Timestamp>>;
 }
 
 pub(super) fn ledger_row(row: &impl StoredRow) -> Decoded<(CommunicationNumber, LedgerEntry)> {
@@ -62,16 +65,22 @@ pub(super) fn persisted_outcome(
     number: &CommunicationNumber,
     row: &impl StoredRow,
 ) -> Decoded<PersistedOutcome> {
-    let communication = Communication {
-        number: number.clone(),
+    Ok(PersistedOutcome {
+        communication: communication(number.clone(), row)?,
+        coordinates: coordinates(row)?,
+        outcome: outcome_of(rejection(row)?),
+    })
+}
+
+pub(super) fn communication(
+    number: CommunicationNumber,
+    row: &impl StoredRow,
+) -> Decoded<Communication> {
+    Ok(Communication {
+        number,
         account: account_key(row)?,
         business_entity_ext_id: parsed(row, "business_entity_ext_id", BusinessEntityExtId::parse)?,
         requester: parsed(row, "requester", Requester::parse)?,
-    };
-    Ok(PersistedOutcome {
-        communication,
-        coordinates: coordinates(row)?,
-        outcome: outcome_of(rejection(row)?),
     })
 }
 
@@ -83,7 +92,7 @@ pub(super) fn event_id(row: &impl StoredRow) -> Decoded<Option<EventId>> {
     Ok(row.uuid("event_id")?.map(EventId))
 }
 
-fn account_key(row: &impl StoredRow) -> Decoded<AccountKey> {
+pub(super) fn account_key(row: &impl StoredRow) -> Decoded<AccountKey> {
     parse_key(row.text("business_unit")?, row.text("account_ext_id")?)
         .map_err(|_| unreadable("account_ext_id"))
 }

@@ -124,7 +124,7 @@ pub(super) fn looked_at(row: &impl StoredRow) -> Decoded<(Line, bool)> {
     Ok((line(row)?, row.flag("is_stranded")?))
 }
 
-fn state(row: &impl StoredRow) -> Decoded<DeliveryState> {
+pub(super) fn state(row: &impl StoredRow) -> Decoded<DeliveryState> {
     DeliveryState::parse(row.text("state")?).ok_or_else(|| unreadable("state"))
 }
 

@@ -8,10 +8,12 @@ mod decode;
 mod decode_case;
 mod decode_delivery;
 mod decode_replay;
+mod decode_scan;
 mod deliveries;
 mod endpoints;
 pub mod postgres;
 mod replays;
+mod scans;
 pub mod sqlite;
 mod stored;
 
@@ -35,6 +37,7 @@ pub use endpoints::{Availability, Breaker, Changed, EndpointName, EndpointState,
 pub use replays::{
     Job, JobName, JobNameError, JobState, JobStep, NewJob, OutcomeChange, Replays, RunnerId,
 };
+pub use scans::{AccountRow, ChangeRow, DeliveryRow, LedgerRow, Page, RejectionRow, ScanPlace, Scans};
 
 /// How often a role sees whether the store was set back, as after a restore from a backup.
 pub const SET_BACK_CHECK: Duration = Duration::from_secs(5);

@@ -85,7 +85,7 @@ fn endpoint(name: &str) -> EndpointName {
     EndpointName::parse(name).unwrap()
 }
 
-fn event(number: u32) -> Arc<CloudEvent> {
+pub(crate) fn event(number: u32) -> Arc<CloudEvent> {
     let further = vec![("subject".to_owned(), "a \"quoted\" ž \\ 😀\n".to_owned())];
     let trace = vec![("traceparent".to_owned(), "00-0-0-01".to_owned())];
     Arc::new(CloudEvent {
@@ -123,7 +123,7 @@ fn parked(name: &str, number: u32, due: i64) -> NewDelivery {
     new(name, number, "acc", Ending::Parked { due_at: at(due) })
 }
 
-fn delivered(name: &str, number: u32) -> NewDelivery {
+pub(crate) fn delivered(name: &str, number: u32) -> NewDelivery {
     new(name, number, "acc", Ending::Delivered)
 }
 

@@ -26,6 +26,7 @@ mod ranges;
 mod replays;
 mod rig;
 mod rig_memory;
+mod scans;
 #[cfg(feature = "production-tests")]
 #[path = "../support/servers/mod.rs"]
 #[allow(dead_code, reason = "others need the rest")]
@@ -92,6 +93,12 @@ mod sqlite_replays {
     use super::rig::SqliteStoreRig;
 
     crate::replays_conformance!(SqliteStoreRig);
+}
+
+mod sqlite_scans {
+    use super::rig::SqliteStoreRig;
+
+    crate::scans_conformance!(SqliteStoreRig);
 }
 
 mod memory_replays {

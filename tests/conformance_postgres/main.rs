@@ -18,6 +18,8 @@ mod pooler;
 #[path = "../conformance/replays.rs"]
 mod replays;
 mod rig;
+#[path = "../conformance/scans.rs"]
+mod scans;
 #[path = "../support/servers/mod.rs"]
 #[allow(dead_code, reason = "others need the rest")]
 mod servers;
@@ -46,4 +48,10 @@ mod postgres_replays {
     use super::rig::PostgresStoreRig;
 
     crate::replays_conformance!(PostgresStoreRig);
+}
+
+mod postgres_scans {
+    use super::rig::PostgresStoreRig;
+
+    crate::scans_conformance!(PostgresStoreRig);
 }

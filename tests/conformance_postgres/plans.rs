@@ -1,6 +1,6 @@
 //! Rows are found by their keys, also by a plan that was made while the tables were small.
 
-use penstock::store::postgres::{delivery_statements, statements};
+use penstock::store::postgres::{delivery_statements, scan_statements, statements};
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Executor};
 
@@ -366,4 +366,21 @@ async fn the_names_of_endpoints_are_found_by_leaps() {
     assert!(is_bounded(&plan, &["deliveries_key", "deliveries_by_state_since"]), "{plan}");
     // A plan that only a forbidden step makes possible costs so much.
     assert!(!plan.contains("10000000"), "{plan}");
+}
+
+#[tokio::test]
+async fn a_page_of_a_scan_reads_its_blocks_and_no_others() {
+    let rig = PostgresStoreRig::default();
+    let mut session = session_with_small_tables(&rig).await;
+    for table in [
+        scan_statements::COMMUNICATIONS,
+        scan_statements::REJECTIONS,
+        scan_statements::ACCOUNTS,
+        scan_statements::DELIVERIES,
+        scan_statements::OUTCOME_CHANGES,
+    ] {
+        let begin = scan_statements::BEGIN_SCAN;
+        let plan = explained(&mut session, begin, "EXPLAIN", table.rows, "0, 512").await;
+        assert!(plan.contains("Tid Range Scan") && !reads_a_whole_table(&plan), "{plan}");
+    }
 }

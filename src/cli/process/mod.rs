@@ -16,6 +16,7 @@ mod ports;
 mod queue;
 mod renewal;
 mod replays;
+mod scans;
 mod store;
 mod worker;
 

@@ -15,6 +15,7 @@ mod options;
 mod replays;
 mod row;
 mod rows;
+mod scans;
 mod schema;
 mod session;
 pub mod statements;
@@ -31,6 +32,7 @@ pub use deliveries::statements as delivery_statements;
 pub use error::ServerError;
 pub use examine::examine;
 pub use options::PostgresStoreOptions;
+pub use scans::statements as scan_statements;
 pub use schema::{Migrated, PostgresOpenError, migrate};
 
 /// The system's name in OpenTelemetry's conventions.

@@ -21,6 +21,10 @@ impl StoredRow for PgRow {
         self.try_get(column)
     }
 
+    fn optional_flag(&self, column: &'static str) -> Result<Option<bool>, sqlx::Error> {
+        self.try_get(column)
+    }
+
     fn bytes(&self, column: &'static str) -> Result<&[u8], sqlx::Error> {
         self.try_get(column)
     }
@@ -46,5 +50,10 @@ impl StoredRow for PgRow {
     fn optional_time(&self, column: &'static str) -> Result<Option<Timestamp>, sqlx::Error> {
         let stored: Option<DateTime<Utc>> = self.try_get(column)?;
         Ok(stored.map(|time| Timestamp::from_unix_millis(time.timestamp_millis())))
+    }
+
+    fn optional_instant(&self, column: &'static str) -> Result<Option<Timestamp>, sqlx::Error> {
+        let stored: Option<DateTime<Utc>> = self.try_get(column)?;
+        Ok(stored.map(|time| Timestamp::from_unix_micros(time.timestamp_micros())))
     }
 }

@@ -9,6 +9,7 @@ mod reader;
 mod replays;
 mod row;
 mod rows;
+mod scans;
 pub mod statements;
 mod writer;
 

@@ -20,6 +20,10 @@ impl StoredRow for SqliteRow {
         self.try_get(column)
     }
 
+    fn optional_flag(&self, column: &'static str) -> Result<Option<bool>, sqlx::Error> {
+        self.try_get(column)
+    }
+
     fn bytes(&self, column: &'static str) -> Result<&[u8], sqlx::Error> {
         self.try_get(column)
     }
@@ -44,5 +48,10 @@ impl StoredRow for SqliteRow {
     fn optional_time(&self, column: &'static str) -> Result<Option<Timestamp>, sqlx::Error> {
         let stored: Option<i64> = self.try_get(column)?;
         Ok(stored.map(Timestamp::from_unix_millis))
+    }
+
+    fn optional_instant(&self, column: &'static str) -> Result<Option<Timestamp>, sqlx::Error> {
+        let stored: Option<&str> = self.try_get(column)?;
+        stored.map(|text| Timestamp::parse(text).map_err(|_| unreadable(column))).transpose()
     }
 }

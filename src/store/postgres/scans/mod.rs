@@ -1,0 +1,68 @@
+//! The scans port on PostgreSQL: a table is read in the order of its blocks, some at a time, so that a page costs
+//! what its blocks cost and no index is walked.
+
+pub mod statements;
+
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::{Arguments, Row};
+
+use crate::store::stored::storable;
+use crate::store::{
+    AccountRow, ChangeRow, DeliveryRow, End, LedgerRow, Page, RejectionRow, ScanPlace, Scans,
+    StoreError, decode_scan as decode,
+};
+
+use super::PostgresStore;
+use super::connections::Work;
+use super::session::Session;
+use statements::Table;
+
+/// Blocks of a page: 4 MiB of the table.
+const BLOCKS: u64 = 512;
+
+impl Scans for PostgresStore {
+    async fn scan_ledger(&self, from: ScanPlace) -> Result<Page<LedgerRow>, StoreError> {
+        self.0.run(Scan { table: statements::COMMUNICATIONS, from, decode: decode::ledger }).await
+    }
+
+    async fn scan_rejections(&self, from: ScanPlace) -> Result<Page<RejectionRow>, StoreError> {
+        self.0.run(Scan { table: statements::REJECTIONS, from, decode: decode::rejection }).await
+    }
+
+    async fn scan_accounts(&self, from: ScanPlace) -> Result<Page<AccountRow>, StoreError> {
+        self.0.run(Scan { table: statements::ACCOUNTS, from, decode: decode::account }).await
+    }
+
+    async fn scan_deliveries(&self, from: ScanPlace) -> Result<Page<DeliveryRow>, StoreError> {
+        self.0.run(Scan { table: statements::DELIVERIES, from, decode: decode::delivery }).await
+    }
+
+    async fn scan_changes(&self, from: ScanPlace) -> Result<Page<ChangeRow>, StoreError> {
+        self.0.run(Scan { table: statements::OUTCOME_CHANGES, from, decode: decode::change }).await
+    }
+}
+
+/// Reads some blocks of a table.
+struct Scan<T> {
+    table: Table,
+    from: ScanPlace,
+    decode: fn(&PgRow) -> Result<T, sqlx::Error>,
+}
+
+impl<T: Send + 'static> Work for Scan<T> {
+    type Output = Page<T>;
+    const ACTION: &'static str = "scanning a table";
+    const BEGIN: &'static str = statements::BEGIN_SCAN;
+
+    async fn run(self, snapshot: &mut Session) -> Result<End<Page<T>>, sqlx::Error> {
+        let (from, to) = (self.from.0, self.from.0.saturating_add(BLOCKS));
+        let blocks: i64 = snapshot.read_one(self.table.blocks).await?.try_get(0)?;
+        let mut arguments = PgArguments::default();
+        arguments.add(storable(from)).map_err(sqlx::Error::Encode)?;
+        arguments.add(storable(to)).map_err(sqlx::Error::Encode)?;
+        let rows = snapshot.read(self.table.rows, arguments).await?;
+        let rows = rows.iter().map(self.decode).collect::<Result<_, _>>()?;
+        let next = (storable(to) < blocks).then_some(ScanPlace(to));
+        Ok(End::Commit(Page { rows, next }))
+    }
+}
