@@ -5,6 +5,7 @@
 //! two ports, the rest are the roles and what they need to run.
 
 pub mod account;
+pub mod audit;
 pub mod callbacks;
 pub mod cli;
 pub mod dead_letters;
@@ -14,6 +15,7 @@ mod migrations;
 pub mod queue;
 pub mod replay;
 pub mod settings;
+pub mod spill;
 pub mod sqlite;
 pub mod store;
 pub mod telemetry;

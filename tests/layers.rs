@@ -33,6 +33,10 @@ const LAYERS: &[Layer] = &[
     layer("store::decode_case", &["account", "store", "store::decode"]),
     layer("store::decode_delivery", &["account", "store", "store::decode"]),
     layer("store::decode_replay", &["account", "store", "store::decode"]),
+    layer(
+        "store::decode_scan",
+        &["account", "store", "store::decode", "store::decode_delivery", "store::decode_replay"],
+    ),
     layer("store::decode", &["account", "store"]),
     layer(
         "store::postgres",
@@ -45,6 +49,7 @@ const LAYERS: &[Layer] = &[
             "store::decode_case",
             "store::decode_delivery",
             "store::decode_replay",
+            "store::decode_scan",
             "telemetry",
         ],
     ),
@@ -60,6 +65,7 @@ const LAYERS: &[Layer] = &[
             "store::decode_case",
             "store::decode_delivery",
             "store::decode_replay",
+            "store::decode_scan",
             "sqlite",
             "telemetry",
         ],
@@ -71,11 +77,14 @@ const LAYERS: &[Layer] = &[
     layer("intake", ROLE),
     layer("worker", ROLE),
     layer("dead_letters", &["account", "queue", "store", "telemetry"]),
-    layer("replay", &["account", "events", "queue", "store", "telemetry", "worker"]),
+    layer("replay", &["account", "events", "queue", "spill", "store", "telemetry", "worker"]),
+    layer("spill", &[]),
+    layer("audit", &["account", "callbacks", "events", "queue", "replay", "spill", "store", "worker"]),
     layer(
         "cli",
         &[
             "account",
+            "audit",
             "callbacks",
             "callbacks::http",
             "dead_letters",

@@ -25,7 +25,7 @@ use penstock::account::{
 };
 use penstock::queue::{Headers, PollLimits, Queue, Received, Record, Topic};
 use penstock::replay::{
-    Bound, ReplayError, Request, Resolved, Run, RunStep, Selection, Uptake, Way, Window, new_job,
+    Bound, Mode, ReplayError, Request, Resolved, Run, RunStep, Selection, Uptake, Way, Window, new_job,
 };
 use penstock::store::{
     Applied, JobName, JobState, OffsetRange, Replays, RunnerId, Store, StoreError, Wanted,
@@ -148,7 +148,12 @@ impl World {
     }
 
     fn request() -> Request {
-        Request { selection: Selection::default(), max_records_per_second: None, max_errors: None }
+        Request {
+            mode: Mode::Redecide,
+            selection: Selection::default(),
+            max_records_per_second: None,
+            max_errors: None,
+        }
     }
 
     fn begin(&self) {
@@ -175,6 +180,8 @@ impl World {
             policy: Arc::clone(&self.today),
             generation: GENERATION,
             limits: PollLimits { max_records, max_bytes: 1 << 20, max_wait: Duration::ZERO },
+            group: GROUP.to_owned(),
+            scratch: std::env::temp_dir(),
             selection: Selection::default(),
         };
         Box::pin(async move {
@@ -358,6 +365,8 @@ fn jobs_are_taken_up_that_nobody_runs_and_that_go_by_the_same_rules() {
         policy: Arc::clone(today),
         generation: GENERATION,
         limits: PollLimits { max_records: 9, max_bytes: 1 << 20, max_wait: Duration::ZERO },
+        group: GROUP.to_owned(),
+        scratch: std::env::temp_dir(),
         selection: Selection::default(),
     };
     let mut uptake = Uptake::new(world.queue.clone(), way, "penstock".to_owned());

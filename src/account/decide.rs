@@ -91,15 +91,49 @@ pub fn decide(
     Ok(Decision { decided, plan: desk.into_plan(frontier_moves(through, view)) })
 }
 
+/// How a submission had ended, by what was told of it then.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Told {
+    /// Nothing is known.
+    #[default]
+    Nothing,
+    /// It was told so.
+    Verdict(Verdict),
+    /// It was put aside, since the store could not take it.
+    SetAside,
+    /// It was put aside as no submission.
+    NoSubmission,
+}
+
+/// Decides submissions as they were decided before, `told` each in their order; what nothing is known of is decided
+/// anew. Everything else is as in [`decide`].
+pub fn restore(
+    submissions: &[Submission],
+    told: &[Told],
+    through: &[(LogPartition, Offset)],
+    view: &View,
+    policy: &Policy,
+) -> Result<Decision, ForeignOutcome> {
+    let mut desk = Desk::new(view, policy, submissions.len());
+    let told = told.iter().copied().chain(std::iter::repeat(Told::Nothing));
+    let restored = submissions.iter().zip(told).map(|(submission, told)| desk.restore(submission, told));
+    let decided = restored.collect::<Result<_, _>>()?;
+    Ok(Decision { decided, plan: desk.into_plan(frontier_moves(through, view)) })
+}
+
 /// The plan that puts one submission aside as a dead letter instead of deciding it; `through` as in
 /// [`decide`].
 pub fn set_aside(submission: &Submission, through: &[(LogPartition, Offset)], view: &View) -> Plan {
-    let note = RejectionNote {
+    let rejections = vec![set_aside_note(submission)];
+    Plan { frontiers: frontier_moves(through, view), rejections, ..Plan::default() }
+}
+
+fn set_aside_note(submission: &Submission) -> RejectionNote {
+    RejectionNote {
         coordinates: submission.coordinates,
         communication: submission.account.communication(),
         rejection: Rejection::DeadLettered,
-    };
-    Plan { frontiers: frontier_moves(through, view), rejections: vec![note], ..Plan::default() }
+    }
 }
 
 fn frontier_moves(through: &[(LogPartition, Offset)], view: &View) -> Vec<FrontierMove> {
@@ -132,18 +166,49 @@ impl<'a> Desk<'a> {
         }
     }
 
-    fn take(&mut self, submission: &Submission) -> Result<Decided, ForeignOutcome> {
+    /// How a submission ended that was decided before.
+    fn before(&self, submission: &Submission) -> Result<Option<Decided>, ForeignOutcome> {
         let Coordinates { log, offset } = submission.coordinates;
         if let Some(noted) = self.view.rejections.get(&submission.coordinates) {
-            return noted_before(submission, *noted);
+            return noted_before(submission, *noted).map(Some);
         }
         if self.view.frontiers.get(&log).is_some_and(|frontier| offset < *frontier) {
-            return read_back(submission, self.view);
+            return read_back(submission, self.view).map(Some);
+        }
+        Ok(None)
+    }
+
+    fn take(&mut self, submission: &Submission) -> Result<Decided, ForeignOutcome> {
+        if let Some(before) = self.before(submission)? {
+            return Ok(before);
         }
         Ok(match self.accepted(&submission.account.communication_number) {
             Some(entry) if entry.fingerprint == submission.fingerprint => again(entry, submission),
             Some(_) => Decided::New(self.reject(submission, RejectionCode::O005)),
             None => self.judge(submission),
+        })
+    }
+
+    fn restore(&mut self, submission: &Submission, told: Told) -> Result<Decided, ForeignOutcome> {
+        if let Some(before) = self.before(submission)? {
+            return Ok(before);
+        }
+        let is_taken = self.accepted(&submission.account.communication_number).is_some();
+        Ok(match told {
+            Told::Verdict(Verdict::Accepted) if !is_taken => {
+                let outcome = self.claim(submission);
+                if !self.has_newer_state(submission) {
+                    self.write(submission);
+                }
+                Decided::New(outcome)
+            }
+            Told::Verdict(Verdict::Rejected(code)) => Decided::New(self.reject(submission, code)),
+            Told::SetAside => {
+                self.rejections.push(set_aside_note(submission));
+                Decided::DeadLettered
+            }
+            Told::NoSubmission => Decided::PassedOver,
+            Told::Verdict(Verdict::Accepted) | Told::Nothing => return self.take(submission),
         })
     }
 
@@ -186,8 +251,19 @@ impl<'a> Desk<'a> {
         written.or_else(|| self.view.accounts.get(&key).map(|state| state.version))
     }
 
+    /// Whether the submission's account comes from a later place of the same log.
+    fn has_newer_state(&self, submission: &Submission) -> bool {
+        let own = submission.version();
+        self.version(submission).is_some_and(|version| version.log == own.log && version > own)
+    }
+
     pub(super) fn accept(&mut self, submission: &Submission) -> Outcome {
-        let key = submission.account.key();
+        let outcome = self.claim(submission);
+        self.write(submission);
+        outcome
+    }
+
+    fn claim(&mut self, submission: &Submission) -> Outcome {
         let outcome = outcome_of(submission, Verdict::Accepted);
         let Submission { account, fingerprint, coordinates, .. } = submission;
         let claim = Claim {
@@ -197,14 +273,18 @@ impl<'a> Desk<'a> {
             coordinates: *coordinates,
         };
         self.claims.insert(account.communication_number.clone(), claim);
+        outcome
+    }
+
+    fn write(&mut self, submission: &Submission) {
+        let key = submission.account.key();
         let write = AccountWrite {
             key: key.clone(),
             expected: self.view.accounts.get(&key).map(|state| state.version),
-            account: Arc::clone(account),
+            account: Arc::clone(&submission.account),
             version: submission.version(),
         };
         self.accounts.insert(key, write);
-        outcome
     }
 
     pub(super) fn reject(&mut self, submission: &Submission, code: RejectionCode) -> Outcome {

@@ -22,7 +22,7 @@ mod timestamp;
 pub use batch::{BatchItem, BatchLimits, parse_batch, parse_single};
 pub use coordinates::{Coordinates, Generation, LogPartition, Offset, Partition};
 pub use currency::currencies;
-pub use decide::{Decided, Decision, ForeignOutcome, decide, set_aside};
+pub use decide::{Decided, Decision, ForeignOutcome, Told, decide, restore, set_aside};
 pub use fingerprint::Fingerprint;
 pub use outcome::{EventId, Outcome, RejectionCode, Verdict};
 pub use plan::{

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
 use sha1::{Digest, Sha1};
 use uuid::{Builder, Uuid};
 
@@ -14,7 +15,9 @@ const EVENT_ID_NAMESPACE: Uuid = Uuid::from_u128(0x7b1d_5a0e_4c86_5f0b_9a43_2f6d
 macro_rules! rejection_codes {
     ($($(#[$doc:meta])* $code:ident => $description:literal,)+) => {
         /// Why a submission was rejected. Codes are stable; O005 is given by the contract.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(
+            Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+        )]
         pub enum RejectionCode {
             $($(#[$doc])* $code,)+
         }
@@ -92,7 +95,7 @@ impl fmt::Display for RejectionCode {
 }
 
 /// What was decided of a submission.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Verdict {
     /// The account was created or replaced.
     Accepted,

@@ -25,9 +25,9 @@ pub enum StartRefused {
     /// The group has read the partition, but with another store.
     #[error(
         "partition {} of accounts.results was delivered up to offset {} before, but the store knows nothing \
-         of it: this is not the store that has what is parked. Put the matching store back; to deliver again \
-         what the topic still holds, set the group back: kafka-consumer-groups --group penstock-callbacks \
-         --topic accounts.results --reset-offsets --to-offset 0 --execute", log.partition.0, committed.0
+         of it: this is not the store that has what is parked. Put the matching store back; if that is lost, \
+         `penstock callbacks reread --apply` has what the topic still holds delivered again, to endpoints whose \
+         deliver_from reaches back to it", log.partition.0, committed.0
     )]
     StoreUnknown {
         /// The partition.

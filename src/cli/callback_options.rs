@@ -9,6 +9,7 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::account::Generation;
+use crate::audit::Receiver;
 use crate::callbacks::address::{EndpointUrl, ProxyUrl};
 use crate::callbacks::breaker::BreakerOptions;
 use crate::callbacks::handshake::{Question, SenderOrigin};
@@ -198,16 +199,8 @@ fn endpoint(key: &str, settings: &EndpointSettings) -> Result<(Endpoint, TargetO
     };
     let endpoint = Endpoint {
         name,
-        filter: Filter {
-            event_types: settings.event_types.iter().map(Glob::new).collect(),
-            business_units: settings.business_units.iter().cloned().collect(),
-            requesters: settings.requesters.iter().cloned().collect(),
-        },
-        deliver_from: match settings.deliver_from {
-            StartFrom::Configured => DeliverFrom::Configured,
-            StartFrom::Beginning => DeliverFrom::Beginning,
-            StartFrom::Time(time) => DeliverFrom::Time(time),
-        },
+        filter: filter(settings),
+        deliver_from: deliver_from(settings),
         keys: keys.into(),
         is_ordered: settings.ordered,
         batch: settings.batch,
@@ -218,6 +211,33 @@ fn endpoint(key: &str, settings: &EndpointSettings) -> Result<(Endpoint, TargetO
         handshake,
     };
     Ok((endpoint, target))
+}
+
+/// What an endpoint takes.
+fn filter(settings: &EndpointSettings) -> Filter {
+    Filter {
+        event_types: settings.event_types.iter().map(Glob::new).collect(),
+        business_units: settings.business_units.iter().cloned().collect(),
+        requesters: settings.requesters.iter().cloned().collect(),
+    }
+}
+
+/// From when on it does.
+fn deliver_from(settings: &EndpointSettings) -> DeliverFrom {
+    match settings.deliver_from {
+        StartFrom::Configured => DeliverFrom::Configured,
+        StartFrom::Beginning => DeliverFrom::Beginning,
+        StartFrom::Time(time) => DeliverFrom::Time(time),
+    }
+}
+
+/// The endpoints as far as an audit looks at them.
+pub(super) fn receivers(settings: &CallbackSettings) -> anyhow::Result<Vec<Receiver>> {
+    let receiver = |endpoint: &EndpointSettings| {
+        let name = EndpointName::parse(&endpoint.name)?;
+        Ok(Receiver { name, filter: filter(endpoint), deliver_from: deliver_from(endpoint) })
+    };
+    settings.endpoints.iter().map(receiver).collect()
 }
 
 /// The requests a minute that the rate of events comes to; at least one.

@@ -52,6 +52,11 @@ pub(super) struct PlaceArgs {
 }
 
 impl PlaceArgs {
+    /// A file alone.
+    pub(super) fn of(config: PathBuf) -> Self {
+        Self { config: ConfigFile { config: Some(config) }, data_dir: None }
+    }
+
     /// The configuration, with the directory that is named.
     pub(super) fn load(self) -> Result<Loaded, SettingsError> {
         let mut sources = self.config.sources();

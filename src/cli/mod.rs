@@ -3,6 +3,7 @@
 //! Data goes to stdout, everything else to stderr; a command ends with one of the codes of [`Exit`].
 //! This is the only place that knows which implementation of a port is used.
 
+mod audit;
 mod callback_options;
 mod callbacks;
 mod completions;
@@ -12,6 +13,7 @@ mod dlq;
 mod doctor;
 mod endpoint_findings;
 mod exit;
+mod export;
 mod frontier_findings;
 mod frontiers;
 mod load;
@@ -31,6 +33,7 @@ mod signals;
 mod token;
 mod topics;
 mod version;
+mod window;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -89,9 +92,17 @@ enum Command {
     /// Decide again, by the rules and lists of today, what was decided before
     #[command(subcommand, before_help = "Example: penstock replay plan --only rejected --since 3days")]
     Replay(replay::ReplayCommand),
+    /// Copy all that the log holds to an empty one, such as from an embedded installation to Kafka; a rebuild
+    /// (replay run --no-events) fills the store there
+    #[command(before_help = "Example: penstock export --config old.toml --to new.toml")]
+    Export(export::ExportArgs),
     /// Show what was put aside as no account or no event, put it back or leave it for good
     #[command(subcommand, before_help = "Example: penstock dlq list")]
     Dlq(dlq::DlqCommand),
+    /// Hold log, store, results, deliveries and dead letters against each other, and name every communication that
+    /// breaks a sum. Ends with 0 only if all of them balance, else with 3
+    #[command(before_help = "Example: penstock audit --since 1day --deep")]
+    Audit(Box<audit::AuditArgs>),
     /// Show what became of one communication: its submissions, outcomes and deliveries. Who it is about is masked
     #[command(before_help = "Example: penstock show 7f8b5cc5-1f0f-4e25-9f38-b4b1e3a1c0d7")]
     Show(show::ShowArgs),
@@ -172,6 +183,8 @@ fn dispatch(command: Command) -> anyhow::Result<Exit> {
         Command::Frontiers(args) => frontiers::run(args),
         Command::Replay(command) => replay::run(command),
         Command::Dlq(command) => dlq::run(command),
+        Command::Export(args) => export::run(args),
+        Command::Audit(args) => audit::run(*args),
         Command::Show(args) => show::run(args),
         Command::Config(command) => config::run(command),
         Command::Token(command) => token::run(command),

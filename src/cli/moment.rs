@@ -21,6 +21,9 @@ pub(super) enum Moment {
 impl Moment {
     /// Reads a time with its offset, or a duration.
     pub(super) fn parse(text: &str) -> Result<Self, &'static str> {
+        if text == "beginning" {
+            return Ok(Self::At(Timestamp::from_unix_millis(0)));
+        }
         let at = Timestamp::parse(text).map(Self::At);
         at.or_else(|_| humantime::parse_duration(text).map(Self::Ago)).map_err(|_| {
             "must be a time with its offset such as 2026-11-24T08:00:00Z, or how long ago such as 2h or 3days"

@@ -84,6 +84,14 @@ pub(super) fn progress_bar(length: u64, unit: &str) -> ProgressBar {
     ProgressBar::new(length).with_style(style)
 }
 
+/// A spinner on standard error, if that is a terminal, that counts what is `done`.
+pub(super) fn progress_spinner(done: &str) -> ProgressBar {
+    let template = format!("{{spinner}} {{msg}}  {{human_pos}} {done}  {{per_sec}}  {{elapsed}}");
+    let style =
+        ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_spinner());
+    ProgressBar::no_length().with_style(style)
+}
+
 /// Says something to whoever looks, beside the data.
 pub(super) fn note(text: &str) -> io::Result<()> {
     writeln!(io::stderr(), "{text}")

@@ -4,6 +4,7 @@
 //! and the same data.
 
 mod cloud_event;
+mod told;
 
 use std::fmt;
 
@@ -15,6 +16,7 @@ use crate::account::{Communication, EventId, Outcome, Timestamp, Verdict};
 pub use cloud_event::{
     BATCH_CONTENT_TYPE, CloudEvent, NotAnEvent, STRUCTURED_CONTENT_TYPE, batch_json, structured_json,
 };
+pub use told::told_by;
 
 /// `resultType` of an accepted communication.
 pub const REQUEST_ACCEPTED: &str = "REQUEST_ACCEPTED";

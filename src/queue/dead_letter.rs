@@ -126,6 +126,32 @@ pub fn redriven_origin(headers: &Headers) -> Option<Coordinates> {
     headers.text(REDRIVEN_ORIGIN).and_then(Coordinates::parse)
 }
 
+/// A record whose first place is another by now; one that nobody knows is left out.
+pub fn with_redriven_origin(
+    mut record: Record,
+    moved: impl FnOnce(Coordinates) -> Option<Coordinates>,
+) -> Record {
+    let Some(origin) = redriven_origin(&record.headers) else { return record };
+    let moved = moved(origin);
+    let mut headers = Headers::default();
+    for (name, value) in record.headers.iter() {
+        match (name == REDRIVEN_ORIGIN, moved) {
+            (false, _) => headers.push_read(name, value),
+            (true, Some(moved)) => headers.push_text(REDRIVEN_ORIGIN, moved),
+            (true, None) => {}
+        }
+    }
+    record.headers = headers;
+    record
+}
+
+/// A letter whose origin stands elsewhere by now.
+pub fn moved_letter(mut letter: Record, partition: Partition, offset: Offset) -> Record {
+    letter.headers.replace_last(PARTITION, partition.0.to_string().as_bytes());
+    letter.headers.replace_last(OFFSET, offset.0.to_string().as_bytes());
+    letter
+}
+
 /// The dead letter from which a record was put back, if it was: where that stands on its topic.
 pub fn redriven_from(headers: &Headers) -> Option<(Partition, Offset)> {
     headers.text(REDRIVEN_FROM).and_then(place)
@@ -234,5 +260,38 @@ mod tests {
     #[test]
     fn what_tells_nothing_of_itself_is_no_letter() {
         assert_eq!(DeadLetter::parse(&received(Headers::default()).record), None);
+    }
+
+    #[test]
+    fn what_names_another_place_names_its_new_one() {
+        let log = LogPartition { generation: Generation(1), partition: Partition(3) };
+        let mut headers = Headers::default();
+        headers.push("other", "kept");
+        headers.push_text(REDRIVEN_ORIGIN, log.at(Offset(7)));
+        let record = Record { key: Bytes::new(), value: Bytes::new(), headers };
+        let received = Received {
+            partition: Partition(3),
+            offset: Offset(9),
+            appended_at: Timestamp::from_unix_millis(0),
+            record: record.clone(),
+        };
+        let letter = dead_letter(&received, Topic::Submitted, "class", "reason");
+        let elsewhere =
+            LogPartition { generation: Generation(2), partition: Partition(0) }.at(Offset(1));
+        let moved =
+            with_redriven_origin(letter.clone(), |at| (at == log.at(Offset(7))).then_some(elsewhere));
+        let moved = DeadLetter::parse(&moved_letter(moved, Partition(5), Offset(6))).unwrap();
+        assert_eq!(
+            (moved.partition, moved.offset, moved.first),
+            (Partition(5), Offset(6), Some(elsewhere))
+        );
+        assert_eq!(moved.record.headers.text("other"), Some("kept"));
+        let record = with_redriven_origin(record, |_| Some(elsewhere));
+        assert_eq!(redriven_origin(&record.headers), Some(elsewhere));
+        let unknown = with_redriven_origin(record, |_| None);
+        assert_eq!(
+            (redriven_origin(&unknown.headers), unknown.headers.text("other")),
+            (None, Some("kept"))
+        );
     }
 }

@@ -3,14 +3,16 @@
 
 use uuid::Uuid;
 
-use crate::account::BusinessUnit;
+use crate::account::{BusinessUnit, Timestamp};
 
-use super::{BatchId, Headers, ReplyAddress};
+use super::{BatchId, Headers, Received, Record, ReplyAddress};
 
 const BATCH: &str = "penstock-batch";
 const ITEM: &str = "penstock-item";
 const REPLY_TO: &str = "penstock-reply-to";
 const BUSINESS_UNIT: &str = "penstock-business-unit";
+/// When a record was appended to the log that it was copied from.
+const APPENDED_AT: &str = "penstock-appended-at";
 
 /// With the trace that is told beside it.
 const MOST_HEADERS: usize = 6;
@@ -58,9 +60,24 @@ impl Envelope {
     }
 }
 
+/// When a record was appended to the first of the logs that it was on.
+pub fn first_appended_at(received: &Received) -> Timestamp {
+    let told = received.record.headers.text(APPENDED_AT);
+    told.and_then(|text| Timestamp::parse(text).ok()).unwrap_or(received.appended_at)
+}
+
+/// The record for another log, which tells when it was appended first.
+pub fn copied(received: &Received) -> Record {
+    let mut record = received.record.clone();
+    let first = first_appended_at(received).to_string();
+    record.headers.replace_last(APPENDED_AT, first.as_bytes());
+    record
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::account::{Offset, Partition};
 
     #[test]
     fn what_is_written_is_read() {
@@ -79,5 +96,24 @@ mod tests {
         headers.push(ITEM, "-1");
         headers.push(REPLY_TO, vec![0xff]);
         assert_eq!(Envelope::from_headers(&headers), Envelope::default());
+    }
+
+    #[test]
+    fn a_copy_tells_when_the_first_was_appended() {
+        let mut record = Record { key: "k".into(), value: "v".into(), headers: Headers::default() };
+        record.headers.push("other", "kept");
+        let received = |record, millis| Received {
+            partition: Partition(0),
+            offset: Offset(0),
+            appended_at: Timestamp::from_unix_millis(millis),
+            record,
+        };
+        let original = received(record, 1_700_000_000_123);
+        assert_eq!(first_appended_at(&original), original.appended_at);
+        let copy = received(copied(&original), 1_800_000_000_000);
+        let copy_of_copy = received(copied(&copy), 1_900_000_000_000);
+        assert_eq!(first_appended_at(&copy_of_copy), original.appended_at);
+        assert_eq!(copy_of_copy.record, copy.record, "one header tells it");
+        assert_eq!(copy.record.headers.text("other"), Some("kept"));
     }
 }

@@ -24,11 +24,14 @@ use uuid::Uuid;
 
 use crate::account::{Offset, Outcome, Partition, Timestamp};
 
-pub use dead_letter::{DeadLetter, dead_letter, redriven_from, redriven_origin};
-pub use envelope::Envelope;
+pub use dead_letter::{
+    DeadLetter, dead_letter, moved_letter, redriven_from, redriven_origin, with_redriven_origin,
+};
+pub use envelope::{Envelope, copied, first_appended_at};
 pub use error::{Cause, QueueError};
 pub use headers::Headers;
 pub use inbox::{ChannelInbox, InboxSender};
+pub use partitioner::partition_of;
 
 /// The topics of the pipeline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

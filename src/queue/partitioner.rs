@@ -4,7 +4,7 @@
 use crate::account::Partition;
 
 /// The partition of `key` among `partitions`.
-pub(super) fn partition_of(key: &[u8], partitions: u32) -> Partition {
+pub fn partition_of(key: &[u8], partitions: u32) -> Partition {
     Partition((murmur2(key) & 0x7fff_ffff) % partitions)
 }
 

@@ -6,14 +6,27 @@ use serde::{Deserialize, Serialize};
 
 use crate::account::{BusinessUnit, CommunicationNumber, Offset, Partition, RejectionCode, Requester};
 use crate::queue::ReadRange;
+use crate::store::Job;
 
 use super::report::{Line, Report};
 use super::selection::{OutcomeFilter, Selection};
 use super::window::Resolved;
 
+/// What a job does with submissions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// It decides them by the rules and lists of today, and tells what changes.
+    #[default]
+    Redecide,
+    /// It gives an empty store what was decided of them, and tells nobody.
+    Rebuild,
+}
+
 /// What a job was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
+    /// What it does.
+    pub mode: Mode,
     /// Which submissions of its ranges are meant.
     pub selection: Selection,
     /// At most so many records a second are gone through; none leaves it to queue and store.
@@ -29,6 +42,8 @@ pub struct UnreadableJob;
 
 #[derive(Serialize, Deserialize)]
 struct RequestJson {
+    #[serde(default)]
+    is_rebuild: bool,
     is_of_rejected: bool,
     codes: Vec<String>,
     business_units: Vec<String>,
@@ -39,6 +54,11 @@ struct RequestJson {
 }
 
 impl Request {
+    /// What the row of a job says.
+    pub fn of(job: &Job) -> Result<Self, UnreadableJob> {
+        Self::from_json(&job.job.request)
+    }
+
     /// As the row has it.
     pub(super) fn to_json(&self) -> Result<String, serde_json::Error> {
         let Selection { outcome, business_units, requesters, numbers } = &self.selection;
@@ -49,6 +69,7 @@ impl Request {
             }
         };
         serde_json::to_string(&RequestJson {
+            is_rebuild: self.mode == Mode::Rebuild,
             is_of_rejected,
             codes,
             business_units: business_units.iter().map(|unit| unit.as_str().to_owned()).collect(),
@@ -74,8 +95,9 @@ impl Request {
             requesters: all(&json.requesters, |text| Requester::parse(text).ok())?,
             numbers: json.numbers.as_ref().map(numbers).transpose()?,
         };
-        let RequestJson { max_records_per_second, max_errors, .. } = json;
-        Ok(Self { selection, max_records_per_second, max_errors })
+        let RequestJson { is_rebuild, max_records_per_second, max_errors, .. } = json;
+        let mode = if is_rebuild { Mode::Rebuild } else { Mode::Redecide };
+        Ok(Self { mode, selection, max_records_per_second, max_errors })
     }
 }
 
@@ -183,6 +205,7 @@ mod tests {
     #[test]
     fn a_request_comes_back_from_its_row() {
         let full = Request {
+            mode: Mode::Rebuild,
             selection: Selection {
                 outcome: OutcomeFilter::Rejected(BTreeSet::from([RejectionCode::A007])),
                 business_units: BusinessUnit::parse("north").into_iter().collect(),
@@ -192,8 +215,12 @@ mod tests {
             max_records_per_second: Some(500),
             max_errors: Some(3),
         };
-        let bare =
-            Request { selection: Selection::default(), max_records_per_second: None, max_errors: None };
+        let bare = Request {
+            mode: Mode::Redecide,
+            selection: Selection::default(),
+            max_records_per_second: None,
+            max_errors: None,
+        };
         for request in [full, bare] {
             assert_eq!(Request::from_json(&request.to_json().unwrap()), Ok(request));
         }

@@ -1,14 +1,15 @@
 //! One way through a window of the log, part by part.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::account::{
-    CommunicationNumber, ForeignOutcome, Generation, LogPartition, Offset, Partition, Policy,
-    Redecision, Submission, redecide,
+    CommunicationNumber, Decided, Decision, ForeignOutcome, Generation, LogPartition, Offset, Partition,
+    Policy, Redecided, Redecision, Submission, View, redecide, restore,
 };
 use crate::queue::{PollLimits, Queue, QueueError, ReadRange, Reader, Topic};
-use crate::store::{JobState, Store, StoreError, Wanted};
+use crate::store::{JobState, OffsetRange, Store, StoreError, Wanted};
 use crate::worker::{Content, Item, wanted_by};
 
 use super::effects::{Effects, Part, Taken};
@@ -16,6 +17,7 @@ use super::held_back::HeldBack;
 use super::job::UnreadableJob;
 use super::report::{Change, Report};
 use super::selection::Selection;
+use super::told::{ToldError, ToldOutcomes};
 use super::window::Resolved;
 
 /// How often a part is decided again that the store has moved on under.
@@ -58,6 +60,9 @@ pub enum ReplayError {
     /// The job's row cannot be read.
     #[error(transparent)]
     Unreadable(#[from] UnreadableJob),
+    /// What was told of submissions cannot be found out.
+    #[error(transparent)]
+    Told(ToldError),
     /// A text cannot be made.
     #[error(transparent)]
     Json(#[from] serde_json::Error),
@@ -74,6 +79,10 @@ pub struct Way<S: Store> {
     pub generation: Generation,
     /// How large a part is.
     pub limits: PollLimits,
+    /// A group that may be asked how topics stand: the workers'.
+    pub group: String,
+    /// Where what is compared is kept meanwhile.
+    pub scratch: PathBuf,
     /// What is meant.
     pub selection: Selection,
 }
@@ -87,6 +96,8 @@ pub struct Pass<Q: Queue, S: Store, E: Effects> {
     /// What was read and not taken yet.
     waiting: VecDeque<Vec<Item>>,
     tries: u32,
+    /// What was told of the submissions, if that is to be restored.
+    told: Option<ToldOutcomes>,
     /// The numbers that were asked for and were not met yet.
     unmet: BTreeSet<CommunicationNumber>,
 }
@@ -94,7 +105,8 @@ pub struct Pass<Q: Queue, S: Store, E: Effects> {
 impl<Q: Queue, S: Store> Pass<Q, S, HeldBack> {
     /// Begins a way that writes nothing.
     pub async fn plan(queue: &Q, way: Way<S>, window: &Resolved) -> Result<Self, ReplayError> {
-        Self::begin(queue, way, window.ranges.clone(), HeldBack::default(), Report::default()).await
+        let (ranges, held_back) = (window.ranges.clone(), HeldBack::default());
+        Self::begin(queue, way, ranges, held_back, Report::default(), None).await
     }
 }
 
@@ -106,10 +118,12 @@ impl<Q: Queue, S: Store, E: Effects> Pass<Q, S, E> {
         ranges: Vec<ReadRange>,
         effects: E,
         report: Report,
+        told: Option<ToldOutcomes>,
     ) -> Result<Self, ReplayError> {
         let reader = queue.open_reader(Topic::Submitted, ranges).await?;
         let unmet = way.selection.numbers.clone().unwrap_or_default();
-        Ok(Self { reader, way, effects, report, waiting: VecDeque::new(), tries: 0, unmet })
+        let waiting = VecDeque::new();
+        Ok(Self { reader, way, effects, report, waiting, tries: 0, told, unmet })
     }
 
     /// Goes through the next part. False when there was none left.
@@ -178,12 +192,12 @@ impl<Q: Queue, S: Store, E: Effects> Pass<Q, S, E> {
         let mut report = self.report.clone();
         report.read += items.len() as u64;
         let (mut meant, mut wanted) = self.meant_by_themselves(items, &mut report);
-        let redecision = self.decide(&mut meant, &mut wanted).await?;
+        let through = through(items);
+        let redecision = self.decide(&mut meant, &mut wanted, &through).await?;
         for ((_, submission), redecided) in meant.iter().zip(&redecision.redecided) {
             self.unmet.remove(&submission.account.communication_number);
             report.add(submission, Change::from(*redecided));
         }
-        let through = through(items);
         let part = Part { meant: &meant, redecision: &redecision, through: &through, report: &report };
         let taken = self.effects.take(&part).await?;
         Ok((taken, report))
@@ -212,7 +226,12 @@ impl<Q: Queue, S: Store, E: Effects> Pass<Q, S, E> {
                 Content::Submission(..) | Content::Unreadable(_) => {}
             }
         }
-        let wanted = wanted_by(&meant.iter().map(|(item, _)| *item), *generation);
+        let wanted = if self.told.is_some() {
+            // Frontiers are moved over what is no submission, too.
+            wanted_by(&items.iter(), *generation)
+        } else {
+            wanted_by(&meant.iter().map(|(item, _)| *item), *generation)
+        };
         (meant, wanted)
     }
 
@@ -220,6 +239,7 @@ impl<Q: Queue, S: Store, E: Effects> Pass<Q, S, E> {
         &self,
         meant: &mut Vec<(&Item, Submission)>,
         wanted: &mut Wanted,
+        through: &[(Partition, Offset)],
     ) -> Result<Redecision, ReplayError> {
         let Way { store, policy, selection, .. } = &self.way;
         if selection.is_of_rejected() && !meant.is_empty() {
@@ -231,7 +251,7 @@ impl<Q: Queue, S: Store, E: Effects> Pass<Q, S, E> {
             wanted.numbers = accounts().map(|account| account.communication_number.clone()).collect();
             wanted.accounts = accounts().map(|account| account.key()).collect();
         }
-        if meant.is_empty() {
+        if meant.is_empty() && self.told.is_none() {
             return Ok(Redecision::default());
         }
         let mut view = store.load(wanted).await?;
@@ -239,7 +259,56 @@ impl<Q: Queue, S: Store, E: Effects> Pass<Q, S, E> {
         meant.retain(|(_, submission)| selection.holds(submission, &view));
         let submissions: Vec<Submission> =
             meant.iter().map(|(_, submission)| submission.clone()).collect();
-        Ok(redecide(&submissions, &view, policy)?)
+        match &self.told {
+            None => Ok(redecide(&submissions, &view, policy)?),
+            Some(told) => self.restored(told, &submissions, through, &view),
+        }
+    }
+
+    /// What a worker would have decided, had it gone by what was told.
+    fn restored(
+        &self,
+        told: &ToldOutcomes,
+        submissions: &[Submission],
+        through: &[(Partition, Offset)],
+        view: &View,
+    ) -> Result<Redecision, ReplayError> {
+        let Way { policy, generation, .. } = &self.way;
+        let log = |partition| LogPartition { generation: *generation, partition };
+        let through: Vec<_> = through.iter().map(|(partition, next)| (log(*partition), *next)).collect();
+        let told: Vec<_> = submissions.iter().map(|it| told.of(it.coordinates)).collect();
+        let Decision { decided, plan } = restore(submissions, &told, &through, view, policy)?;
+        let redecided = decided.into_iter().map(|decided| match decided {
+            Decided::New(after) => Redecided::Changed { before: None, after },
+            Decided::Redelivered(outcome) | Decided::Resubmitted(outcome) => {
+                Redecided::Unchanged(outcome)
+            }
+            Decided::DeadLettered | Decided::PassedOver => Redecided::DeadLettered,
+        });
+        Ok(Redecision { redecided: redecided.collect(), plan })
+    }
+
+    /// Moves the frontiers of a store that is rebuilt to the end of these ranges, past places that hold no record.
+    pub(super) async fn close(&mut self, ranges: &[ReadRange]) -> Result<(), ReplayError> {
+        if self.told.is_none() {
+            return Ok(());
+        }
+        let generation = self.way.generation;
+        let through: Vec<_> = ranges.iter().map(|range| (range.partition, range.to)).collect();
+        let at_end = |range: &ReadRange| {
+            let log = LogPartition { generation, partition: range.partition };
+            OffsetRange { log, from: range.to, to: range.to }
+        };
+        let mut wanted = Wanted { ranges: ranges.iter().map(at_end).collect(), ..Wanted::default() };
+        let report = self.report.clone();
+        for _ in 0..MAX_TRIES {
+            let redecision = self.decide(&mut Vec::new(), &mut wanted, &through).await?;
+            let part = Part { meant: &[], redecision: &redecision, through: &through, report: &report };
+            if self.effects.take(&part).await? == Taken::Yes {
+                return Ok(());
+            }
+        }
+        Err(ReplayError::NeverFits)
     }
 }
 

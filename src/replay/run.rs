@@ -2,11 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use crate::queue::Queue;
+use crate::queue::{Queue, ReadRange};
 use crate::store::{Job, JobName, JobState, NewJob, Replays, RunnerId, Store};
 
-use super::job::{Progress, Request};
+use super::job::{Mode, Progress, Request};
 use super::pass::{Pass, ReplayError, Way};
+use super::told::{ToldError, ToldOutcomes};
 use super::window::Resolved;
 use super::written::{Running, Written};
 
@@ -16,6 +17,7 @@ pub struct Run<Q: Queue, S: Store + Replays> {
     request: Request,
     begun_at: Instant,
     read_before: u64,
+    ranges: Vec<ReadRange>,
 }
 
 /// What a step of a run came to.
@@ -60,17 +62,20 @@ impl<Q: Queue, S: Store + Replays> Run<Q, S> {
         }
         let (report, read_before) = (progress.report.clone(), progress.report.read);
         let (_, left) = progress.ranges();
+        let told = told(queue, &way, &request, &left).await?;
         let (name, generation) = (job.job.name.clone(), way.generation);
-        let running = Running { name, runner, generation, event_type_prefix };
+        let is_silent = request.mode == Mode::Rebuild;
+        let running = Running { name, runner, generation, event_type_prefix, is_silent };
         let (store, limits) = (way.store.clone(), way.limits);
         let written = Written::go_on(queue.clone(), store, running, progress, limits).await?;
-        let pass = Pass::begin(queue, way, left, written, report).await?;
-        Ok(Self { pass, request, begun_at: Instant::now(), read_before })
+        let pass = Pass::begin(queue, way, left.clone(), written, report, told).await?;
+        Ok(Self { pass, request, begun_at: Instant::now(), read_before, ranges: left })
     }
 
     /// Goes through the next part.
     pub async fn step(&mut self, now: Instant) -> Result<RunStep, ReplayError> {
         if !self.pass.step().await? {
+            self.pass.close(&self.ranges).await?;
             self.pass.effects.finish().await?;
             return Ok(RunStep::Done);
         }
@@ -99,6 +104,25 @@ impl<Q: Queue, S: Store + Replays> Run<Q, S> {
         let read = self.pass.report().read.saturating_sub(self.read_before);
         let due = Duration::from_millis(read.saturating_mul(1_000) / u64::from(rate.max(1)));
         due.saturating_sub(now.saturating_duration_since(self.begun_at))
+    }
+}
+
+/// What was told of the submissions, if that is to be restored.
+async fn told<Q: Queue, S: Store>(
+    queue: &Q,
+    way: &Way<S>,
+    request: &Request,
+    ranges: &[ReadRange],
+) -> Result<Option<ToldOutcomes>, ReplayError> {
+    if request.mode != Mode::Rebuild {
+        return Ok(None);
+    }
+    let Way { generation, limits, group, scratch, .. } = way;
+    let told = ToldOutcomes::read(queue, *generation, ranges, (group, *limits, scratch)).await;
+    match told {
+        Ok(told) => Ok(Some(told)),
+        Err(ToldError::Queue(error)) => Err(error.into()),
+        Err(error @ ToldError::Spill(_)) => Err(ReplayError::Told(error)),
     }
 }
 

@@ -12,6 +12,7 @@ use crate::store::{Job, JobName, JobState, Replays, Store, StoreError};
 use crate::telemetry::with_causes;
 
 use super::driver::{Driven, Driver, News};
+use super::job::{Mode, Request};
 use super::pass::Way;
 
 /// How often is looked for jobs.
@@ -72,6 +73,11 @@ impl<Q: Queue, S: Store + Replays> Uptake<Q, S> {
         };
         for job in jobs.iter().rev().filter(is_waiting) {
             let name = &job.job.name;
+            let is_rebuild = |request: Request| request.mode == Mode::Rebuild;
+            if Request::of(job).is_ok_and(is_rebuild) {
+                // A store is rebuilt while nobody else works on it.
+                continue;
+            }
             if job.job.policy_digest == self.digest {
                 return Ok(Some(name.clone()));
             }

@@ -45,6 +45,21 @@ impl Resolved {
     }
 }
 
+/// A window on one partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// The partition.
+    pub partition: Partition,
+    /// Where it begins.
+    pub from: Offset,
+    /// The offset after it, at most the end of the log.
+    pub to: Offset,
+    /// Workers have applied and told everything before this.
+    pub settled: Offset,
+    /// The first offset that the log still holds, if it has deleted what may lie in the window.
+    pub deleted_before: Option<Offset>,
+}
+
 /// A partition whose beginning the log has deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shortened {
@@ -90,6 +105,16 @@ pub enum WindowError {
 }
 
 impl Window {
+    /// All that was ever submitted.
+    pub fn from_the_beginning() -> Self {
+        Self { from: Bound::Time(Timestamp::from_unix_millis(0)), ..Self::whole() }
+    }
+
+    /// All that the log has.
+    pub fn whole() -> Self {
+        Self { from: Bound::Open, to: Bound::Open, partitions: BTreeSet::new() }
+    }
+
     /// Looks the window up on the log. `group` is the workers'.
     pub async fn resolve(
         &self,
@@ -98,6 +123,27 @@ impl Window {
         group: &str,
         generation: Generation,
     ) -> Result<Resolved, WindowError> {
+        let mut resolved = Resolved { ranges: Vec::new(), shortened: Vec::new() };
+        for span in self.spans(queue, store, group, generation).await? {
+            let Span { partition, from, settled, .. } = span;
+            let shortened = span.deleted_before.map(|earliest| Shortened { partition, earliest });
+            resolved.shortened.extend(shortened);
+            let to = span.to.min(settled);
+            if from < to {
+                resolved.ranges.push(ReadRange { partition, from, to });
+            }
+        }
+        if resolved.ranges.is_empty() { Err(WindowError::Empty) } else { Ok(resolved) }
+    }
+
+    /// Looks up where the window lies on each of its partitions, and how far workers are there.
+    pub async fn spans(
+        &self,
+        queue: &impl Queue,
+        store: &impl Store,
+        group: &str,
+        generation: Generation,
+    ) -> Result<Vec<Span>, WindowError> {
         self.check()?;
         let standing = queue.standing(Topic::Submitted, group).await?;
         let last = standing.iter().map(|one| one.partition.0).max().unwrap_or(0);
@@ -111,7 +157,7 @@ impl Window {
             |partition| OffsetRange { log: log(partition), from: Offset(0), to: Offset(0) };
         let ranges = standing.iter().map(|one| frontier_of(one.partition)).collect();
         let frontiers = store.load(&Wanted { ranges, ..Wanted::default() }).await?.frontiers;
-        let mut resolved = Resolved { ranges: Vec::new(), shortened: Vec::new() };
+        let mut spans = Vec::new();
         for one in standing {
             let partition = one.partition;
             if !self.partitions.is_empty() && !self.partitions.contains(&partition) {
@@ -126,15 +172,13 @@ impl Window {
             let from = place(queue, partition, self.from).await?.unwrap_or(one.earliest);
             let to = place(queue, partition, self.to).await?.unwrap_or(one.end);
             let applied = frontiers.get(&log(partition)).copied().unwrap_or(Offset(0));
-            let to = to.min(applied).min(one.committed.unwrap_or(Offset(0)));
-            if from == one.earliest && one.earliest > Offset(0) && self.reaches_back_before(from) {
-                resolved.shortened.push(Shortened { partition, earliest: one.earliest });
-            }
-            if from < to {
-                resolved.ranges.push(ReadRange { partition, from, to });
-            }
+            let settled = applied.min(one.committed.unwrap_or(Offset(0)));
+            let is_shortened =
+                from == one.earliest && one.earliest > Offset(0) && self.reaches_back_before(from);
+            let deleted_before = is_shortened.then_some(one.earliest);
+            spans.push(Span { partition, from, to, settled, deleted_before });
         }
-        if resolved.ranges.is_empty() { Err(WindowError::Empty) } else { Ok(resolved) }
+        Ok(spans)
     }
 
     fn check(&self) -> Result<(), WindowError> {

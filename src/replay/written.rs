@@ -45,6 +45,8 @@ pub struct Running {
     pub generation: Generation,
     /// Of the types of events.
     pub event_type_prefix: String,
+    /// Nobody is told, and nothing is noted as changed.
+    pub is_silent: bool,
 }
 
 /// Writes and tells.
@@ -193,8 +195,14 @@ impl<Q: Queue, S: Store + Replays> Effects for Written<Q, S> {
             }
             return Ok(Taken::Yes);
         }
-        let anew: Vec<_> =
-            part.meant.iter().zip(&part.redecision.redecided).filter_map(change).collect();
+        let is_silent = self.running.is_silent;
+        let anew: Vec<_> = part
+            .meant
+            .iter()
+            .zip(&part.redecision.redecided)
+            .filter_map(change)
+            .filter(|_| !is_silent)
+            .collect();
         let changes: Vec<OutcomeChange> = anew.iter().map(|(_, _, change)| *change).collect();
         let applied = match self.step(plan, &changes).await {
             Ok(applied) => applied,

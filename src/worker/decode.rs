@@ -90,6 +90,9 @@ fn bounded(problems: impl ExactSizeIterator<Item = String>) -> String {
     }
 }
 
+/// The class of letters that hold a submission which the store could not take.
+pub(crate) const NOT_STORABLE: &str = "not_storable";
+
 /// Why a record is put aside, as header and metric tell it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum DeadLetterClass {
@@ -103,7 +106,7 @@ impl DeadLetterClass {
     pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::NotAnAccount => "not_an_account",
-            Self::NotStorable => "not_storable",
+            Self::NotStorable => NOT_STORABLE,
         }
     }
 }

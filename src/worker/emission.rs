@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::account::{Decided, Outcome, Submission};
 use crate::events::{REPLAY_ATTRIBUTE, REPLAY_HEADER, ResultEvent};
-use crate::queue::{Answer, Envelope, Headers, Record, Reply, ReplyAddress};
+use crate::queue::{Answer, Envelope, Headers, Record, Reply, ReplyAddress, first_appended_at};
 use crate::telemetry::QueueUse;
 
 use super::decode::{Content, DeadLetterClass, Item, dead_letter};
@@ -128,7 +128,7 @@ impl Emission {
 
 fn event_of(item: &Item, submission: &Submission, outcome: Outcome, type_prefix: &str) -> ResultEvent {
     let communication = submission.account.communication();
-    ResultEvent::new(type_prefix, communication, outcome, item.received.appended_at)
+    ResultEvent::new(type_prefix, communication, outcome, first_appended_at(&item.received))
 }
 
 /// The records that tell outcomes which a replay has changed, in their order. Each names the job, as an attribute

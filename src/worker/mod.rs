@@ -16,7 +16,7 @@ mod start;
 mod traces;
 mod wanted;
 
-pub(crate) use decode::{Content, Item};
+pub(crate) use decode::{Content, Item, NOT_STORABLE};
 pub(crate) use emission::replayed_results;
 pub use error::{InconsistentStore, LaneError, Unpaired};
 pub use frontiers::{FrontierError, Skip, SkipRefused, Standing, Unvouched, standings};

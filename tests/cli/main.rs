@@ -5,6 +5,7 @@
 #[cfg(feature = "production-tests")]
 mod any_record;
 mod audit;
+mod balance;
 mod callbacks;
 mod canary;
 mod collector;
@@ -20,6 +21,7 @@ mod process;
 #[cfg(feature = "production-tests")]
 mod production;
 mod readme;
+mod rebuild;
 mod receiver;
 mod receivers;
 mod replay;

@@ -73,7 +73,7 @@ impl Installation {
     }
 
     /// Runs a command to its end.
-    async fn run(&self, arguments: &[&str]) -> Output {
+    pub(crate) async fn run(&self, arguments: &[&str]) -> Output {
         let output = self.command(arguments).output();
         tokio::time::timeout(DEADLINE, output).await.unwrap().unwrap()
     }

@@ -146,6 +146,8 @@ pub(super) fn replay_way<S: Store>(
         policy: Arc::clone(policy),
         generation: generation(settings),
         limits: reading(settings),
+        group: worker_group(&settings.queue).to_owned(),
+        scratch: std::env::temp_dir(),
         selection,
     }
 }

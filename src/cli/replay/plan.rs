@@ -61,7 +61,7 @@ pub(super) async fn run(args: PlanArgs) -> anyhow::Result<Exit> {
 }
 
 /// What is wrong with the window, or with what was asked.
-pub(super) fn misused(error: WindowError) -> anyhow::Error {
+pub(in crate::cli) fn misused(error: WindowError) -> anyhow::Error {
     match error {
         WindowError::Queue(error) => unavailable(error),
         WindowError::Store(error) => unavailable(error),

@@ -21,7 +21,8 @@ use crate::cli::process::{AnyQueue, AnyStore, at_ports, beside_ports};
 use crate::cli::signals::stop_on_signal;
 use crate::cli::{Exit, Misused, options, unavailable};
 use crate::replay::{
-    Driven, Driver, News, Progress, RESUMABLE, ReplayError, Request, Selection, new_job,
+    Driven, Driver, Mode, News, Progress, RESUMABLE, RebuildRefused, ReplayError, Request, Selection,
+    Window, commit_rebuilt, new_job, rebuild_window,
 };
 use crate::settings::{Loaded, QueueKind, Settings};
 use crate::sqlite::DataDir;
@@ -55,6 +56,10 @@ pub(in crate::cli) struct RunArgs {
     reason: String,
     #[command(flatten)]
     selection: SelectionArgs,
+    /// Rebuild an empty store, which must be given with --from beginning: what was decided is there again as it was
+    /// told, with its frontiers, and nobody is told again. No worker may run meanwhile
+    #[arg(long)]
+    no_events: bool,
     /// Go through at most so many records a second [default: as fast as queue and store allow]
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
     rate: Option<u32>,
@@ -82,22 +87,34 @@ pub(in crate::cli) struct ResumeArgs {
 }
 
 pub(super) async fn run(args: RunArgs) -> anyhow::Result<Exit> {
-    let RunArgs { name, reason, selection, rate, max_errors, output, place } = args;
+    let RunArgs { name, reason, selection, no_events, rate, max_errors, output, place } = args;
     let Loaded { settings, policy, .. } = place.load()?;
     let window = selection.window(now());
     let selection = selection.selection()?;
-    let request = Request { selection, max_records_per_second: rate, max_errors };
+    let mode = if no_events { Mode::Rebuild } else { Mode::Redecide };
+    if mode == Mode::Rebuild
+        && (window != Window::from_the_beginning() || selection != Selection::default())
+    {
+        let told =
+            "--no-events rebuilds all of a store: give it with --from beginning, and select nothing";
+        return Err(Misused(told.to_owned()).into());
+    }
+    let request = Request { mode, selection, max_records_per_second: rate, max_errors };
     let policy = Arc::new(policy);
     let digest = policy.digest();
-    let enter = async |queue: &AnyQueue, store: &AnyStore| {
+    let enter = async |queue: &AnyQueue, store: &AnyStore, opened: Opened| {
+        must_be_alone(&settings, mode, opened)?;
         let group = options::worker_group(&settings.queue);
-        let resolved = window.resolve(queue, store, group, options::generation(&settings)).await;
-        let resolved = resolved.map_err(misused)?;
+        let generation = options::generation(&settings);
+        let resolved = match mode {
+            Mode::Rebuild => rebuild_window(queue, store, group, generation).await.map_err(refused)?,
+            Mode::Redecide => window.resolve(queue, store, group, generation).await.map_err(misused)?,
+        };
         tell_what_is_missing(&resolved)?;
         let job =
             new_job(name.clone(), &request, &resolved, digest.clone(), operator(), reason.clone())?;
         if store.create_job(&job, now()).await.map_err(unavailable)? {
-            return Ok(());
+            return Ok(mode);
         }
         let told = format!(
             "there is a job {name} already: `penstock replay status {name}` shows it; take another name, or \
@@ -109,12 +126,41 @@ pub(super) async fn run(args: RunArgs) -> anyhow::Result<Exit> {
     job.go_on(enter).await
 }
 
+/// Where queue and store are opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Opened {
+    /// By this process alone, or beside others that may have them too.
+    Here,
+    /// Beside the one process that has them.
+    Beside,
+}
+
+/// A store is rebuilt while no other process of an embedded one works on it.
+fn must_be_alone(settings: &Settings, mode: Mode, opened: Opened) -> Result<(), Misused> {
+    if mode == Mode::Rebuild && opened == Opened::Beside {
+        return Err(Misused(format!(
+            "a store is rebuilt while nobody has it: stop the process that has {}",
+            settings.data_dir.display()
+        )));
+    }
+    Ok(())
+}
+
+fn refused(error: RebuildRefused) -> anyhow::Error {
+    match error {
+        RebuildRefused::Queue(_) | RebuildRefused::Store(_) => unavailable(error),
+        RebuildRefused::Deleted { .. } | RebuildRefused::NotEmpty | RebuildRefused::NothingThere => {
+            Misused(error.to_string()).into()
+        }
+    }
+}
+
 pub(super) async fn resume(args: ResumeArgs) -> anyhow::Result<Exit> {
     let ResumeArgs { name, output, place } = args;
     let Loaded { settings, policy, .. } = place.load()?;
     let policy = Arc::new(policy);
     let digest = policy.digest();
-    let enter = async |_: &AnyQueue, store: &AnyStore| {
+    let enter = async |_: &AnyQueue, store: &AnyStore, opened: Opened| {
         let job = find(store, &name).await?;
         if job.job.policy_digest != digest {
             let told = format!(
@@ -124,10 +170,12 @@ pub(super) async fn resume(args: ResumeArgs) -> anyhow::Result<Exit> {
             );
             return Err(Misused(told).into());
         }
+        let mode = Request::of(&job)?.mode;
+        must_be_alone(&settings, mode, opened)?;
         let is_running = job.state == JobState::Running;
         let resumed = store.move_job(&name, &RESUMABLE, JobState::Running, None, now());
         if is_running || resumed.await.map_err(unavailable)? {
-            return Ok(());
+            return Ok(mode);
         }
         Err(Misused(format!("the job {name} is {}", job.state.as_str())).into())
     };
@@ -156,20 +204,20 @@ impl Begun<'_> {
     /// one that has them.
     async fn go_on(
         &self,
-        enter: impl AsyncFnOnce(&AnyQueue, &AnyStore) -> anyhow::Result<()>,
+        enter: impl AsyncFnOnce(&AnyQueue, &AnyStore, Opened) -> anyhow::Result<Mode>,
     ) -> anyhow::Result<Exit> {
         let stop = stop_on_signal(LONGEST_STOP).context("listening for signals")?;
         let is_embedded = self.settings.queue.kind == QueueKind::Sqlite;
         if is_embedded && DataDir::is_in_use(&self.settings.data_dir) {
             return beside_ports(self.settings, async |queue, store| {
-                enter(queue, store).await?;
+                enter(queue, store, Opened::Beside).await?;
                 Followed { begun: self, store, told: Told::new() }.follow(&stop).await
             })
             .await;
         }
         at_ports(self.settings, async |queue, store| {
-            enter(queue, store).await?;
-            self.drive(queue, store, &stop).await
+            let mode = enter(queue, store, Opened::Here).await?;
+            self.drive(queue, store, mode, &stop).await
         })
         .await
     }
@@ -179,6 +227,7 @@ impl Begun<'_> {
         &self,
         queue: &AnyQueue,
         store: &AnyStore,
+        mode: Mode,
         stop: &CancellationToken,
     ) -> anyhow::Result<Exit> {
         let way = options::replay_way(self.settings, self.policy, store, Selection::default());
@@ -193,6 +242,12 @@ impl Begun<'_> {
         told.clear();
         match ended {
             Ok(ended) => {
+                if mode == Mode::Rebuild && ended == Driven::Done {
+                    let settings = self.settings;
+                    let group = options::worker_group(&settings.queue);
+                    let committed = commit_rebuilt(queue, store, group, options::generation(settings));
+                    committed.await.map_err(refused)?;
+                }
                 self.write_report(store).await?;
                 self.left(store, ended).await
             }

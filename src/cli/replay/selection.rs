@@ -6,12 +6,10 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
-use crate::account::{
-    BusinessUnit, CommunicationNumber, Offset, Partition, RejectionCode, Requester, Timestamp,
-};
+use crate::account::{BusinessUnit, CommunicationNumber, RejectionCode, Requester, Timestamp};
 use crate::cli::Misused;
-use crate::cli::moment::Moment;
-use crate::replay::{Bound, OutcomeFilter, Selection, Window};
+use crate::cli::window::WindowArgs;
+use crate::replay::{OutcomeFilter, Selection, Window};
 
 /// Most numbers that a file may list: they are held in memory, and in the job's row.
 const MAX_NUMBERS: usize = 100_000;
@@ -19,22 +17,8 @@ const MAX_NUMBERS: usize = 100_000;
 /// Options that say which submissions are meant: those for which all of them hold.
 #[derive(Args, Debug)]
 pub(super) struct SelectionArgs {
-    /// Those appended to the log then or later: a time such as 2026-11-24T08:00:00Z, or how long ago, such as 2h
-    /// or 3days [default: as far back as the log goes]
-    #[arg(long, value_name = "TIME", value_parser = Moment::parse)]
-    since: Option<Moment>,
-    /// Those appended before: a time, or how long ago [default: all that workers have applied and told]
-    #[arg(long, value_name = "TIME", value_parser = Moment::parse)]
-    until: Option<Moment>,
-    /// Those on this partition; may be given again
-    #[arg(long = "partition", value_name = "NUMBER")]
-    partitions: Vec<u32>,
-    /// Those at this offset or after it, of each partition that is named
-    #[arg(long, value_name = "OFFSET", conflicts_with = "since", requires = "partitions")]
-    from_offset: Option<u64>,
-    /// Those before this offset, of each partition that is named
-    #[arg(long, value_name = "OFFSET", conflicts_with = "until", requires = "partitions")]
-    to_offset: Option<u64>,
+    #[command(flatten)]
+    window: WindowArgs,
     /// Those that ended so
     #[arg(long, value_enum)]
     only: Option<Only>,
@@ -76,16 +60,7 @@ fn parse_requester(text: &str) -> Result<Requester, String> {
 impl SelectionArgs {
     /// The window at `now`.
     pub(super) fn window(&self, now: Timestamp) -> Window {
-        let bound = |offset: Option<u64>, moment: Option<Moment>| match (offset, moment) {
-            (Some(offset), _) => Bound::Offset(Offset(offset)),
-            (None, Some(moment)) => Bound::Time(moment.at(now)),
-            (None, None) => Bound::Open,
-        };
-        Window {
-            from: bound(self.from_offset, self.since),
-            to: bound(self.to_offset, self.until),
-            partitions: self.partitions.iter().copied().map(Partition).collect(),
-        }
+        self.window.window(now)
     }
 
     /// What is selected of the window; reads the file of numbers.
@@ -105,7 +80,7 @@ impl SelectionArgs {
     }
 }
 
-fn read_numbers(path: &Path) -> Result<BTreeSet<CommunicationNumber>, Misused> {
+pub(in crate::cli) fn read_numbers(path: &Path) -> Result<BTreeSet<CommunicationNumber>, Misused> {
     let unreadable = |error: io::Error| Misused(format!("--numbers {}: {error}", path.display()));
     let from: Box<dyn BufRead> = if path == Path::new("-") {
         Box::new(io::stdin().lock())

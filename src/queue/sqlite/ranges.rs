@@ -4,11 +4,11 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::account::{Offset, Partition};
-use crate::queue::{PollLimits, QueueError, ReadRange, Reader, Received, Topic};
+use crate::queue::{Cause, PollLimits, QueueError, ReadRange, Reader, Received, Topic};
 
 use super::position::Slice;
 use super::reader::{self, Range};
-use super::{SqliteQueue, broken, queue_error};
+use super::{SqliteQueue, queue_error};
 
 /// A reader of the embedded queue.
 #[derive(Debug)]
@@ -51,12 +51,12 @@ impl Reader for SqliteReader {
             .map_err(|cause| queue_error(action, Arc::new(cause)))?;
         for received in &records {
             if received.offset != range.from {
-                return Err(broken(action, "records were deleted before they were read"));
+                return Err(missing(action, slice, range.from));
             }
             range.from = received.offset.next();
         }
         if records.is_empty() && limits.max_records > 0 {
-            return Err(broken(action, "records were deleted before they were read"));
+            return Err(missing(action, slice, range.from));
         }
         self.set_aside_done();
         Ok(records)
@@ -70,4 +70,11 @@ impl Reader for SqliteReader {
     fn is_done(&self) -> bool {
         self.left.is_empty()
     }
+}
+
+/// The log has no record where one is to be read: it was deleted, or the file was changed by other hands.
+fn missing(action: &'static str, slice: Slice, at: Offset) -> QueueError {
+    let Slice { topic, partition } = slice;
+    let cause = format!("{} has no record at partition {}, offset {}", topic.name(), partition.0, at.0);
+    QueueError::Broken { action, cause: Cause::from(cause) }
 }

@@ -1,0 +1,190 @@
+//! What may be asked of a source: how far it had got when it was looked at, and what it still keeps.
+
+use std::collections::BTreeMap;
+
+use crate::account::{Coordinates, Generation, Offset, Partition};
+use crate::replay::{Bound, Span, Window};
+
+/// By how much partitions may be looked at one after the other, or their brokers' clocks differ.
+const SLACK_MS: i64 = 10_000;
+
+/// A partition of the log as it was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct LogBounds {
+    /// The window on it.
+    pub(super) span: Span,
+    /// When its first and last record in the window were appended; none when there is none.
+    pub(super) appended_ms: Option<(i64, i64)>,
+}
+
+/// Times between which, both excluded, every submission of a partition lies in the window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Reach {
+    after: Option<i64>,
+    before: i64,
+}
+
+/// What may be asked of the sources.
+#[derive(Clone, Debug)]
+pub(super) struct Bounds {
+    generation: Generation,
+    spans: BTreeMap<Partition, Span>,
+    reaches: BTreeMap<Partition, Reach>,
+    reach_of_all: Option<Reach>,
+    /// Some numbers are looked at alone, so that what is not said of others says nothing.
+    pub(super) is_narrowed: bool,
+    /// What was appended to a source up to then may have been deleted from it; none when nothing was.
+    pub(super) results_deleted_ms: Option<i64>,
+    pub(super) letters_deleted_ms: Option<i64>,
+    pub(super) deliveries_removed_ms: i64,
+}
+
+impl Bounds {
+    /// Those of a log that was read. Events stand on the partition of the same number if `are_alike`.
+    pub(super) fn of(
+        generation: Generation,
+        window: &Window,
+        log: &[LogBounds],
+        are_alike: bool,
+    ) -> Self {
+        let newest = log.iter().filter_map(|it| it.appended_ms).map(|(_, last)| last).max();
+        let reaches: BTreeMap<_, _> =
+            log.iter().filter_map(|it| Some((it.span.partition, reach(window, it, newest?)?))).collect();
+        let is_whole = window.partitions.is_empty();
+        let narrower =
+            |a: Reach, b: Reach| Reach { after: a.after.max(b.after), before: a.before.min(b.before) };
+        let reach_of_all = reaches.values().copied().reduce(narrower).filter(|_| is_whole);
+        Self {
+            generation,
+            spans: log.iter().map(|it| (it.span.partition, it.span)).collect(),
+            reaches: if are_alike { reaches } else { BTreeMap::new() },
+            reach_of_all,
+            is_narrowed: false,
+            results_deleted_ms: None,
+            letters_deleted_ms: None,
+            deliveries_removed_ms: i64::MIN,
+        }
+    }
+
+    /// Whether the log must have a submission there that is settled.
+    pub(super) fn is_audited(&self, at: Coordinates) -> bool {
+        let is_within = |span: &Span| span.from <= at.offset && at.offset < settled(span);
+        at.log.generation == self.generation && self.spans.get(&at.log.partition).is_some_and(is_within)
+    }
+
+    /// Whether the submission that an event is of must lie in the window. The partition is the event's, where it is
+    /// known.
+    pub(super) fn must_be_submitted(&self, partition: Option<u32>, time_ms: Option<i64>) -> bool {
+        let own = partition.and_then(|partition| self.reaches.get(&Partition(partition)).copied());
+        let reach = own.or(self.reach_of_all);
+        reach.zip(time_ms).is_some_and(|(reach, time)| {
+            reach.after.is_none_or(|after| after < time) && time < reach.before
+        })
+    }
+
+    /// Whether the event of a submission may have been deleted.
+    pub(super) fn may_have_lost_result(&self, appended_ms: i64) -> bool {
+        self.results_deleted_ms.is_some_and(|deleted| appended_ms <= deleted)
+    }
+
+    /// Whether the letter of a record may have been deleted.
+    pub(super) fn may_have_lost_letter(&self, appended_ms: i64) -> bool {
+        self.letters_deleted_ms.is_some_and(|deleted| appended_ms <= deleted)
+    }
+
+    /// Whether a delivery of an event that was told then may have been removed.
+    pub(super) fn may_have_lost_delivery(&self, told_ms: i64) -> bool {
+        told_ms <= self.deliveries_removed_ms
+    }
+}
+
+/// The offset up to which a window is settled.
+pub(super) fn settled(span: &Span) -> Offset {
+    span.to.min(span.settled)
+}
+
+fn reach(window: &Window, log: &LogBounds, newest: i64) -> Option<Reach> {
+    let (first, last) = log.appended_ms?;
+    let after = match window.from {
+        _ if log.span.deleted_before.is_some() => Some(first),
+        Bound::Time(from) => Some(from.unix_millis() - 1),
+        Bound::Open | Bound::Offset(_) if log.span.from > Offset(0) => Some(first),
+        Bound::Open | Bound::Offset(_) => None,
+    };
+    let before = match window.to {
+        Bound::Time(to) => to.unix_millis().min(newest - SLACK_MS).max(last),
+        Bound::Offset(_) => last,
+        Bound::Open => last.max(newest - SLACK_MS),
+    };
+    Some(Reach { after, before })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::account::{LogPartition, Timestamp};
+
+    fn window(from: Bound, to: Bound) -> Window {
+        Window { from, to, partitions: BTreeSet::new() }
+    }
+
+    fn log(partition: u32, from: u64, to: u64, appended_ms: Option<(i64, i64)>) -> LogBounds {
+        let span = Span {
+            partition: Partition(partition),
+            from: Offset(from),
+            to: Offset(to),
+            settled: Offset(to.saturating_sub(2)),
+            deleted_before: None,
+        };
+        LogBounds { span, appended_ms }
+    }
+
+    #[test]
+    fn what_is_not_settled_is_asked_of_nobody() {
+        let bounds =
+            Bounds::of(Generation(1), &window(Bound::Open, Bound::Open), &[log(0, 5, 9, None)], true);
+        let at = |generation, partition, offset| {
+            let (generation, partition) = (Generation(generation), Partition(partition));
+            LogPartition { generation, partition }.at(Offset(offset))
+        };
+        let audited: Vec<_> = (0..12).filter(|offset| bounds.is_audited(at(1, 0, *offset))).collect();
+        assert_eq!(audited, [5, 6]);
+        assert!(!bounds.is_audited(at(2, 0, 5)) && !bounds.is_audited(at(1, 1, 5)));
+    }
+
+    #[test]
+    fn an_event_must_have_its_submission_where_the_window_has_all_of_them() {
+        let both = [log(0, 0, 9, Some((1_000, 2_000))), log(1, 0, 9, Some((1_500, 60_000)))];
+        let is_asked =
+            |bounds: &Bounds, partition, time| bounds.must_be_submitted(partition, Some(time));
+        let open = Bounds::of(Generation(1), &window(Bound::Open, Bound::Open), &both, true);
+        assert!(is_asked(&open, Some(0), 0), "nothing was deleted");
+        assert!(is_asked(&open, Some(0), 49_999), "its end was looked at after the newest was appended");
+        assert!(!is_asked(&open, Some(0), 50_000) && is_asked(&open, Some(1), 59_999));
+        assert!(!is_asked(&open, None, 50_000) && is_asked(&open, None, 49_999), "that of all");
+        assert!(!open.must_be_submitted(Some(0), None), "nobody knows");
+        let from = Bound::Time(Timestamp::from_unix_millis(1_200));
+        let timed = Bounds::of(Generation(1), &window(from, Bound::Open), &both, true);
+        assert!(!is_asked(&timed, Some(0), 1_199) && is_asked(&timed, Some(0), 1_200));
+        let mut shortened = both;
+        shortened[0].span.deleted_before = Some(Offset(3));
+        let shortened = Bounds::of(Generation(1), &window(from, Bound::Open), &shortened, true);
+        assert!(!is_asked(&shortened, Some(0), 1_000) && is_asked(&shortened, Some(0), 1_001));
+        let offsets = window(Bound::Offset(Offset(0)), Bound::Offset(Offset(9)));
+        let offsets = Bounds::of(Generation(1), &offsets, &both, true);
+        assert!(is_asked(&offsets, Some(0), 1_999) && !is_asked(&offsets, Some(0), 2_000));
+    }
+
+    #[test]
+    fn what_was_deleted_is_not_missing() {
+        let mut bounds = Bounds::of(Generation(1), &window(Bound::Open, Bound::Open), &[], true);
+        assert!(!bounds.may_have_lost_result(0) && !bounds.may_have_lost_letter(0));
+        assert!(!bounds.may_have_lost_delivery(0));
+        bounds.results_deleted_ms = Some(5);
+        bounds.deliveries_removed_ms = 7;
+        assert!(bounds.may_have_lost_result(5) && !bounds.may_have_lost_result(6));
+        assert!(bounds.may_have_lost_delivery(7) && !bounds.may_have_lost_delivery(8));
+    }
+}

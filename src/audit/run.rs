@@ -1,0 +1,355 @@
+//! An audit, from the first look at the log to the last finding.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use crate::account::{CommunicationNumber, Offset, Partition, Timestamp};
+use crate::queue::{BatchId, Queue, QueueError, ReadRange, Topic};
+use crate::replay::{Bound, Span, WindowError};
+use crate::spill::{Spill, SpillError};
+use crate::store::{
+    Deliveries, DeliveryKey, EndpointName, Replays, Scans, Store, StoreError, WantedDeliveries,
+};
+
+use super::accounts;
+use super::bounds::{Bounds, LogBounds, settled};
+use super::chain::{Chain, ChainError, Leaves};
+use super::facts::{AccountFact, event_id};
+use super::findings::{Counts, Finding};
+use super::gather::{self, Behind, Gathered, Scope};
+use super::numbers::{self, Ended, MissingDelivery};
+use super::places;
+
+/// Facts that there are of a submission, about.
+const FACTS_PER_SUBMISSION: u64 = 4;
+/// Missing deliveries that are looked up at a time.
+const LOOK_UP: usize = 1_000;
+
+/// Why an audit does not come to an end.
+#[derive(Debug, thiserror::Error)]
+pub enum AuditError {
+    /// The queue does not answer, or no longer holds what is to be read.
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+    /// The store does not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The window is none.
+    #[error(transparent)]
+    Window(#[from] WindowError),
+    /// There is no room for what is compared.
+    #[error(transparent)]
+    Spill(#[from] SpillError),
+    /// The log no longer holds what a digest is of.
+    #[error(
+        "partition {} begins at offset {} by now: what the digest is of is deleted in part, so it cannot be verified",
+        partition.0, earliest.0
+    )]
+    Deleted {
+        /// The partition.
+        partition: Partition,
+        /// The first offset that it still holds.
+        earliest: Offset,
+    },
+    /// A digest is of another log.
+    #[error(
+        "partition {} is not, or not as far as the digest says, applied here: it is of another log, or this store was set          back", partition.0
+    )]
+    NotThatLog {
+        /// The partition.
+        partition: Partition,
+    },
+    /// There is no room for the chain.
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+    /// Nothing of a batch is there.
+    #[error("the window has nothing of the batch {0}")]
+    NoBatch(BatchId),
+    /// Numbers are not there.
+    #[error("the window has nothing of {}", first_of(.0))]
+    NoNumbers(BTreeSet<CommunicationNumber>),
+}
+
+fn first_of(numbers: &BTreeSet<CommunicationNumber>) -> String {
+    let first = numbers.first().map(|number| format!("{:?}", number.as_str())).unwrap_or_default();
+    match numbers.len() {
+        0 | 1 => format!("the number {first}"),
+        more => format!("the number {first} and {} others", more - 1),
+    }
+}
+
+/// What an audit is at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// It reads the log.
+    Log,
+    /// It reads ledger, rejections and accounts.
+    Store,
+    /// It reads the results.
+    Results,
+    /// It reads the deliveries.
+    Deliveries,
+    /// It reads the dead letters.
+    DeadLetters,
+    /// It compares what it has read.
+    Comparing,
+}
+
+impl Stage {
+    /// It in words.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Log => "log",
+            Self::Store => "store",
+            Self::Results => "results",
+            Self::Deliveries => "deliveries",
+            Self::DeadLetters => "dead letters",
+            Self::Comparing => "comparing",
+        }
+    }
+}
+
+/// Whoever is told how far an audit is and what it finds.
+pub trait Telling {
+    /// So many more records, rows or facts were gone through.
+    fn read(&mut self, stage: Stage, count: u64);
+    /// Something breaks a sum.
+    fn found(&mut self, finding: &Finding);
+}
+
+/// An audit.
+pub struct Audit<'a, Q, S> {
+    /// The queue.
+    pub queue: &'a Q,
+    /// The store.
+    pub store: &'a S,
+    /// What is audited.
+    pub scope: Scope,
+    /// A batch of which all numbers are looked at.
+    pub batch: Option<BatchId>,
+    /// The ranges of a digest, in place of the window.
+    pub ranges: Option<Vec<ReadRange>>,
+    /// Where facts are kept while they are compared.
+    pub scratch: PathBuf,
+    /// Whether the chain over records and outcomes is made.
+    pub is_chained: bool,
+}
+
+/// What an audit came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Audited {
+    /// The sums.
+    pub counts: Counts,
+    /// The chains of the partitions, if they were to be made.
+    pub chains: Vec<Chain>,
+}
+
+impl<Q: Queue, S: Store + Scans + Deliveries + Replays> Audit<'_, Q, S> {
+    /// Reads everything and compares it.
+    pub async fn run(mut self, tell: &mut impl Telling) -> Result<Audited, AuditError> {
+        let begun_at = Timestamp::from(SystemTime::now());
+        let spans = self.spans().await?;
+        if self.ranges.is_some() {
+            // What lies in it is known by its offsets alone.
+            self.scope.window.to = Bound::Offset(Offset(0));
+        }
+        self.narrow(&spans).await?;
+        let offsets: u64 = spans.iter().map(|span| span.to.0.saturating_sub(span.from.0)).sum();
+        let mut gathered = Gathered {
+            numbers: Spill::begin(&self.scratch, offsets.saturating_mul(FACTS_PER_SUBMISSION))?,
+            places: Spill::begin(&self.scratch, offsets / FACTS_PER_SUBMISSION)?,
+            accounts: Spill::begin(&self.scratch, if self.scope.is_deep { offsets } else { 0 })?,
+        };
+        let leaves = if self.is_chained { Some(Leaves::of(&spans, &self.scratch)?) } else { None };
+        let (bounds, endpoints, mut counts) = self.gather(&spans, begun_at, &mut gathered, tell).await?;
+        self.compare(gathered, &bounds, (&endpoints, leaves.as_ref()), &mut counts, tell).await?;
+        let chains = leaves.map(Leaves::chains).transpose()?.unwrap_or_default();
+        match self.scope.numbers {
+            Some(numbers) if counts == Counts::default() => Err(AuditError::NoNumbers(numbers)),
+            _ => Ok(Audited { counts, chains }),
+        }
+    }
+
+    async fn spans(&self) -> Result<Vec<Span>, AuditError> {
+        let Scope { window, workers, generation, .. } = &self.scope;
+        let spans = window.spans(self.queue, self.store, workers, *generation).await?;
+        match &self.ranges {
+            None => Ok(spans),
+            Some(ranges) => ranges.iter().map(|range| narrowed(&spans, range)).collect(),
+        }
+    }
+
+    /// A batch is its numbers.
+    async fn narrow(&mut self, spans: &[Span]) -> Result<(), AuditError> {
+        let Some(batch) = self.batch else { return Ok(()) };
+        let numbers = gather::numbers_of_batch(self.queue, &self.scope, spans, batch).await?;
+        if numbers.is_empty() {
+            return Err(AuditError::NoBatch(batch));
+        }
+        self.scope.numbers = Some(numbers);
+        Ok(())
+    }
+
+    async fn gather(
+        &self,
+        spans: &[Span],
+        begun_at: Timestamp,
+        into: &mut Gathered,
+        tell: &mut impl Telling,
+    ) -> Result<(Bounds, Vec<EndpointName>, Counts), AuditError> {
+        let Self { queue, store, scope, .. } = self;
+        let (log, counts) = gather::log(*queue, scope, spans, into, tell).await?;
+        gather::outcomes(*store, scope, into, tell).await?;
+        if scope.is_deep {
+            gather::accounts(*store, into, tell).await?;
+        }
+        let since = first_appended(&log);
+        let states = store.endpoint_states().await?;
+        let results = Behind::look(*queue, Topic::Results, &scope.callbacks, since).await?;
+        let results_deleted = gather::results(*queue, scope, &results, &states, into, tell).await?;
+        let endpoints = gather::deliveries(*store, scope, into, tell).await?;
+        let letters = Behind::look(*queue, Topic::DeadLetter, &scope.callbacks, since).await?;
+        let letters_deleted = gather::letters(*queue, scope, &letters, into, tell).await?;
+        gather::changes(*store, begun_at, into).await?;
+        let mut bounds =
+            Bounds::of(scope.generation, &scope.window, &log, results.partitions == spans.len());
+        bounds.is_narrowed = scope.numbers.is_some();
+        bounds.results_deleted_ms = results_deleted;
+        bounds.letters_deleted_ms = letters_deleted;
+        let kept_since = Timestamp::from(SystemTime::now()).earlier(scope.deliveries_kept);
+        bounds.deliveries_removed_ms = kept_since.unix_millis();
+        Ok((bounds, endpoints, counts))
+    }
+
+    async fn compare(
+        &self,
+        gathered: Gathered,
+        bounds: &Bounds,
+        (endpoints, leaves): (&[EndpointName], Option<&Leaves>),
+        counts: &mut Counts,
+        tell: &mut impl Telling,
+    ) -> Result<(), AuditError> {
+        let Gathered { numbers, mut places, mut accounts } = gathered;
+        for file in numbers.into_files() {
+            let mut facts = file?;
+            tell.read(Stage::Comparing, facts.len() as u64);
+            facts.sort_unstable_by(|a, b| a.number.cmp(&b.number));
+            let mut missing = Vec::new();
+            for of_number in grouped(facts, |a, b| a.number == b.number) {
+                let reckoned = numbers::reckon(of_number, bounds);
+                counts.add(&reckoned.counts);
+                reckoned.findings.iter().for_each(|finding| tell.found(finding));
+                missing.extend(reckoned.missing);
+                note(leaves, &reckoned.ended)?;
+                for fact in &reckoned.places {
+                    gather::push_place(&mut places, fact)?;
+                }
+                for fact in &reckoned.accounts {
+                    gather::push_account(&mut accounts, fact)?;
+                }
+            }
+            self.missing(missing, endpoints, counts, tell).await?;
+        }
+        for file in places.into_files() {
+            let mut facts = file?;
+            tell.read(Stage::Comparing, facts.len() as u64);
+            facts.sort_unstable_by_key(|fact| fact.at);
+            for of_place in grouped(facts, |a, b| a.at == b.at) {
+                let reckoned = places::reckon(of_place, bounds);
+                counts.add(&reckoned.counts);
+                note(leaves, reckoned.ended.as_slice())?;
+                reckoned.findings.iter().for_each(|finding| tell.found(finding));
+            }
+        }
+        if self.scope.is_deep {
+            compare_accounts(accounts, bounds, counts, tell)?;
+        }
+        Ok(())
+    }
+
+    /// A delivery whose row has moved while the table was read is found by its key.
+    async fn missing(
+        &self,
+        missing: Vec<MissingDelivery>,
+        endpoints: &[EndpointName],
+        counts: &mut Counts,
+        tell: &mut impl Telling,
+    ) -> Result<(), AuditError> {
+        let key = |missing: &MissingDelivery| {
+            let endpoint = endpoints.get(usize::from(missing.endpoint))?.clone();
+            Some(DeliveryKey { endpoint, event: event_id(missing.event) })
+        };
+        for some in missing.chunks(LOOK_UP) {
+            let keys = some.iter().filter_map(key).collect();
+            let wanted = WantedDeliveries { keys, ..WantedDeliveries::default() };
+            let known = self.store.look(&wanted).await?.recorded;
+            for missing in some {
+                let key = key(missing);
+                if key.as_ref().is_some_and(|key| known.contains(key)) {
+                    counts.deliveries.found += 1;
+                    continue;
+                }
+                let endpoint = key.map(|key| key.endpoint.as_str().to_owned()).unwrap_or_default();
+                let further = missing.finding.further.as_deref().unwrap_or_default();
+                let finding = missing.finding.clone().further(format!("endpoint {endpoint}, {further}"));
+                counts.findings += 1;
+                tell.found(&finding);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn compare_accounts(
+    accounts: Spill<AccountFact>,
+    bounds: &Bounds,
+    counts: &mut Counts,
+    tell: &mut impl Telling,
+) -> Result<(), AuditError> {
+    for file in accounts.into_files() {
+        let mut facts = file?;
+        tell.read(Stage::Comparing, facts.len() as u64);
+        facts.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+        for of_account in facts.chunk_by(|a, b| a.key == b.key) {
+            let reckoned = accounts::reckon(of_account, bounds);
+            counts.add(&reckoned.counts);
+            reckoned.finding.iter().for_each(|finding| tell.found(finding));
+        }
+    }
+    Ok(())
+}
+
+/// A range of a digest, as the log has it now.
+fn narrowed(spans: &[Span], range: &ReadRange) -> Result<Span, AuditError> {
+    let ReadRange { partition, from, to } = *range;
+    let span = spans.iter().find(|span| span.partition == partition);
+    match span {
+        Some(span) if span.from <= from && to <= settled(span) => Ok(Span { from, to, ..*span }),
+        Some(span) if to <= settled(span) => Err(AuditError::Deleted { partition, earliest: span.from }),
+        Some(_) | None => Err(AuditError::NotThatLog { partition }),
+    }
+}
+
+/// Notes how submissions ended, if a chain is made of it.
+fn note(leaves: Option<&Leaves>, ended: &[Ended]) -> Result<(), ChainError> {
+    let Some(leaves) = leaves else { return Ok(()) };
+    ended.iter().try_for_each(|ended| leaves.note(ended.at, &ended.content, ended.outcome))
+}
+
+/// When the first record of the window was appended.
+fn first_appended(log: &[LogBounds]) -> Option<i64> {
+    log.iter().filter_map(|it| it.appended_ms).map(|(first, _)| first).min()
+}
+
+/// Neighbours that belong together, each group on its own.
+fn grouped<T>(items: Vec<T>, same: impl Fn(&T, &T) -> bool) -> impl Iterator<Item = Vec<T>> {
+    let mut items = items.into_iter().peekable();
+    std::iter::from_fn(move || {
+        let mut group = vec![items.next()?];
+        while let Some(next) = items.next_if(|next| same(&group[0], next)) {
+            group.push(next);
+        }
+        Some(group)
+    })
+}

@@ -1,0 +1,182 @@
+//! `penstock audit`: whether in equals out, and what breaks it.
+
+mod output;
+mod verify;
+
+use std::collections::BTreeSet;
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use clap::{Args, Subcommand};
+use uuid::Uuid;
+
+use crate::account::CommunicationNumber;
+use crate::audit::{Audit, AuditError, Audited, Digest, Scope};
+use crate::queue::BatchId;
+use crate::replay::Window;
+use crate::settings::{Loaded, Settings};
+
+use super::config::PlaceArgs;
+use super::moment::now;
+use super::output::note;
+use super::process::{CALLBACKS_GROUP, beside_ports};
+use super::replay::{misused, read_numbers};
+use super::window::WindowArgs;
+use super::{Exit, Misused, callback_options, options, runtime, unavailable};
+
+use output::{Output, Printer};
+
+/// Options of `penstock audit`.
+#[derive(Args, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(super) struct AuditArgs {
+    #[command(flatten)]
+    audit: RunArgs,
+    #[command(subcommand)]
+    command: Option<AuditCommand>,
+}
+
+#[derive(Debug, Subcommand)]
+enum AuditCommand {
+    /// Make the chain over records and outcomes of a digest anew, and say in which parts it is another. Ends with 3
+    /// if it is
+    #[command(
+        before_help = "Example: penstock audit verify 2026-11-27.digest --previous 2026-11-26.digest"
+    )]
+    Verify(verify::VerifyArgs),
+}
+
+#[derive(Args, Debug)]
+struct RunArgs {
+    #[command(flatten)]
+    window: WindowArgs,
+    /// The communications of this batch alone
+    #[arg(long, value_name = "ID", conflicts_with_all = ["number", "numbers"])]
+    batch: Option<Uuid>,
+    /// This communicationNumber alone; may be given again
+    #[arg(long, value_name = "NUMBER", value_parser = parse_number)]
+    number: Vec<CommunicationNumber>,
+    /// The communicationNumbers that are the lines of this file alone; - reads standard input
+    #[arg(long, value_name = "FILE", conflicts_with = "number")]
+    numbers: Option<PathBuf>,
+    /// Whether every account is what the last of its accepted submissions made it, too
+    #[arg(long)]
+    deep: bool,
+    /// Write sums, and a chain of digests over records and outcomes, to this file, which is not there yet
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["batch", "number", "numbers"])]
+    digest: Option<PathBuf>,
+    /// The digest that was written before; the new one names it
+    #[arg(long, value_name = "FILE", requires = "digest")]
+    previous: Option<PathBuf>,
+    /// How findings and sums are told
+    #[arg(long, value_enum, default_value_t = Output::Table)]
+    output: Output,
+    #[command(flatten)]
+    scratch: ScratchArgs,
+    #[command(flatten)]
+    place: PlaceArgs,
+}
+
+/// Where what is compared is kept meanwhile.
+#[derive(Args, Debug)]
+struct ScratchArgs {
+    /// Where what is compared is kept meanwhile: about 500 bytes for each submission of the window and row of the
+    /// store. It has no names there, and is gone afterwards [default: the system's directory for such files]
+    #[arg(long, value_name = "DIR")]
+    scratch: Option<PathBuf>,
+}
+
+impl ScratchArgs {
+    fn directory(self) -> PathBuf {
+        self.scratch.unwrap_or_else(std::env::temp_dir)
+    }
+}
+
+fn parse_number(text: &str) -> Result<CommunicationNumber, String> {
+    CommunicationNumber::parse(text).map_err(|problem| problem.to_string())
+}
+
+/// Runs `penstock audit`.
+pub(super) fn run(args: AuditArgs) -> anyhow::Result<Exit> {
+    match args.command {
+        Some(AuditCommand::Verify(args)) => verify::run(args),
+        None => audit(args.audit),
+    }
+}
+
+fn audit(args: RunArgs) -> anyhow::Result<Exit> {
+    let RunArgs { window, batch, number, numbers, deep, digest, previous, output, scratch, place } =
+        args;
+    let Loaded { settings, .. } = place.load()?;
+    let numbers = match &numbers {
+        Some(file) => Some(read_numbers(file)?),
+        None => Some(number.into_iter().collect::<BTreeSet<_>>()).filter(|it| !it.is_empty()),
+    };
+    let previous = previous.as_deref().map(read).transpose()?;
+    if let Some(previous) = &previous {
+        Digest::parse(previous).map_err(|error| Misused(format!("--previous: {error}")))?;
+    }
+    // Before anything is read: what cannot be written in the end is known at the beginning.
+    let mut file = digest.as_deref().map(created).transpose()?;
+    let window = window.window(now());
+    let scope = Scope { numbers, is_deep: deep, window, ..scope(&settings)? };
+    let generation = scope.generation;
+    let scratch = scratch.directory();
+    runtime()?.block_on(beside_ports(&settings, async |queue, store| {
+        let batch = batch.map(BatchId);
+        let is_chained = file.is_some();
+        let audit = Audit { queue, store, scope, batch, ranges: None, scratch, is_chained };
+        let mut printer = Printer::new(output);
+        let audited = audit.run(&mut printer).await.map_err(refused)?;
+        let Audited { counts, .. } = &audited;
+        printer.end(counts)?;
+        if let (Some(file), Some(path)) = (&mut file, &digest) {
+            let json = Digest::of(&audited, generation.0, now(), previous.as_deref()).to_json()?;
+            let written = file.write_all(&json).and_then(|()| file.sync_all());
+            written.with_context(|| format!("writing {}", path.display()))?;
+            note(&format!("the digest is in {}", path.display()))?;
+        }
+        Ok(if counts.balance() { Exit::Ok } else { Exit::Differences })
+    }))
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Misused> {
+    std::fs::read(path).map_err(|error| Misused(format!("{}: {error}", path.display())))
+}
+
+/// A file that nobody had; nobody else may read what is in it.
+fn created(path: &Path) -> Result<std::fs::File, Misused> {
+    let created = OpenOptions::new().write(true).create_new(true).open(path);
+    created.map_err(|error| Misused(format!("--digest {}: {error}", path.display())))
+}
+
+/// All there is of the system that the settings describe.
+fn scope(settings: &Settings) -> anyhow::Result<Scope> {
+    let callbacks = &settings.callbacks;
+    Ok(Scope {
+        generation: options::generation(settings),
+        workers: options::worker_group(&settings.queue).to_owned(),
+        callbacks: CALLBACKS_GROUP.to_owned(),
+        window: Window::whole(),
+        numbers: None,
+        receivers: callback_options::receivers(callbacks)?,
+        deliveries_kept: callbacks.retention.duration(),
+        is_deep: false,
+        limits: options::reading(settings),
+    })
+}
+
+fn refused(error: AuditError) -> anyhow::Error {
+    match error {
+        AuditError::Window(error) => misused(error),
+        AuditError::Queue(_) | AuditError::Store(_) | AuditError::Spill(_) | AuditError::Chain(_) => {
+            unavailable(error)
+        }
+        AuditError::NoBatch(_)
+        | AuditError::NoNumbers(_)
+        | AuditError::Deleted { .. }
+        | AuditError::NotThatLog { .. } => Misused(error.to_string()).into(),
+    }
+}
