@@ -7,9 +7,11 @@ mod cases;
 mod decode;
 mod decode_case;
 mod decode_delivery;
+mod decode_operation;
 mod decode_replay;
 mod deliveries;
 mod endpoints;
+mod operations;
 pub mod postgres;
 mod replays;
 pub mod sqlite;
@@ -32,8 +34,12 @@ pub use deliveries::{
     Stamp, StateCount, WantedDeliveries,
 };
 pub use endpoints::{Availability, Breaker, Changed, EndpointName, EndpointState, NameError};
+pub use operations::{
+    Asked, By, NewOperation, NewStep, NotApproved, NotDecidable, Operation, OperationId,
+    OperationIdError, OperationSelection, Operations, OperatorCommand, Stage, Step, TakenStep, Witness,
+};
 pub use replays::{
-    Job, JobName, JobNameError, JobState, JobStep, NewJob, OutcomeChange, Replays, RunnerId,
+    Job, JobChange, JobName, JobNameError, JobState, JobStep, NewJob, OutcomeChange, Replays, RunnerId,
 };
 
 /// How often a role sees whether the store was set back, as after a restore from a backup.

@@ -13,8 +13,11 @@ mod cases;
 mod deliveries;
 mod failures;
 mod meetings;
+#[path = "../conformance/operations.rs"]
+mod operations;
 mod plans;
 mod pooler;
+mod record;
 #[path = "../conformance/replays.rs"]
 mod replays;
 mod rig;
@@ -46,4 +49,10 @@ mod postgres_replays {
     use super::rig::PostgresStoreRig;
 
     crate::replays_conformance!(PostgresStoreRig);
+}
+
+mod postgres_operations {
+    use super::rig::PostgresStoreRig;
+
+    crate::operations_conformance!(PostgresStoreRig);
 }
