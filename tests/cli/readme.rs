@@ -37,8 +37,8 @@ fn shown() -> Vec<Shown> {
         .collect()
 }
 
-/// Marks of blocks with a test of their own: the production pair, callbacks, and replays.
-const MARKS: [&str; 5] = ["production", "callbacks", "replay plan", "replay run", "dlq"];
+/// Marks of blocks with a test of their own.
+const MARKS: [&str; 6] = ["production", "callbacks", "replay plan", "replay run", "dlq", "operations"];
 
 /// The commands of the block with a mark, one a line.
 pub(crate) fn commands_marked(mark: &str) -> Vec<&'static str> {
