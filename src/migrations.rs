@@ -48,6 +48,7 @@ pub(crate) const POSTGRES_STORE: &[MigrationFile] = migrations!("postgres/store"
     10 "0010_endpoints_known_since",
     11 "0011_replays",
     12 "0012_dead_letter_cases",
+    13 "0013_operations",
 );
 /// The queue on SQLite.
 pub(crate) const SQLITE_QUEUE: &[MigrationFile] = migrations!("sqlite/queue": 1 "0001_queue");
@@ -60,6 +61,7 @@ pub(crate) const SQLITE_STORE: &[MigrationFile] = migrations!("sqlite/store":
     5 "0005_endpoints_known_since",
     6 "0006_replays",
     7 "0007_dead_letter_cases",
+    8 "0008_operations",
 );
 
 /// The newest version of these.

@@ -21,11 +21,13 @@ pub enum Exit {
     Configuration = 4,
     /// Something it needs cannot be had or is not as it must be: an address, the data directory, a server.
     Unavailable = 5,
+    /// Nothing is done: somebody else must approve it first.
+    Requested = 6,
 }
 
 impl Exit {
     /// Every code with its meaning, as `--help` and the documentation show it.
-    pub const ALL: [(Self, &'static str); 6] = [
+    pub const ALL: [(Self, &'static str); 7] = [
         (Self::Ok, "done"),
         (Self::Failure, "failed; the message says why"),
         (Self::Usage, "the command line is wrong"),
@@ -35,6 +37,7 @@ impl Exit {
             Self::Unavailable,
             "an address, the data directory or a server it needs cannot be had, or is not as it must be",
         ),
+        (Self::Requested, "requested, and nothing is done: somebody else must approve it first"),
     ];
 
     /// The code that fits an error.

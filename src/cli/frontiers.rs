@@ -3,15 +3,20 @@
 
 use std::io::{self, Write};
 
-use anyhow::{anyhow, bail};
+use anyhow::anyhow;
 use clap::{Args, Subcommand};
 use serde::Serialize;
+use serde_json::json;
 
 use crate::account::{Offset, Partition};
+use crate::store::OperatorCommand;
 use crate::worker::{Standing, standings};
 
 use super::config::PlaceArgs;
+use super::operator::{ReasonArgs, Said};
+use super::output::{note, shown};
 use super::process::at_ports;
+use super::recorded::{Intended, recorded};
 use super::{Exit, options, runtime};
 
 /// Options of `penstock frontiers`.
@@ -52,9 +57,8 @@ struct SkipArgs {
     /// The first offset to process: the first one the log still holds
     #[arg(long, value_name = "OFFSET")]
     to: u64,
-    /// Why, for the record
-    #[arg(long, value_name = "TEXT")]
-    reason: String,
+    #[command(flatten)]
+    reason: ReasonArgs,
     /// Do it
     #[arg(long)]
     apply: bool,
@@ -141,32 +145,37 @@ fn line(standing: &Standing) -> String {
 
 async fn skip(args: SkipArgs) -> anyhow::Result<Exit> {
     let SkipArgs { partition, to, reason, apply, place } = args;
-    if reason.trim().is_empty() {
-        bail!("--reason must say why");
-    }
     let settings = place.load()?.settings;
+    let said = Said::from(reason);
     at_ports(&settings, async |queue, store| {
         let group = options::worker_group(&settings.queue);
-        let standings = standings(queue, store, group, options::generation(&settings)).await?;
+        let generation = options::generation(&settings);
+        let standings = standings(queue, store, group, generation).await?;
         let standing = standings
             .iter()
             .find(|standing| standing.log.partition == Partition(partition))
             .ok_or_else(|| anyhow!("there is no partition {partition}"))?;
         let skip = standing.skip(Offset(to))?;
-        let mut told = io::stderr();
         if !apply {
-            writeln!(told, "{}\nit would be read from offset {to} on; --apply does it", line(standing))?;
+            note(&format!("{}\nit would be read from offset {to} on; --apply does it", line(standing)))?;
             return Ok(Exit::Differences);
         }
-        skip.carry_out(queue, store, group).await?;
-        tracing::warn!(
-            partition,
-            to,
-            reason,
-            "a partition was moved past records that the log has lost"
-        );
-        writeln!(told, "{}\nit is read from offset {to} on: {reason:?}", line(standing))?;
-        Ok(Exit::Ok)
+        let grounds = said.grounds(&settings, store).await?;
+        let reason = shown(grounds.reason().unwrap_or_default());
+        let subject = json!({ "generation": generation.0, "partition": partition, "to": to });
+        let intended = Intended { command: OperatorCommand::FrontiersSkip, subject, grounds };
+        let carry_out = async || {
+            skip.carry_out(queue, store, group).await?;
+            tracing::warn!(
+                partition,
+                to,
+                reason,
+                "a partition was moved past records that the log has lost"
+            );
+            note(&format!("{}\nit is read from offset {to} on: {reason}", line(standing)))?;
+            Ok(Exit::Ok)
+        };
+        Ok(recorded(&settings, store, intended, carry_out).await?.exit())
     })
     .await
 }

@@ -20,10 +20,12 @@ mod load;
 mod masked;
 mod migrate;
 mod moment;
+mod operations;
 mod operator;
 mod options;
 mod output;
 mod process;
+mod recorded;
 mod replay;
 mod role;
 mod say;
@@ -106,6 +108,9 @@ enum Command {
     /// Show what became of one communication: its submissions, outcomes and deliveries. Who it is about is masked
     #[command(before_help = "Example: penstock show 7f8b5cc5-1f0f-4e25-9f38-b4b1e3a1c0d7")]
     Show(show::ShowArgs),
+    /// Show what operators did, and approve or refuse what they ask for
+    #[command(subcommand, before_help = "Example: penstock operations list")]
+    Operations(operations::OperationsCommand),
     /// Check, print or describe the configuration
     #[command(subcommand, before_help = "Example: penstock config print")]
     Config(config::ConfigCommand),
@@ -186,6 +191,7 @@ fn dispatch(command: Command) -> anyhow::Result<Exit> {
         Command::Export(args) => export::run(args),
         Command::Audit(args) => audit::run(*args),
         Command::Show(args) => show::run(args),
+        Command::Operations(command) => operations::run(command),
         Command::Config(command) => config::run(command),
         Command::Token(command) => token::run(command),
         Command::Secret(command) => secret::run(&command),

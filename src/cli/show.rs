@@ -1,22 +1,29 @@
-//! `penstock show`: what became of a communication, from the log to the endpoints. Who it is about is masked.
+//! `penstock show`: what became of a communication, from the log to the endpoints. Who it is about is masked, unless an
+//! operator says why it must be seen.
 
 use std::io::{self, Write};
 
 use clap::Args;
 use serde::Serialize;
+use serde_json::json;
 
-use crate::account::{CommunicationNumber, Coordinates, EventId, Generation, Verdict};
+use crate::account::{Communication, CommunicationNumber, Coordinates, EventId, Generation, Verdict};
 use crate::queue::{
     Envelope, PollLimits, Queue, ReadRange, Reader, Received, Start, Topic, redriven_from,
     redriven_origin,
 };
 use crate::settings::Loaded;
-use crate::store::{Attempt, Deliveries, DeliveryRecord, PersistedOutcome, Selection, Store, Wanted};
+use crate::store::{
+    Attempt, Deliveries, DeliveryRecord, JobChange, OperationId, OperatorCommand, PersistedOutcome,
+    Replays, Selection, Store, Wanted,
+};
 
 use super::config::PlaceArgs;
 use super::masked::masked_text;
+use super::operator::{Said, parse_operation, parse_reason};
 use super::output::{shown, time, write_json};
 use super::process::{AnyQueue, AnyStore, beside_ports};
+use super::recorded::{Intended, recorded};
 use super::{Exit, Misused, options, runtime, unavailable};
 
 /// Outcomes of a number that are shown: the accepted one, and the newest rejections.
@@ -32,6 +39,15 @@ pub(super) struct ShowArgs {
     /// The communicationNumber
     #[arg(value_name = "NUMBER", value_parser = parse_number)]
     number: CommunicationNumber,
+    /// Show account and customer as they are; that this was done, and why, is recorded first
+    #[arg(long, requires = "reason")]
+    reveal: bool,
+    /// Why they must be seen, for the record
+    #[arg(long, value_name = "TEXT", value_parser = parse_reason, requires = "reveal")]
+    reason: Option<String>,
+    /// Do what was asked for under this id, now that somebody has approved it (operations.approval)
+    #[arg(long, value_name = "ID", value_parser = parse_operation, requires = "reveal")]
+    approved: Option<OperationId>,
     /// One JSON object, for programs
     #[arg(long)]
     json: bool,
@@ -45,19 +61,19 @@ fn parse_number(text: &str) -> Result<CommunicationNumber, String> {
 
 /// Runs `penstock show`.
 pub(super) fn run(args: ShowArgs) -> anyhow::Result<Exit> {
-    let ShowArgs { number, json, place } = args;
+    let ShowArgs { number, reveal, reason, approved, json, place } = args;
     let Loaded { settings, .. } = place.load()?;
     runtime()?.block_on(beside_ports(&settings, async |queue, store| {
         let (generation, limits) = (options::generation(&settings), options::reading(&settings));
-        let looked_up = LookUp { queue, store, generation, limits };
-        let shown_json = looked_up.number(&number).await?;
-        let mut out = io::stdout().lock();
-        if json {
-            write_json(&mut out, &shown_json)?;
-        } else {
-            write_text(&mut out, &shown_json)?;
+        let looked_up = LookUp { queue, store, generation, limits, reveal };
+        if !reveal {
+            return looked_up.show(&number, json).await;
         }
-        Ok(Exit::Ok)
+        let grounds = Said { reason, approved }.grounds(&settings, store).await?;
+        let subject = json!({ "communication_number": number.as_str() });
+        let intended = Intended { command: OperatorCommand::ShowReveal, subject, grounds };
+        let show = async || looked_up.show(&number, json).await;
+        Ok(recorded(&settings, store, intended, show).await?.exit())
     }))
 }
 
@@ -78,13 +94,65 @@ struct SubmissionJson {
     outcome: &'static str,
     event_id: Option<String>,
     requester: String,
-    masked_account: String,
-    masked_customer: String,
+    #[serde(flatten)]
+    about: AboutJson,
     /// Whether the account's state is this submission's; none when it was not accepted.
     is_account_state: Option<bool>,
     /// What the log still holds of it.
     record: Option<RecordJson>,
+    /// Jobs that changed its outcome, the first one first.
+    replays: Vec<ReplayJson>,
     deliveries: Vec<DeliveryJson>,
+}
+
+/// Whom it is about: their external ids.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum AboutJson {
+    Masked { masked_account: String, masked_customer: String },
+    Revealed { account: String, customer: String },
+}
+
+impl AboutJson {
+    fn of(communication: &Communication, reveal: bool) -> Self {
+        let account = communication.account.account_ext_id.as_str();
+        let customer = communication.business_entity_ext_id.as_str();
+        if reveal {
+            Self::Revealed { account: account.to_owned(), customer: customer.to_owned() }
+        } else {
+            let (masked_account, masked_customer) = (masked_text(account), masked_text(customer));
+            Self::Masked { masked_account, masked_customer }
+        }
+    }
+
+    fn names(&self) -> (&str, &str) {
+        match self {
+            Self::Masked { masked_account, masked_customer } => (masked_account, masked_customer),
+            Self::Revealed { account, customer } => (account, customer),
+        }
+    }
+}
+
+/// A change of an outcome by a job.
+#[derive(Debug, Serialize)]
+struct ReplayJson {
+    job: String,
+    changed_at: String,
+    /// As `outcome` tells it; none when there was none.
+    before: Option<&'static str>,
+    after: &'static str,
+}
+
+impl ReplayJson {
+    fn of(changed: &JobChange) -> Self {
+        let JobChange { job, change, changed_at } = changed;
+        Self {
+            job: job.to_string(),
+            changed_at: time(*changed_at),
+            before: change.before.map(|before| before.verdict.as_str()),
+            after: change.after.verdict.as_str(),
+        }
+    }
 }
 
 /// A submission as the log has it.
@@ -159,9 +227,22 @@ struct LookUp<'a> {
     store: &'a AnyStore,
     generation: Generation,
     limits: PollLimits,
+    reveal: bool,
 }
 
 impl LookUp<'_> {
+    /// Shows what is known of a number.
+    async fn show(&self, number: &CommunicationNumber, json: bool) -> anyhow::Result<Exit> {
+        let found = self.number(number).await?;
+        let mut out = io::stdout().lock();
+        if json {
+            write_json(&mut out, &found)?;
+        } else {
+            write_text(&mut out, &found)?;
+        }
+        Ok(Exit::Ok)
+    }
+
     async fn number(&self, number: &CommunicationNumber) -> anyhow::Result<ShownJson> {
         let mut outcomes = self.store.outcomes(number, OUTCOMES).await.map_err(unavailable)?;
         if outcomes.is_empty() {
@@ -187,6 +268,7 @@ impl LookUp<'_> {
         let view = self.store.load(&wanted).await.map_err(unavailable)?;
         let version = view.accounts.get(&communication.account).map(|state| state.version);
         let record = self.record(*coordinates).await?;
+        let changes = self.store.changes_at(&[*coordinates]).await.map_err(unavailable)?;
         // What was put back counts as submitted where it stood first.
         let origin = record.as_ref().and_then(|record| redriven_origin(&record.record.headers));
         let stood_at = origin.unwrap_or(*coordinates);
@@ -195,10 +277,10 @@ impl LookUp<'_> {
             outcome: outcome.map_or("dead_letter", |outcome| outcome.verdict.as_str()),
             event_id: outcome.map(|outcome| outcome.event_id.to_string()),
             requester: communication.requester.as_str().to_owned(),
-            masked_account: masked_text(communication.account.account_ext_id.as_str()),
-            masked_customer: masked_text(communication.business_entity_ext_id.as_str()),
+            about: AboutJson::of(communication, self.reveal),
             is_account_state: is_accepted.then_some(version == Some(stood_at)),
             record: record.as_ref().map(RecordJson::of),
+            replays: changes.iter().map(ReplayJson::of).collect(),
             deliveries: match outcome {
                 Some(outcome) => self.deliveries(outcome.event_id).await?,
                 None => Vec::new(),
@@ -251,15 +333,15 @@ fn write_text(out: &mut impl Write, found: &ShownJson) -> io::Result<()> {
 }
 
 fn write_submission(out: &mut impl Write, submission: &SubmissionJson) -> io::Result<()> {
-    let SubmissionJson { coordinates, outcome, requester, masked_account, masked_customer, .. } =
-        submission;
+    let SubmissionJson { coordinates, outcome, requester, about, .. } = submission;
+    let (account, customer) = about.names();
     writeln!(out)?;
     writeln!(
         out,
         "submission {coordinates} by {}: account {}, customer {}",
         shown(requester),
-        shown(masked_account),
-        shown(masked_customer)
+        shown(account),
+        shown(customer)
     )?;
     match &submission.record {
         Some(RecordJson { appended_at, received_at, batch, item, redriven_from }) => {
@@ -270,6 +352,10 @@ fn write_submission(out: &mut impl Write, submission: &SubmissionJson) -> io::Re
             writeln!(out, "  {appended_at}  appended to the log{}", from.unwrap_or_default())?;
         }
         None => writeln!(out, "  the log no longer holds it")?,
+    }
+    for ReplayJson { job, changed_at, before, after } in &submission.replays {
+        let before = before.map_or_else(|| "no outcome".to_owned(), str::to_owned);
+        writeln!(out, "  {changed_at}  replay {job} changed {before} to {after}")?;
     }
     let event = submission.event_id.as_ref().map(|id| format!(", event {id}")).unwrap_or_default();
     let state = match submission.is_account_state {

@@ -82,6 +82,9 @@ pub(super) fn check(settings: &Settings) -> Findings {
     check_otlp(&settings.telemetry.otlp, &mut findings);
     let window = settings.replay.window.duration();
     findings.span("replay.window", window, Duration::from_hours(1)..=Duration::from_hours(24 * 10_000));
+    let approval_ttl = settings.operations.approval_ttl.duration();
+    let bounds = Duration::from_mins(1)..=Duration::from_hours(24 * 30);
+    findings.span("operations.approval_ttl", approval_ttl, bounds);
     findings.span("shutdown.drain_timeout", drain, Duration::from_secs(1)..=Duration::from_hours(1));
     let (intake, admin) = (settings.intake.listen, settings.admin.listen);
     if intake == admin && intake.port() != 0 {

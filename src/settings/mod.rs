@@ -40,10 +40,10 @@ pub use report::{Problem, SettingsError};
 pub use schema::json_schema;
 pub use tree::{
     AdminSettings, AuthSettings, CodeEntry, CodeFile, CodeList, EventSettings, IntakeSettings,
-    LogFormat, NamedCode, OnCreateExisting, OnUpdateMissing, OtlpSettings, OtlpSignal,
-    PostgresStoreSettings, QueueKind, QueueSettings, ReferenceSettings, ReplaySettings, RuleSettings,
-    Settings, ShutdownSettings, SqliteQueueSettings, SqliteStoreSettings, StoreKind, StoreSettings,
-    TelemetrySettings, TokenScope, TokenSettings, WorkerSettings,
+    LogFormat, NamedCode, OnCreateExisting, OnUpdateMissing, OperationSettings, OtlpSettings,
+    OtlpSignal, PostgresStoreSettings, QueueKind, QueueSettings, ReferenceSettings, ReplaySettings,
+    RuleSettings, Settings, ShutdownSettings, SqliteQueueSettings, SqliteStoreSettings, StoreKind,
+    StoreSettings, TelemetrySettings, TokenScope, TokenSettings, WorkerSettings,
 };
 pub use units::{ByteSize, Network, Secret, Sha256Digest, Span, StartFrom, UnitError};
 

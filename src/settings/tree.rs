@@ -41,6 +41,8 @@ pub struct Settings {
     pub telemetry: TelemetrySettings,
     /// Reprocessing.
     pub replay: ReplaySettings,
+    /// What operators do.
+    pub operations: OperationSettings,
     /// How the process ends.
     pub shutdown: ShutdownSettings,
 }
@@ -411,6 +413,16 @@ pub struct OtlpSettings {
 pub struct ReplaySettings {
     /// How far back a replay must reach.
     pub window: Span,
+}
+
+/// `operations.*`
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OperationSettings {
+    /// Whether somebody else must approve what an operator does.
+    pub approval: bool,
+    /// How old an approval may be.
+    pub approval_ttl: Span,
 }
 
 /// `shutdown.*`

@@ -4,7 +4,7 @@ use crate::account::{EventId, Outcome, Rejection};
 
 use super::decode::{Decoded, StoredRow, coordinates, event_id, unreadable};
 use super::stored::rejection_of;
-use super::{Job, JobName, JobState, NewJob, OutcomeChange, RunnerId};
+use super::{Job, JobChange, JobName, JobState, NewJob, OutcomeChange, RunnerId};
 
 pub(super) fn job(row: &impl StoredRow) -> Decoded<Job> {
     let text = |column| row.text(column).map(str::to_owned);
@@ -37,6 +37,14 @@ pub(super) fn outcome_change(row: &impl StoredRow) -> Decoded<OutcomeChange> {
     };
     let after = outcome(row.text("verdict")?, event_id(row)?).ok_or_else(|| unreadable("verdict"))?;
     Ok(OutcomeChange { coordinates: coordinates(row)?, before, after })
+}
+
+pub(super) fn job_change(row: &impl StoredRow) -> Decoded<JobChange> {
+    Ok(JobChange {
+        job: JobName::parse(row.text("job")?).map_err(|_| unreadable("job"))?,
+        change: outcome_change(row)?,
+        changed_at: row.optional_time("changed_at")?.ok_or_else(|| unreadable("changed_at"))?,
+    })
 }
 
 fn outcome(verdict: &str, event_id: Option<EventId>) -> Option<Outcome> {

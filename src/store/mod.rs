@@ -7,10 +7,12 @@ mod cases;
 mod decode;
 mod decode_case;
 mod decode_delivery;
+mod decode_operation;
 mod decode_replay;
 mod decode_scan;
 mod deliveries;
 mod endpoints;
+mod operations;
 pub mod postgres;
 mod replays;
 mod scans;
@@ -34,8 +36,12 @@ pub use deliveries::{
     Stamp, StateCount, WantedDeliveries,
 };
 pub use endpoints::{Availability, Breaker, Changed, EndpointName, EndpointState, NameError};
+pub use operations::{
+    Asked, By, NewOperation, NewStep, NotApproved, NotDecidable, Operation, OperationId,
+    OperationIdError, OperationSelection, Operations, OperatorCommand, Stage, Step, TakenStep, Witness,
+};
 pub use replays::{
-    Job, JobName, JobNameError, JobState, JobStep, NewJob, OutcomeChange, Replays, RunnerId,
+    Job, JobChange, JobName, JobNameError, JobState, JobStep, NewJob, OutcomeChange, Replays, RunnerId,
 };
 pub use scans::{AccountRow, ChangeRow, DeliveryRow, LedgerRow, Page, RejectionRow, ScanPlace, Scans};
 

@@ -128,6 +128,17 @@ pub struct OutcomeChange {
     pub after: Outcome,
 }
 
+/// An outcome that some job has changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobChange {
+    /// The job.
+    pub job: JobName,
+    /// What it changed.
+    pub change: OutcomeChange,
+    /// When.
+    pub changed_at: Timestamp,
+}
+
 /// A step of a job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JobStep {
@@ -193,6 +204,12 @@ pub trait Replays: Clone + Send + Sync + 'static {
         name: &JobName,
         ranges: &[OffsetRange],
     ) -> impl Future<Output = Result<Vec<OutcomeChange>, StoreError>> + Send;
+
+    /// What any job changed of the submissions at these places, in the order of the places and then of the times.
+    fn changes_at(
+        &self,
+        places: &[Coordinates],
+    ) -> impl Future<Output = Result<Vec<JobChange>, StoreError>> + Send;
 }
 
 #[cfg(test)]

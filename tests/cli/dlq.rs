@@ -15,9 +15,9 @@ use crate::process::{DEADLINE, Dev, penstock, text};
 use crate::readme::commands_marked;
 
 /// What no list may show.
-const SECRETS: [&str; 3] = ["LT121000011101001000", "customer-1", "Jane Roe"];
+pub(crate) const SECRETS: [&str; 3] = ["LT121000011101001000", "customer-1", "Jane Roe"];
 
-fn account(number: &str) -> String {
+pub(crate) fn account(number: &str) -> String {
     json!({
         "communicationNumber": number, "requester": "CORE", "businessEntityExtId": "customer-1",
         "accountExtId": format!("account-{number}"), "accountNumber": "LT121000011101001000",
@@ -40,14 +40,14 @@ fn letter(offset: u64, value: &str, class: &'static str, reason: &str) -> Record
 }
 
 /// A data directory whose queue has letters, and the configuration that names it.
-struct Setup {
-    directory: TempDir,
-    config: PathBuf,
+pub(crate) struct Setup {
+    pub(crate) directory: TempDir,
+    pub(crate) config: PathBuf,
 }
 
 impl Setup {
     /// Two accounts that could not be stored once, and two texts that never were accounts.
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let data = directory.path().join("data");
         std::fs::create_dir(&data).unwrap();
@@ -84,7 +84,7 @@ impl Setup {
         queue.close().await;
     }
 
-    async fn dev(&self) -> Dev {
+    pub(crate) async fn dev(&self) -> Dev {
         Dev::start(&self.directory, &["--config", self.config.to_str().unwrap()]).await
     }
 

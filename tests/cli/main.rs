@@ -16,6 +16,7 @@ mod dlq;
 mod example;
 mod kill;
 mod limits;
+mod operations;
 mod otlp;
 mod process;
 #[cfg(feature = "production-tests")]

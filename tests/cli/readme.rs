@@ -37,9 +37,9 @@ fn shown() -> Vec<Shown> {
         .collect()
 }
 
-/// Marks of blocks with a test of their own: the production pair, callbacks, replays, dead letters, audits.
-const MARKS: [&str; 7] =
-    ["production", "callbacks", "replay plan", "replay run", "dlq", "audit", "rebuild"];
+/// Marks of blocks with a test of their own.
+const MARKS: [&str; 8] =
+    ["production", "callbacks", "replay plan", "replay run", "dlq", "operations", "audit", "rebuild"];
 
 /// The commands of the block with a mark, one a line.
 pub(crate) fn commands_marked(mark: &str) -> Vec<&'static str> {

@@ -204,6 +204,15 @@ async fn a_run_accepts_what_passes_now_and_tells_that_alone() {
     let again = json!({"accounts": [account("n-2", "a-2", "SAVINGS", "north")]});
     let (_, answer) = dev.send(again.to_string()).await;
     assert_eq!(answer["results"][0]["resultType"], "REQUEST_ACCEPTED", "{answer}");
+    let mut show = penstock(&["show", "n-2", "--json", "--config"]);
+    let shown = show.arg(&complete).output().await.unwrap();
+    let shown: Value = serde_json::from_slice(&shown.stdout).unwrap();
+    let replays = &shown["submissions"][0]["replays"];
+    assert_eq!((&replays[0]["job"], replays.as_array().unwrap().len()), (&json!("types-completed"), 1));
+    assert_eq!((&replays[0]["before"], &replays[0]["after"]), (&json!("A007"), &json!("accepted")));
+    let page = penstock(&["show", "n-2", "--config"]).arg(&complete).output().await.unwrap();
+    let page = text(&page.stdout);
+    assert!(page.contains("  replay types-completed changed A007 to accepted"), "{page}");
     let (status, _) = says(&complete, &["status", "types-completed", "--json"], 0).await;
     let status: Value = serde_json::from_str(&status).unwrap();
     assert_eq!((&status["state"], &status["changed"]), (&json!("completed"), &json!(1)), "{status}");
@@ -316,6 +325,19 @@ async fn a_job_is_paused_resumed_and_aborted() {
     assert!(told.contains("a to z, 0 to 9 and -"), "{told}");
     let (_, told) = says(&complete, &["run", "another", "--reason", " "], 2).await;
     assert!(told.contains("must say why"), "{told}");
+
+    let mut list = penstock(&["operations", "list", "--json", "--config"]);
+    let listed = text(&list.arg(&complete).output().await.unwrap().stdout);
+    let operations: Vec<Value> =
+        listed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let told: Vec<_> = operations.iter().map(|it| (&it["command"], &it["state"])).collect();
+    let expected = [("replay.resume", "done"), ("replay.pause", "done"), ("replay.run", "failed")]
+        .map(|it| json!(it));
+    assert_eq!(told.iter().map(|it| json!(it)).collect::<Vec<_>>(), expected, "{listed}");
+    let run = &operations[2];
+    assert_eq!((&run["subject"]["job"], &run["reason"]), (&json!("slow"), &json!("test")));
+    let problem = run["steps"][1]["note"].as_str().unwrap();
+    assert!(problem.contains("was paused by an operator"), "{problem}");
 }
 
 #[cfg(feature = "production-tests")]

@@ -21,6 +21,7 @@ mod kafka_replacement;
 #[path = "../support/memory/mod.rs"]
 #[allow(dead_code, reason = "the lane's tests use the rest")]
 mod memory;
+mod operations;
 mod queue;
 mod ranges;
 mod replays;
@@ -32,6 +33,7 @@ mod scans;
 #[allow(dead_code, reason = "others need the rest")]
 mod servers;
 mod sqlite_plans;
+mod sqlite_record;
 mod store;
 
 mod sqlite_queue {
@@ -87,6 +89,18 @@ mod memory_cases {
     use super::rig_memory::MemoryStoreRig;
 
     crate::cases_conformance!(MemoryStoreRig);
+}
+
+mod sqlite_operations {
+    use super::rig::SqliteStoreRig;
+
+    crate::operations_conformance!(SqliteStoreRig);
+}
+
+mod memory_operations {
+    use super::rig_memory::MemoryStoreRig;
+
+    crate::operations_conformance!(MemoryStoreRig);
 }
 
 mod sqlite_replays {

@@ -23,6 +23,7 @@ macro_rules! replays_conformance {
             a_step_that_does_not_fit_writes_nothing
             nobody_but_the_runner_takes_a_step
             what_a_job_changed_is_found_by_its_place
+            what_any_job_changed_is_found_by_its_place
             jobs_survive_the_process
         );
     };
@@ -246,6 +247,28 @@ pub(crate) async fn what_a_job_changed_is_found_by_its_place<R: StoreRig<Store: 
     assert_eq!(within("job", 1, 0, 10).await, []);
     assert_eq!(within("other", 0, 0, 10).await, []);
     assert_eq!(store.outcome_changes(&name("job"), &[]).await.unwrap(), []);
+}
+
+pub(crate) async fn what_any_job_changed_is_found_by_its_place<R: StoreRig<Store: Replays>>() {
+    let rig = R::default();
+    let store = leased(&rig).await;
+    let take = async |text: &str, by, now, offsets: &[u64]| {
+        let changes: Vec<_> = offsets.iter().map(|offset| change(*offset)).collect();
+        let step = JobStep { now: time(now), ..step(text, by, "{}") };
+        let applied = store.take_step(&step, &Plan::default(), &changes).await.unwrap();
+        assert_eq!(applied, Applied::Done);
+    };
+    take("job", 1, 9, &[1, 2, 4]).await;
+    assert!(store.create_job(&job("earlier"), time(0)).await.unwrap());
+    assert!(store.lease_job(&name("earlier"), runner(2), time(0), time(30)).await.unwrap());
+    take("earlier", 2, 5, &[2, 3]).await;
+    let found = store.changes_at(&[at(0, 4), at(0, 2), at(1, 1), at(0, 9)]).await.unwrap();
+    let told = found.iter().map(|it| (it.job.as_str(), it.change, it.changed_at)).collect::<Vec<_>>();
+    let expected =
+        [("earlier", change(2), time(5)), ("job", change(2), time(9)), ("job", change(4), time(9))];
+    assert_eq!(told, expected);
+    assert_eq!(store.changes_at(&[]).await.unwrap(), []);
+    rig.close(store).await;
 }
 
 pub(crate) async fn jobs_survive_the_process<R: StoreRig<Store: Replays>>() {

@@ -13,8 +13,11 @@ mod cases;
 mod deliveries;
 mod failures;
 mod meetings;
+#[path = "../conformance/operations.rs"]
+mod operations;
 mod plans;
 mod pooler;
+mod record;
 #[path = "../conformance/replays.rs"]
 mod replays;
 mod rig;
@@ -54,4 +57,10 @@ mod postgres_scans {
     use super::rig::PostgresStoreRig;
 
     crate::scans_conformance!(PostgresStoreRig);
+}
+
+mod postgres_operations {
+    use super::rig::PostgresStoreRig;
+
+    crate::operations_conformance!(PostgresStoreRig);
 }

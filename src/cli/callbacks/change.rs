@@ -1,11 +1,15 @@
 //! `penstock callbacks pause|resume|disable`: the state of an endpoint that all processes share.
 
 use clap::Args;
+use serde_json::json;
 
 use crate::account::Timestamp;
 use crate::cli::Exit;
+use crate::cli::operator::{OptionalReasonArgs, Said};
+use crate::cli::recorded::{Intended, recorded};
 use crate::store::{
-    Availability, Breaker, Changed, Deliveries, DeliveryState, EndpointName, EndpointState, Selection,
+    Availability, Breaker, Changed, Deliveries, DeliveryState, EndpointName, EndpointState,
+    OperatorCommand, Selection,
 };
 
 use super::output::{counted, deliveries, note, shown};
@@ -21,9 +25,8 @@ const ATTEMPTS: usize = 10;
 pub(super) struct ChangeArgs {
     /// Name of the endpoint
     endpoint: String,
-    /// Why, for whoever looks at the endpoint
-    #[arg(long, value_name = "TEXT")]
-    reason: Option<String>,
+    #[command(flatten)]
+    reason: OptionalReasonArgs,
     #[command(flatten)]
     store: StoreArgs,
 }
@@ -47,6 +50,14 @@ pub(super) enum Change {
 }
 
 impl Change {
+    fn command(self) -> OperatorCommand {
+        match self {
+            Self::Pause => OperatorCommand::CallbacksPause,
+            Self::Resume => OperatorCommand::CallbacksResume,
+            Self::Disable => OperatorCommand::CallbacksDisable,
+        }
+    }
+
     fn availability(self) -> Availability {
         match self {
             Self::Pause => Availability::Paused,
@@ -81,55 +92,96 @@ pub(super) async fn run(args: ChangeArgs, change: Change) -> anyhow::Result<Exit
     let ChangeArgs { endpoint, reason, store } = args;
     at_store(store, async |settings, store| {
         let name = configured(settings, &endpoint)?;
-        let availability = change.availability().as_str();
-        match changed(store, &name, change, reason.as_deref()).await? {
-            Some(Changed::Done) => {
-                note(&format!("{name} is {availability}; running processes follow within 3 seconds"))?;
-                if change == Change::Disable {
-                    note(&format!(
-                        "what comes until it is resumed is not kept for it; what is parked stays, and \
-                         `penstock callbacks discard --endpoint {name}` gives it up"
-                    ))?;
-                }
-            }
-            Some(Changed::TooLate) => {
-                anyhow::bail!("other processes change the state of {name} all the time; try again");
-            }
-            None => note(&format!("{name} is {availability} already"))?,
+        let grounds = Said::from(reason).grounds(settings, store).await?;
+        let reason = grounds.reason().map(str::to_owned);
+        if change.of(&state_of(store, &name).await?, reason.as_deref(), now()).is_none() {
+            note(&format!("{name} is {} already", change.availability().as_str()))?;
+            return Ok(Exit::Ok);
         }
-        if let (Some(reason), Change::Pause | Change::Disable) = (&reason, change) {
-            note(&format!("reason: {}", shown(reason)))?;
-        }
-        Ok(Exit::Ok)
+        let subject = json!({ "endpoint": name.as_str() });
+        let intended = Intended { command: change.command(), subject, grounds };
+        let carry_out = async || {
+            carry_out(store, &name, change, reason.as_deref()).await?;
+            if change == Change::Disable {
+                note(&format!(
+                    "what comes until it is resumed is not kept for it; what is parked stays, and \
+                     `penstock callbacks discard --endpoint {name}` gives it up"
+                ))?;
+            }
+            if let Some(reason) = &reason {
+                note(&format!("reason: {}", shown(reason)))?;
+            }
+            Ok(Exit::Ok)
+        };
+        Ok(recorded(settings, store, intended, carry_out).await?.exit())
     })
     .await
 }
 
 /// Resumes an endpoint, and tells what that does to what waits for it.
 pub(super) async fn resume(args: ResumeArgs) -> anyhow::Result<Exit> {
-    let ResumeArgs { change, now: goes_out_now } = args;
-    let (endpoint, store) = (change.endpoint.clone(), change.store.clone());
-    let exit = run(change, Change::Resume).await?;
+    let ResumeArgs { change: ChangeArgs { endpoint, reason, store }, now: goes_out_now } = args;
     at_store(store, async |settings, store| {
-        let endpoint = Some(configured(settings, &endpoint)?);
-        let parked = Some(DeliveryState::Parked);
-        let selection = Selection { endpoint, state: parked, ..Selection::default() };
-        if goes_out_now {
-            let done = hasten_all(settings, store, &selection).await.map_err(unavailable)?;
-            note(&format!("{} until later before, due now", deliveries(done)))?;
-            return Ok(exit);
-        }
-        let parked = store.count(&selection, None).await.map_err(unavailable)?;
-        if parked.count > 0 {
-            note(&format!(
-                "{} parked: each goes out when it is due, as `penstock callbacks list` shows; --now has them \
-                 all go out now",
-                counted(parked)
-            ))?;
-        }
-        Ok(exit)
+        let name = configured(settings, &endpoint)?;
+        let grounds = Said::from(reason).grounds(settings, store).await?;
+        let reason = grounds.reason().map(str::to_owned);
+        let subject = json!({ "endpoint": name.as_str(), "now": goes_out_now });
+        let intended = Intended { command: Change::Resume.command(), subject, grounds };
+        let carry_out = async || {
+            carry_out(store, &name, Change::Resume, reason.as_deref()).await?;
+            let (endpoint, parked) = (Some(name.clone()), Some(DeliveryState::Parked));
+            let selection = Selection { endpoint, state: parked, ..Selection::default() };
+            if goes_out_now {
+                let done = hasten_all(settings, store, &selection).await.map_err(unavailable)?;
+                note(&format!("{} until later before, due now", deliveries(done)))?;
+            } else {
+                tell_parked(store, &selection).await?;
+            }
+            Ok(Exit::Ok)
+        };
+        Ok(recorded(settings, store, intended, carry_out).await?.exit())
     })
     .await
+}
+
+/// Tells that what is parked does not go out at once.
+async fn tell_parked(store: &impl Deliveries, selection: &Selection) -> anyhow::Result<()> {
+    let parked = store.count(selection, None).await.map_err(unavailable)?;
+    if parked.count > 0 {
+        note(&format!(
+            "{} parked: each goes out when it is due, as `penstock callbacks list` shows; --now has them all go out \
+             now",
+            counted(parked)
+        ))?;
+    }
+    Ok(())
+}
+
+/// Changes a state, and tells what it is then.
+async fn carry_out(
+    store: &impl Deliveries,
+    name: &EndpointName,
+    change: Change,
+    reason: Option<&str>,
+) -> anyhow::Result<()> {
+    let availability = change.availability().as_str();
+    match changed(store, name, change, reason).await? {
+        Some(Changed::Done) => {
+            note(&format!("{name} is {availability}; running processes follow within 3 seconds"))?;
+        }
+        Some(Changed::TooLate) => {
+            anyhow::bail!("other processes change the state of {name} all the time; try again");
+        }
+        None => note(&format!("{name} is {availability} already"))?,
+    }
+    Ok(())
+}
+
+/// What is known of an endpoint.
+async fn state_of(store: &impl Deliveries, name: &EndpointName) -> anyhow::Result<EndpointState> {
+    let states = store.endpoint_states().await.map_err(unavailable)?;
+    let state = states.into_iter().find(|state| state.name == *name);
+    Ok(state.unwrap_or_else(|| EndpointState::unknown(name.clone())))
 }
 
 /// Changes a state; none when there is nothing to change. A process that opens a breaker at the same
@@ -141,9 +193,7 @@ async fn changed(
     reason: Option<&str>,
 ) -> anyhow::Result<Option<Changed>> {
     for _ in 0..ATTEMPTS {
-        let states = store.endpoint_states().await.map_err(unavailable)?;
-        let state = states.into_iter().find(|state| state.name == *name);
-        let state = state.unwrap_or_else(|| EndpointState::unknown(name.clone()));
+        let state = state_of(store, name).await?;
         let Some(wanted) = change.of(&state, reason, now()) else { return Ok(None) };
         if store.change_endpoint(&wanted).await.map_err(unavailable)? == Changed::Done {
             return Ok(Some(Changed::Done));

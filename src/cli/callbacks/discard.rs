@@ -1,14 +1,19 @@
 //! `penstock callbacks discard`: what is parked or waits for an endpoint is given up.
 
+use std::io;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use crate::cli::operator::{OptionalReasonArgs, Said};
+use crate::cli::recorded::{Intended, recorded};
 use crate::cli::{Exit, Misused};
-use crate::store::{Counted, Deliveries, DeliveryState, GivingUp, Selection, StoreError};
+use crate::store::{
+    Counted, Deliveries, DeliveryState, GivingUp, OperatorCommand, Selection, StoreError,
+};
 
 use super::output::{counted, deliveries, note, shown};
-use super::selection::SelectionArgs;
+use super::selection::{SelectionArgs, subject};
 use super::{StoreArgs, at_store, list, now, unavailable};
 
 /// Deliveries given up at a time, so that the processes that deliver are not held up for long.
@@ -24,9 +29,8 @@ pub(super) struct DiscardArgs {
     /// Only those in this state
     #[arg(long, value_enum)]
     state: Option<Discardable>,
-    /// Why, for whoever looks at the deliveries
-    #[arg(long, value_name = "TEXT")]
-    reason: Option<String>,
+    #[command(flatten)]
+    reason: OptionalReasonArgs,
     /// Do it
     #[arg(long)]
     apply: bool,
@@ -52,15 +56,13 @@ impl Discardable {
 
 pub(super) async fn run(args: DiscardArgs) -> anyhow::Result<Exit> {
     let DiscardArgs { selection, state, reason, apply, store } = args;
-    let began = now();
-    let selection = selection.selection(state.map(Discardable::state), began);
     if selection.endpoint.is_none() {
         let what = "discard needs --endpoint: whose deliveries are given up?";
         return Err(Misused(what.to_owned()).into());
     }
-    let reason = reason.map(|reason| shown(&reason));
-    let reason = reason.map_or_else(|| "discarded".to_owned(), |reason| format!("discarded: {reason}"));
     at_store(store, async |settings, store| {
+        let grounds = Said::from(reason).grounds(settings, store).await?;
+        let selection = selection.selection(state.map(Discardable::state), grounds.at);
         let live = live(store, &selection).await.map_err(unavailable)?;
         if live.count == 0 {
             note("nothing that is selected is parked or waits")?;
@@ -76,24 +78,34 @@ pub(super) async fn run(args: DiscardArgs) -> anyhow::Result<Exit> {
             note(&format!("{} would be given up; nothing is changed, --apply does it", counted(live)))?;
             return Ok(Exit::Differences);
         }
-        let lease = settings.callbacks.lease.duration();
         // What is parked meanwhile is another matter.
-        let selection = Selection { to: selection.to.or(Some(began)), ..selection };
-        let done = carry_out(store, &selection, &reason, lease).await.map_err(unavailable)?;
-        note(&format!(
-            "{} given up; `penstock callbacks redeliver` takes them up again",
-            deliveries(done)
-        ))?;
-        if done < live.count {
-            let lease = humantime::format_duration(lease);
-            note(&format!(
-                "{} under way, or due within {lease}: once more after that takes them too",
-                deliveries(live.count - done)
-            ))?;
-        }
-        Ok(Exit::Ok)
+        let selection = Selection { to: selection.to.or(Some(grounds.at)), ..selection };
+        let reason = grounds.reason().map(shown);
+        let reason = reason.map_or_else(|| "discarded".to_owned(), |why| format!("discarded: {why}"));
+        let (command, subject) = (OperatorCommand::CallbacksDiscard, subject(&selection, None));
+        let intended = Intended { command, subject, grounds };
+        let give_up = async || {
+            let lease = settings.callbacks.lease.duration();
+            let done = carry_out(store, &selection, &reason, lease).await.map_err(unavailable)?;
+            tell(done, live, lease)?;
+            Ok(Exit::Ok)
+        };
+        Ok(recorded(settings, store, intended, give_up).await?.exit())
     })
     .await
+}
+
+/// Tells what was given up, and what could not be yet.
+fn tell(done: u64, live: Counted, lease: Duration) -> io::Result<()> {
+    note(&format!("{} given up; `penstock callbacks redeliver` takes them up again", deliveries(done)))?;
+    if done < live.count {
+        let lease = humantime::format_duration(lease);
+        note(&format!(
+            "{} under way, or due within {lease}: once more after that takes them too",
+            deliveries(live.count - done)
+        ))?;
+    }
+    Ok(())
 }
 
 /// The selection in each state that it takes and that has not ended.

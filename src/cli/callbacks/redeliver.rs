@@ -5,14 +5,17 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use crate::cli::Exit;
+use crate::cli::operator::{OptionalReasonArgs, Said};
+use crate::cli::recorded::{Intended, recorded};
 use crate::settings::Settings;
 use crate::store::{
-    Availability, Counted, Deliveries, DeliveryState, Mark, Redelivered, Selection, StoreError,
+    Availability, Counted, Deliveries, DeliveryState, Mark, OperatorCommand, Redelivered, Selection,
+    StoreError,
 };
 
 use super::change::try_anew;
 use super::output::{counted, deliveries, note};
-use super::selection::{SelectionArgs, configured};
+use super::selection::{SelectionArgs, configured, subject};
 use super::{StoreArgs, at_store, list, now, unavailable};
 
 /// Deliveries changed at a time, so that the processes that deliver are not held up for long.
@@ -32,6 +35,8 @@ pub(super) struct RedeliverArgs {
     /// first [default: all]
     #[arg(long, value_name = "COUNT")]
     limit: Option<u64>,
+    #[command(flatten)]
+    reason: OptionalReasonArgs,
     /// Do it, although it is more than one delivery
     #[arg(long)]
     apply: bool,
@@ -58,10 +63,11 @@ impl Redeliverable {
 }
 
 pub(super) async fn run(args: RedeliverArgs) -> anyhow::Result<Exit> {
-    let RedeliverArgs { selection, state, limit, apply, store } = args;
-    let began = now();
-    let selection = selection.selection(Some(state.state()), began);
+    let RedeliverArgs { selection, state, limit, reason, apply, store } = args;
     at_store(store, async |settings, store| {
+        let grounds = Said::from(reason).grounds(settings, store).await?;
+        let selection = selection.selection(Some(state.state()), grounds.at);
+        let selection = Selection { to: grounds.until(selection.to), ..selection };
         if let Some(name) = &selection.endpoint {
             configured(settings, name.as_str())?;
         }
@@ -81,22 +87,46 @@ pub(super) async fn run(args: RedeliverArgs) -> anyhow::Result<Exit> {
             ))?;
             return Ok(Exit::Differences);
         }
-        let lease = settings.callbacks.lease.duration();
-        let done = carry_out(store, &selection, state, lease, limit).await.map_err(unavailable)?;
-        let endpoints = settings.callbacks.endpoints.iter().map(|endpoint| endpoint.name.as_str());
-        let is_meant =
-            |name: &str| selection.endpoint.as_ref().is_none_or(|selected| selected.as_str() == name);
-        for name in endpoints.filter(|name| is_meant(name)) {
-            try_anew(store, name).await?;
-        }
-        note(&format!("{} due now", be(done)))?;
-        if state == Redeliverable::Parked && done < planned.count {
-            let lease = humantime::format_duration(settings.callbacks.lease.duration());
-            note(&format!("{} under way, or due within {lease} anyway", be(planned.count - done)))?;
-        }
-        tell_shut(settings, store, &selection).await
+        let (command, subject) = (OperatorCommand::CallbacksRedeliver, subject(&selection, limit));
+        let intended = Intended { command, subject, grounds };
+        let redeliver = async || {
+            let wanted = Wanted { selection: &selection, state, limit, planned };
+            make_due(settings, store, &wanted).await
+        };
+        Ok(recorded(settings, store, intended, redeliver).await?.exit())
     })
     .await
+}
+
+/// What is to be due anew.
+struct Wanted<'a> {
+    selection: &'a Selection,
+    state: Redeliverable,
+    limit: Option<u64>,
+    planned: Counted,
+}
+
+/// Makes what is wanted due, and tells what came of it.
+async fn make_due(
+    settings: &Settings,
+    store: &impl Deliveries,
+    wanted: &Wanted<'_>,
+) -> anyhow::Result<Exit> {
+    let Wanted { selection, state, limit, planned } = *wanted;
+    let lease = settings.callbacks.lease.duration();
+    let done = carry_out(store, selection, state, lease, limit).await.map_err(unavailable)?;
+    let endpoints = settings.callbacks.endpoints.iter().map(|endpoint| endpoint.name.as_str());
+    let is_meant =
+        |name: &str| selection.endpoint.as_ref().is_none_or(|selected| selected.as_str() == name);
+    for name in endpoints.filter(|name| is_meant(name)) {
+        try_anew(store, name).await?;
+    }
+    note(&format!("{} due now", be(done)))?;
+    if state == Redeliverable::Parked && done < planned.count {
+        let lease = humantime::format_duration(lease);
+        note(&format!("{} under way, or due within {lease} anyway", be(planned.count - done)))?;
+    }
+    tell_shut(settings, store, selection).await
 }
 
 /// What is done of what is selected.

@@ -1,13 +1,21 @@
 //! `penstock callbacks reread`: what the results topic still holds is gone through again.
 
 use clap::Args;
+use serde_json::json;
 
 use crate::callbacks::Reread;
 use crate::cli::Exit;
+use crate::cli::operator::{OptionalReasonArgs, Said};
 use crate::cli::process::{CALLBACKS_GROUP, at_ports};
+use crate::cli::recorded::{Intended, recorded};
+use crate::queue::Topic;
+use crate::store::OperatorCommand;
 
 use super::StoreArgs;
 use super::output::note;
+
+/// What is gone through.
+const TOPIC: Topic = Topic::Results;
 
 /// Options of `penstock callbacks reread`.
 #[derive(Args, Debug)]
@@ -16,13 +24,15 @@ pub(super) struct RereadArgs {
     #[arg(long)]
     apply: bool,
     #[command(flatten)]
+    reason: OptionalReasonArgs,
+    #[command(flatten)]
     store: StoreArgs,
 }
 
 pub(super) async fn run(args: RereadArgs) -> anyhow::Result<Exit> {
-    let RereadArgs { apply, store } = args;
+    let RereadArgs { apply, reason, store } = args;
     let settings = store.settings()?;
-    at_ports(&settings, async |queue, _| {
+    at_ports(&settings, async |queue, store| {
         let reread = Reread::of(queue, CALLBACKS_GROUP).await.map_err(crate::cli::unavailable)?;
         let places = reread.places();
         if places == 0 {
@@ -36,9 +46,17 @@ pub(super) async fn run(args: RereadArgs) -> anyhow::Result<Exit> {
             ))?;
             return Ok(Exit::Differences);
         }
-        reread.carry_out(queue, CALLBACKS_GROUP).await.map_err(crate::cli::unavailable)?;
-        note(&format!("up to {places} events are gone through again when `penstock callbacks run` starts"))?;
-        Ok(Exit::Ok)
+        let grounds = Said::from(reason).grounds(&settings, store).await?;
+        let (command, subject) = (OperatorCommand::CallbacksReread, json!({ "topic": TOPIC.name() }));
+        let carry_out = async || {
+            reread.carry_out(queue, CALLBACKS_GROUP).await.map_err(crate::cli::unavailable)?;
+            note(&format!(
+                "up to {places} events are gone through again when `penstock callbacks run` starts"
+            ))?;
+            Ok(Exit::Ok)
+        };
+        let intended = Intended { command, subject, grounds };
+        Ok(recorded(&settings, store, intended, carry_out).await?.exit())
     })
     .await
 }

@@ -1,6 +1,7 @@
 //! Which deliveries and endpoints are meant, in the words of the command line.
 
 use clap::Args;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::account::{EventId, Timestamp};
@@ -43,6 +44,20 @@ impl SelectionArgs {
             to: self.until.map(|moment| moment.at(now)),
         }
     }
+}
+
+/// Which deliveries are meant, and at most how many, for the record of what is done with them.
+pub(super) fn subject(selection: &Selection, limit: Option<u64>) -> Value {
+    let Selection { endpoint, state, number, event, from, to } = selection;
+    json!({
+        "endpoint": endpoint.as_ref().map(EndpointName::as_str),
+        "state": state.map(DeliveryState::as_str),
+        "number": number,
+        "event_id": event.map(|event| event.to_string()),
+        "since": from.map(|at| at.to_string()),
+        "until": to.map(|at| at.to_string()),
+        "limit": limit,
+    })
 }
 
 /// The configured endpoint of a name, or an error that says which there are.

@@ -5,22 +5,24 @@ use std::io;
 use std::time::Duration;
 
 use clap::Args;
+use serde_json::{Value, json};
 
 use crate::account::{CommunicationNumber, Coordinates, Submission};
 use crate::cli::config::PlaceArgs;
 use crate::cli::moment::now;
-use crate::cli::operator::{operator, parse_reason};
+use crate::cli::operator::{Grounds, ReasonArgs, Said, operator};
 use crate::cli::output::note;
 use crate::cli::process::{AnyStore, beside_ports, beside_store};
+use crate::cli::recorded::{Intended, Recorded, digest_of, recorded};
 use crate::cli::{Exit, Misused, unavailable};
 use crate::dead_letters::{Groups, Letter, LetterPlace, LetterSelection, Standing};
 use crate::queue::Topic;
 use crate::settings::{Loaded, Settings};
-use crate::store::{CaseState, Cases, Decided, Decision, Store, Wanted};
+use crate::store::{CaseState, Cases, Decided, Decision, OperatorCommand, Store, Wanted};
 
 use super::list::{letters, write_groups};
 use super::outcomes::{Output, report};
-use super::selection::SelectionArgs;
+use super::selection::{SelectionArgs, subject};
 use super::{each_letter, each_part};
 
 /// Letters that are decided on at a time.
@@ -34,9 +36,8 @@ pub(in crate::cli) struct RedriveArgs {
     /// Also those that were discarded
     #[arg(long)]
     discarded: bool,
-    /// Why, for the record
-    #[arg(long, value_name = "TEXT", value_parser = parse_reason)]
-    reason: String,
+    #[command(flatten)]
+    reason: ReasonArgs,
     /// How long to wait for their outcomes, a day at most
     #[arg(long, value_name = "TIME", value_parser = parse_wait, default_value = "2m")]
     wait: Duration,
@@ -55,9 +56,8 @@ pub(in crate::cli) struct RedriveArgs {
 pub(in crate::cli) struct DiscardArgs {
     #[command(flatten)]
     selection: SelectionArgs,
-    /// Why, for the record
-    #[arg(long, value_name = "TEXT", value_parser = parse_reason)]
-    reason: String,
+    #[command(flatten)]
+    reason: ReasonArgs,
     /// Do it
     #[arg(long)]
     apply: bool,
@@ -122,9 +122,11 @@ impl Choice {
 pub(super) async fn redrive(args: RedriveArgs) -> anyhow::Result<Exit> {
     let RedriveArgs { selection, discarded, reason, wait, output, apply, place } = args;
     let Loaded { settings, .. } = place.load()?;
+    let grounds = Said::from(reason).grounds_beside(&settings).await?;
     let mut standings = vec![Standing::Open, Standing::Decided(CaseState::Failed)];
     standings.extend(discarded.then_some(Standing::Decided(CaseState::Discarded)));
-    let selection = selection.selection(standings.into_iter().collect(), now());
+    let selection = selection.selection(standings.into_iter().collect(), &grounds);
+    let asked = subject(&selection);
     let named = selection.places.clone();
     let choice = to_redrive(&settings, selection).await?;
     for (obstacle, count) in &choice.obstacles {
@@ -135,7 +137,10 @@ pub(super) async fn redrive(args: RedriveArgs) -> anyhow::Result<Exit> {
     }
     let ends = super::outcomes::ends(&settings).await?;
     let decision = if discarded { Decision::RedriveDiscarded } else { Decision::Redrive };
-    let done = decide(&settings, &choice, decision, reason).await?;
+    let done = match decide(&settings, &choice, decision, asked, grounds).await? {
+        Recorded::Done(done) => done,
+        Recorded::Requested => return Ok(Exit::Requested),
+    };
     let others = choice.chosen.len() as u64 - done;
     if others > 0 {
         note(&format!("{} of them decided on by somebody else meanwhile", letters(others)))?;
@@ -147,14 +152,19 @@ pub(super) async fn redrive(args: RedriveArgs) -> anyhow::Result<Exit> {
 pub(super) async fn discard(args: DiscardArgs) -> anyhow::Result<Exit> {
     let DiscardArgs { selection, reason, apply, place } = args;
     let Loaded { settings, .. } = place.load()?;
+    let grounds = Said::from(reason).grounds_beside(&settings).await?;
     let standings = [Standing::Open, Standing::Decided(CaseState::Failed)];
-    let selection = selection.selection(standings.into(), now());
+    let selection = selection.selection(standings.into(), &grounds);
+    let asked = subject(&selection);
     let named = selection.places.clone();
     let choice = to_discard(&settings, selection).await?;
     if !is_to_be_done(&choice, &named, "discarded", apply)? {
         return Ok(ending(&choice));
     }
-    let done = decide(&settings, &choice, Decision::Discard, reason).await?;
+    let done = match decide(&settings, &choice, Decision::Discard, asked, grounds).await? {
+        Recorded::Done(done) => done,
+        Recorded::Requested => return Ok(Exit::Requested),
+    };
     note(&format!(
         "{} discarded; `penstock dlq redrive --discarded` takes them up again",
         letters(done)
@@ -246,21 +256,36 @@ fn ending(choice: &Choice) -> Exit {
     if choice.chosen.is_empty() { Exit::Ok } else { Exit::Differences }
 }
 
-/// Notes what is decided, part by part; tells for how many letters that is new.
+/// Notes what is decided, part by part, and records it; tells for how many letters that is new. `asked` is which
+/// letters were meant; the record also tells which those were.
 async fn decide(
     settings: &Settings,
     choice: &Choice,
     decision: Decision,
-    reason: String,
-) -> anyhow::Result<u64> {
-    let decided = Decided { decision, operator: operator(), reason, now: now() };
+    asked: Value,
+    grounds: Grounds,
+) -> anyhow::Result<Recorded<u64>> {
+    let reason = grounds.reason().unwrap_or_default().to_owned();
     let places: Vec<_> = choice.chosen.keys().copied().collect();
+    let named = places.iter().map(|at| LetterPlace::from(*at).to_string());
+    let subject = json!({
+        "selection": asked, "letters": places.len(), "letters_sha256": digest_of(named),
+    });
+    let command = match decision {
+        Decision::Redrive | Decision::RedriveDiscarded => OperatorCommand::DlqRedrive,
+        Decision::Discard => OperatorCommand::DlqDiscard,
+    };
+    let intended = Intended { command, subject, grounds };
     beside_store(settings, async |store| {
-        let mut done = 0;
-        for places in places.chunks(CHUNK) {
-            done += store.decide(places, &decided).await.map_err(unavailable)?;
-        }
-        Ok(done)
+        recorded(settings, store, intended, async || {
+            let decided = Decided { decision, operator: operator(), reason, now: now() };
+            let mut done = 0;
+            for places in places.chunks(CHUNK) {
+                done += store.decide(places, &decided).await.map_err(unavailable)?;
+            }
+            Ok(done)
+        })
+        .await
     })
     .await
 }

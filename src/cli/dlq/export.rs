@@ -10,18 +10,21 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use clap::Args;
 use serde::Serialize;
+use serde_json::json;
 
 use crate::cli::Exit;
 use crate::cli::config::PlaceArgs;
-use crate::cli::moment::now;
+use crate::cli::operator::{OptionalReasonArgs, Said};
 use crate::cli::output::{note, write_json};
 use crate::cli::process::beside_ports;
+use crate::cli::recorded::{Intended, recorded};
 use crate::dead_letters::{Letter, Standing};
 use crate::settings::Loaded;
+use crate::store::OperatorCommand;
 
 use super::each_letter;
 use super::list::{LetterJson, letters};
-use super::selection::{SelectionArgs, State, standings};
+use super::selection::{SelectionArgs, State, standings, subject};
 
 /// Options of `penstock dlq export`.
 #[derive(Args, Debug)]
@@ -34,6 +37,8 @@ pub(in crate::cli) struct ExportArgs {
     /// A new file, which only its owner may read; - writes to standard output
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
+    #[command(flatten)]
+    reason: OptionalReasonArgs,
     #[command(flatten)]
     place: PlaceArgs,
 }
@@ -67,21 +72,27 @@ impl ExportedJson {
 }
 
 pub(super) async fn run(args: ExportArgs) -> anyhow::Result<Exit> {
-    let ExportArgs { selection, states, out, place } = args;
+    let ExportArgs { selection, states, out, reason, place } = args;
     let Loaded { settings, .. } = place.load()?;
+    let grounds = Said::from(reason).grounds_beside(&settings).await?;
     let states = if states.is_empty() { Standing::ALL.into() } else { standings(&states) };
-    let selection = selection.selection(states, now());
+    let selection = selection.selection(states, &grounds);
+    let subject = json!({ "selection": subject(&selection), "out": out.display().to_string() });
+    let intended = Intended { command: OperatorCommand::DlqExport, subject, grounds };
     beside_ports(&settings, async |queue, store| {
-        let mut file = created(&out)?;
-        let mut count = 0;
-        let exported = each_letter(&settings, queue, store, selection, |letter| {
-            count += 1;
-            write_json(&mut file, &ExportedJson::of(&letter))
-        });
-        let written = exported.await.and_then(|()| Ok(file.flush()?));
-        written.with_context(|| format!("writing {}: it is not whole, remove it", out.display()))?;
-        note(&format!("{} written", letters(count)))?;
-        Ok(Exit::Ok)
+        let export = async || {
+            let mut file = created(&out)?;
+            let mut count = 0;
+            let exported = each_letter(&settings, queue, store, selection, |letter| {
+                count += 1;
+                write_json(&mut file, &ExportedJson::of(&letter))
+            });
+            let written = exported.await.and_then(|()| Ok(file.flush()?));
+            written.with_context(|| format!("writing {}: it is not whole, remove it", out.display()))?;
+            note(&format!("{} written", letters(count)))?;
+            Ok(Exit::Ok)
+        };
+        Ok(recorded(&settings, store, intended, export).await?.exit())
     })
     .await
 }

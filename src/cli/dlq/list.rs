@@ -50,7 +50,7 @@ pub(super) async fn run(args: ListArgs) -> anyhow::Result<Exit> {
     let ListArgs { selection, states, each, limit, output, place } = args;
     let Loaded { settings, .. } = place.load()?;
     let states = if states.is_empty() { Standing::UNSOLVED.into() } else { standings(&states) };
-    let selection = selection.selection(states, now());
+    let selection = selection.listed(states, now());
     beside_ports(&settings, async |queue, store| {
         let (mut groups, mut listed) = (Groups::default(), Vec::new());
         each_letter(&settings, queue, store, selection, |letter| {

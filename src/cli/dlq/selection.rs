@@ -3,9 +3,11 @@
 use std::collections::BTreeSet;
 
 use clap::{Args, ValueEnum};
+use serde_json::{Value, json};
 
 use crate::account::Timestamp;
 use crate::cli::moment::Moment;
+use crate::cli::operator::Grounds;
 use crate::dead_letters::{LetterPlace, LetterSelection, Standing};
 use crate::queue::Topic;
 use crate::store::CaseState;
@@ -79,8 +81,14 @@ pub(super) fn parse_place(text: &str) -> Result<LetterPlace, &'static str> {
 }
 
 impl SelectionArgs {
+    /// The selection of those that stand so, for a command that changes something.
+    pub(super) fn selection(self, standings: BTreeSet<Standing>, grounds: &Grounds) -> LetterSelection {
+        let selection = self.listed(standings, grounds.at);
+        LetterSelection { to: grounds.until(selection.to), ..selection }
+    }
+
     /// The selection at `now` of those that stand so.
-    pub(super) fn selection(self, standings: BTreeSet<Standing>, now: Timestamp) -> LetterSelection {
+    pub(super) fn listed(self, standings: BTreeSet<Standing>, now: Timestamp) -> LetterSelection {
         LetterSelection {
             places: self.places.into_iter().collect(),
             topic: self.from.map(|from| match from {
@@ -94,4 +102,18 @@ impl SelectionArgs {
             standings,
         }
     }
+}
+
+/// Which letters are meant, for the record of what is done with them.
+pub(super) fn subject(selection: &LetterSelection) -> Value {
+    let LetterSelection { places, topic, class, reason, from, to, standings } = selection;
+    json!({
+        "places": places.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "from": topic.map(|topic| topic.name()),
+        "class": class,
+        "why": reason,
+        "since": from.map(|at| at.to_string()),
+        "until": to.map(|at| at.to_string()),
+        "states": standings.iter().map(|standing| standing.as_str()).collect::<Vec<_>>(),
+    })
 }

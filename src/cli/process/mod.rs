@@ -12,6 +12,7 @@ mod deliveries;
 mod directory;
 mod files;
 mod intake;
+mod operations;
 mod ports;
 mod queue;
 mod renewal;

@@ -1,9 +1,9 @@
 //! The replay jobs of the store that the settings name.
 
-use crate::account::{Plan, Timestamp};
+use crate::account::{Coordinates, Plan, Timestamp};
 use crate::store::{
-    Applied, Job, JobName, JobState, JobStep, NewJob, OffsetRange, OutcomeChange, Replays, RunnerId,
-    StoreError,
+    Applied, Job, JobChange, JobName, JobState, JobStep, NewJob, OffsetRange, OutcomeChange, Replays,
+    RunnerId, StoreError,
 };
 
 use super::store::{AnyStore, forwarded};
@@ -39,5 +39,6 @@ impl Replays for AnyStore {
             name: &JobName,
             ranges: &[OffsetRange],
         ) -> Result<Vec<OutcomeChange>, StoreError>;
+        async fn changes_at(&self, places: &[Coordinates]) -> Result<Vec<JobChange>, StoreError>;
     }
 }

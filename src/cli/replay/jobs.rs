@@ -4,15 +4,18 @@ use std::io::{self, Write};
 
 use clap::Args;
 use serde::Serialize;
+use serde_json::{Value, json};
 
 use crate::cli::config::PlaceArgs;
 use crate::cli::moment::now;
+use crate::cli::operator::{OptionalReasonArgs, Said};
 use crate::cli::output::{cell, note, shown, table, write_json};
 use crate::cli::process::{AnyStore, beside_store};
+use crate::cli::recorded::{Intended, recorded};
 use crate::cli::{Exit, Misused, unavailable};
 use crate::replay::{Line, Progress};
 use crate::settings::Loaded;
-use crate::store::{Job, JobName, JobState, Replays};
+use crate::store::{Job, JobName, JobState, OperatorCommand, Replays};
 
 use super::output::{Output, Tense, write};
 use super::parse_name;
@@ -24,6 +27,8 @@ pub(in crate::cli) struct ChangeArgs {
     /// The job
     #[arg(value_name = "NAME", value_parser = parse_name)]
     name: JobName,
+    #[command(flatten)]
+    reason: OptionalReasonArgs,
     #[command(flatten)]
     place: PlaceArgs,
 }
@@ -96,25 +101,46 @@ impl JobJson {
 }
 
 pub(super) async fn pause(args: ChangeArgs) -> anyhow::Result<Exit> {
-    change(args, &[JobState::Running], JobState::Paused).await
+    let from = [JobState::Running];
+    change(args, OperatorCommand::ReplayPause, &from, JobState::Paused).await
 }
 
 pub(super) async fn abort(args: ChangeArgs) -> anyhow::Result<Exit> {
     let from = [JobState::Running, JobState::Paused, JobState::Failed];
-    change(args, &from, JobState::Aborted).await
+    change(args, OperatorCommand::ReplayAbort, &from, JobState::Aborted).await
 }
 
-async fn change(args: ChangeArgs, from: &[JobState], to: JobState) -> anyhow::Result<Exit> {
-    let ChangeArgs { name, place } = args;
-    at_store(place, async |store| {
+async fn change(
+    args: ChangeArgs,
+    command: OperatorCommand,
+    from: &[JobState],
+    to: JobState,
+) -> anyhow::Result<Exit> {
+    let ChangeArgs { name, reason, place } = args;
+    let Loaded { settings, .. } = place.load()?;
+    beside_store(&settings, async |store| {
+        let grounds = Said::from(reason).grounds(&settings, store).await?;
+        let stands = |job: &Job| Misused(format!("the job {name} is {}", job.state.as_str()));
         let job = find(store, &name).await?;
-        if !store.move_job(&name, from, to, None, now()).await.map_err(unavailable)? {
-            return Err(Misused(format!("the job {name} is {}", job.state.as_str())).into());
+        if !from.contains(&job.state) {
+            return Err(stands(&job).into());
         }
-        note(&format!("the job {name} is {}", to.as_str()))?;
-        Ok(Exit::Ok)
+        let intended = Intended { command, subject: subject_of(&name), grounds };
+        let change = async || {
+            if !store.move_job(&name, from, to, None, now()).await.map_err(unavailable)? {
+                return Err(stands(&find(store, &name).await?).into());
+            }
+            note(&format!("the job {name} is {}", to.as_str()))?;
+            Ok(Exit::Ok)
+        };
+        Ok(recorded(&settings, store, intended, change).await?.exit())
     })
     .await
+}
+
+/// A job, for the record of what is done with it.
+pub(super) fn subject_of(name: &JobName) -> Value {
+    json!({ "job": name.as_str() })
 }
 
 pub(super) async fn status(args: StatusArgs) -> anyhow::Result<Exit> {

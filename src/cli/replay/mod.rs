@@ -5,6 +5,7 @@ mod output;
 mod plan;
 mod run;
 mod selection;
+mod told;
 
 use clap::Subcommand;
 
@@ -32,7 +33,7 @@ pub(super) enum ReplayCommand {
     Run(Box<run::RunArgs>),
     /// Go on with a job that was paused or failed, or whose process is gone
     #[command(before_help = "Example: penstock replay resume types-completed")]
-    Resume(run::ResumeArgs),
+    Resume(Box<run::ResumeArgs>),
     /// Stop a job until it is resumed; the process that runs it ends within seconds
     #[command(before_help = "Example: penstock replay pause types-completed")]
     Pause(jobs::ChangeArgs),
@@ -53,7 +54,7 @@ pub(super) fn run(command: ReplayCommand) -> anyhow::Result<Exit> {
     match command {
         ReplayCommand::Plan(args) => runtime.block_on(plan::run(*args)),
         ReplayCommand::Run(args) => runtime.block_on(run::run(*args)),
-        ReplayCommand::Resume(args) => runtime.block_on(run::resume(args)),
+        ReplayCommand::Resume(args) => runtime.block_on(run::resume(*args)),
         ReplayCommand::Pause(args) => runtime.block_on(jobs::pause(args)),
         ReplayCommand::Abort(args) => runtime.block_on(jobs::abort(args)),
         ReplayCommand::Status(args) => runtime.block_on(jobs::status(args)),

@@ -1,23 +1,21 @@
 //! `penstock replay run` and `resume`: a job, run by this process or the one that has queue and store, until it is
 //! done or stopped.
 
-use std::cell::{Cell, OnceCell};
-use std::io::{self, IsTerminal};
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
 use clap::Args;
-use indicatif::ProgressBar;
-use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use crate::account::Policy;
 use crate::cli::config::PlaceArgs;
 use crate::cli::moment::now;
-use crate::cli::operator::{operator, parse_reason};
-use crate::cli::output::{note, progress_bar, write_json};
+use crate::cli::operator::{OptionalReasonArgs, ReasonArgs, Said, operator};
+use crate::cli::output::note;
 use crate::cli::process::{AnyQueue, AnyStore, at_ports, beside_ports};
+use crate::cli::recorded::{Intended, recorded};
 use crate::cli::signals::stop_on_signal;
 use crate::cli::{Exit, Misused, options, unavailable};
 use crate::replay::{
@@ -26,13 +24,14 @@ use crate::replay::{
 };
 use crate::settings::{Loaded, QueueKind, Settings};
 use crate::sqlite::DataDir;
-use crate::store::{Job, JobName, JobState, Replays};
-use crate::telemetry::with_causes;
+use crate::store::{Job, JobName, JobState, NewJob, OperatorCommand, Replays};
 
+use super::jobs::subject_of;
 use super::output::{Output, Tense, write};
 use super::parse_name;
 use super::plan::{misused, tell_what_is_missing};
-use super::selection::SelectionArgs;
+use super::selection::{SelectionArgs, subject};
+use super::told::Told;
 
 /// How soon a process that has queue and store takes a job up.
 const TAKEN_UP_WITHIN: Duration = Duration::from_secs(10);
@@ -40,8 +39,6 @@ const TAKEN_UP_WITHIN: Duration = Duration::from_secs(10);
 const LOOKED_AT: usize = 1_000;
 /// Between two looks at a job that another process runs.
 const LOOK_EVERY: Duration = Duration::from_millis(300);
-/// How often a process whose output is no terminal tells how far it is.
-const TOLD_EVERY: Duration = Duration::from_secs(5);
 /// How long everything may take from a signal to the end.
 const LONGEST_STOP: Duration = Duration::from_secs(20);
 
@@ -51,9 +48,8 @@ pub(in crate::cli) struct RunArgs {
     /// The job's name: a to z, 0 to 9 and -; its events carry it
     #[arg(value_name = "NAME", value_parser = parse_name)]
     name: JobName,
-    /// Why, for the record
-    #[arg(long, value_name = "TEXT", value_parser = parse_reason)]
-    reason: String,
+    #[command(flatten)]
+    reason: ReasonArgs,
     #[command(flatten)]
     selection: SelectionArgs,
     /// Rebuild an empty store, which must be given with --from beginning: what was decided is there again as it was
@@ -79,6 +75,8 @@ pub(in crate::cli) struct ResumeArgs {
     /// The job
     #[arg(value_name = "NAME", value_parser = parse_name)]
     name: JobName,
+    #[command(flatten)]
+    reason: OptionalReasonArgs,
     /// How the changes are listed in the end
     #[arg(long, value_enum, default_value_t = Output::Table)]
     output: Output,
@@ -89,12 +87,12 @@ pub(in crate::cli) struct ResumeArgs {
 pub(super) async fn run(args: RunArgs) -> anyhow::Result<Exit> {
     let RunArgs { name, reason, selection, no_events, rate, max_errors, output, place } = args;
     let Loaded { settings, policy, .. } = place.load()?;
-    let window = selection.window(now());
+    let grounds = Said::from(reason).grounds_beside(&settings).await?;
+    let (asked, window) = (selection.window(grounds.at), selection.window_until(&grounds));
     let selection = selection.selection()?;
     let mode = if no_events { Mode::Rebuild } else { Mode::Redecide };
-    if mode == Mode::Rebuild
-        && (window != Window::from_the_beginning() || selection != Selection::default())
-    {
+    let is_all = asked == Window::from_the_beginning() && selection == Selection::default();
+    if mode == Mode::Rebuild && !is_all {
         let told =
             "--no-events rebuilds all of a store: give it with --from beginning, and select nothing";
         return Err(Misused(told.to_owned()).into());
@@ -102,7 +100,9 @@ pub(super) async fn run(args: RunArgs) -> anyhow::Result<Exit> {
     let request = Request { mode, selection, max_records_per_second: rate, max_errors };
     let policy = Arc::new(policy);
     let digest = policy.digest();
-    let enter = async |queue: &AnyQueue, store: &AnyStore, opened: Opened| {
+    let subject = subject(&name, &window, &request, &digest);
+    let why = grounds.reason().unwrap_or_default().to_owned();
+    let check = async |queue: &AnyQueue, store: &AnyStore, opened: Opened| {
         must_be_alone(&settings, mode, opened)?;
         let group = options::worker_group(&settings.queue);
         let generation = options::generation(&settings);
@@ -111,19 +111,63 @@ pub(super) async fn run(args: RunArgs) -> anyhow::Result<Exit> {
             Mode::Redecide => window.resolve(queue, store, group, generation).await.map_err(misused)?,
         };
         tell_what_is_missing(&resolved)?;
-        let job =
-            new_job(name.clone(), &request, &resolved, digest.clone(), operator(), reason.clone())?;
-        if store.create_job(&job, now()).await.map_err(unavailable)? {
-            return Ok(mode);
+        if store.job(&name).await.map_err(unavailable)?.is_some() {
+            return Err(is_taken(&name).into());
         }
-        let told = format!(
-            "there is a job {name} already: `penstock replay status {name}` shows it; take another name, or \
-             `penstock replay resume {name}` if it is to go on"
-        );
-        Err(Misused(told).into())
+        let job = new_job(name.clone(), &request, &resolved, digest.clone(), operator(), why.clone())?;
+        Ok((mode, job))
     };
+    let enter = async |store: &AnyStore, job: NewJob| {
+        let is_entered = store.create_job(&job, now()).await.map_err(unavailable)?;
+        if is_entered { Ok(()) } else { Err(is_taken(&name).into()) }
+    };
+    let command = OperatorCommand::ReplayRun;
     let job = Begun { settings: &settings, policy: &policy, name: &name, output };
-    job.go_on(enter).await
+    job.go_on(Intended { command, subject, grounds }, check, enter).await
+}
+
+pub(super) async fn resume(args: ResumeArgs) -> anyhow::Result<Exit> {
+    let ResumeArgs { name, reason, output, place } = args;
+    let Loaded { settings, policy, .. } = place.load()?;
+    let grounds = Said::from(reason).grounds_beside(&settings).await?;
+    let policy = Arc::new(policy);
+    let digest = policy.digest();
+    let check = async |_: &AnyQueue, store: &AnyStore, opened: Opened| {
+        let job = find(store, &name).await?;
+        if job.job.policy_digest != digest {
+            let told = format!(
+                "the rules and lists are others ({digest}) than those the job began with ({}): put those back, or \
+                 `penstock replay abort {name}` and begin another job",
+                job.job.policy_digest
+            );
+            return Err(Misused(told).into());
+        }
+        let mode = Request::of(&job)?.mode;
+        must_be_alone(&settings, mode, opened)?;
+        if job.state == JobState::Running || RESUMABLE.contains(&job.state) {
+            return Ok((mode, job));
+        }
+        Err(Misused(format!("the job {name} is {}", job.state.as_str())).into())
+    };
+    let enter = async |store: &AnyStore, job: Job| {
+        let is_running = job.state == JobState::Running;
+        let resumed = store.move_job(&name, &RESUMABLE, JobState::Running, None, now());
+        if is_running || resumed.await.map_err(unavailable)? {
+            return Ok(());
+        }
+        let job = find(store, &name).await?;
+        Err(Misused(format!("the job {name} is {}", job.state.as_str())).into())
+    };
+    let (command, subject) = (OperatorCommand::ReplayResume, subject_of(&name));
+    let job = Begun { settings: &settings, policy: &policy, name: &name, output };
+    job.go_on(Intended { command, subject, grounds }, check, enter).await
+}
+
+fn is_taken(name: &JobName) -> Misused {
+    Misused(format!(
+        "there is a job {name} already: `penstock replay status {name}` shows it; take another name, or `penstock \
+         replay resume {name}` if it is to go on"
+    ))
 }
 
 /// Where queue and store are opened.
@@ -155,34 +199,6 @@ fn refused(error: RebuildRefused) -> anyhow::Error {
     }
 }
 
-pub(super) async fn resume(args: ResumeArgs) -> anyhow::Result<Exit> {
-    let ResumeArgs { name, output, place } = args;
-    let Loaded { settings, policy, .. } = place.load()?;
-    let policy = Arc::new(policy);
-    let digest = policy.digest();
-    let enter = async |_: &AnyQueue, store: &AnyStore, opened: Opened| {
-        let job = find(store, &name).await?;
-        if job.job.policy_digest != digest {
-            let told = format!(
-                "the rules and lists are others ({digest}) than those the job began with ({}): put those back, or \
-                 `penstock replay abort {name}` and begin another job",
-                job.job.policy_digest
-            );
-            return Err(Misused(told).into());
-        }
-        let mode = Request::of(&job)?.mode;
-        must_be_alone(&settings, mode, opened)?;
-        let is_running = job.state == JobState::Running;
-        let resumed = store.move_job(&name, &RESUMABLE, JobState::Running, None, now());
-        if is_running || resumed.await.map_err(unavailable)? {
-            return Ok(mode);
-        }
-        Err(Misused(format!("the job {name} is {}", job.state.as_str())).into())
-    };
-    let job = Begun { settings: &settings, policy: &policy, name: &name, output };
-    job.go_on(enter).await
-}
-
 /// A job, or an error that says that there is none.
 pub(super) async fn find(store: &AnyStore, name: &JobName) -> anyhow::Result<Job> {
     let job = store.job(name).await.map_err(unavailable)?;
@@ -200,24 +216,35 @@ struct Begun<'a> {
 }
 
 impl Begun<'_> {
-    /// Enters the job and sees it to its end. A queue and a store that only one process can have are left to the
-    /// one that has them.
-    async fn go_on(
+    /// Checks that the job can go on, enters it and sees it to its end, all of it in the operators' record. A queue and
+    /// a store that only one process can have are left to the one that has them.
+    async fn go_on<J>(
         &self,
-        enter: impl AsyncFnOnce(&AnyQueue, &AnyStore, Opened) -> anyhow::Result<Mode>,
+        intended: Intended,
+        check: impl AsyncFnOnce(&AnyQueue, &AnyStore, Opened) -> anyhow::Result<(Mode, J)>,
+        enter: impl AsyncFnOnce(&AnyStore, J) -> anyhow::Result<()>,
     ) -> anyhow::Result<Exit> {
         let stop = stop_on_signal(LONGEST_STOP).context("listening for signals")?;
-        let is_embedded = self.settings.queue.kind == QueueKind::Sqlite;
-        if is_embedded && DataDir::is_in_use(&self.settings.data_dir) {
-            return beside_ports(self.settings, async |queue, store| {
-                enter(queue, store, Opened::Beside).await?;
-                Followed { begun: self, store, told: Told::new() }.follow(&stop).await
+        let settings = self.settings;
+        let is_embedded = settings.queue.kind == QueueKind::Sqlite;
+        if is_embedded && DataDir::is_in_use(&settings.data_dir) {
+            return beside_ports(settings, async |queue, store| {
+                let (_, job) = check(queue, store, Opened::Beside).await?;
+                let follow = async || {
+                    enter(store, job).await?;
+                    Followed { begun: self, store, told: Told::new() }.follow(&stop).await
+                };
+                Ok(recorded(settings, store, intended, follow).await?.exit())
             })
             .await;
         }
-        at_ports(self.settings, async |queue, store| {
-            let mode = enter(queue, store, Opened::Here).await?;
-            self.drive(queue, store, mode, &stop).await
+        at_ports(settings, async |queue, store| {
+            let (mode, job) = check(queue, store, Opened::Here).await?;
+            let drive = async || {
+                enter(store, job).await?;
+                self.drive(queue, store, mode, &stop).await
+            };
+            Ok(recorded(settings, store, intended, drive).await?.exit())
         })
         .await
     }
@@ -401,63 +428,5 @@ impl Followed<'_> {
              it is, `penstock replay pause {name}` stops it"
         ))?;
         Ok(Exit::Failure)
-    }
-}
-
-/// How far a job is, for programs.
-#[derive(Serialize)]
-struct ProgressJson {
-    read: u64,
-    of: u64,
-    changed: u64,
-    records_per_second: u64,
-    left_seconds: Option<u64>,
-}
-
-/// Tells how far a job is: by a bar on a terminal, by lines of JSON elsewhere.
-struct Told {
-    bar: ProgressBar,
-    begun_at: Instant,
-    last_at: Cell<Instant>,
-    read_before: OnceCell<u64>,
-}
-
-impl Told {
-    fn new() -> Self {
-        let now = Instant::now();
-        let read_before = OnceCell::new();
-        Self { bar: progress_bar(0, "records"), begun_at: now, last_at: now.into(), read_before }
-    }
-
-    fn tell(&self, progress: &Progress) {
-        let (read, of) = progress.offsets();
-        self.bar.set_length(of);
-        self.bar.set_position(read);
-        let before = *self.read_before.get_or_init(|| read);
-        if io::stderr().is_terminal() || self.last_at.get().elapsed() < TOLD_EVERY {
-            return;
-        }
-        self.last_at.set(Instant::now());
-        let seconds = self.begun_at.elapsed().as_secs().max(1);
-        let records_per_second = (read - before) / seconds;
-        let json = ProgressJson {
-            read,
-            of,
-            changed: progress.report.changed(),
-            records_per_second,
-            left_seconds: (of - read).checked_div(records_per_second),
-        };
-        // Nobody may be listening.
-        let _ = write_json(&mut io::stderr().lock(), &json);
-    }
-
-    fn away(error: &ReplayError) {
-        let error = with_causes(error);
-        // Nobody may be listening.
-        let _ = note(&format!("{error}; the job goes on when that is there again"));
-    }
-
-    fn clear(&self) {
-        self.bar.finish_and_clear();
     }
 }

@@ -5,11 +5,15 @@ use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
+use serde_json::{Value, json};
 
 use crate::account::{BusinessUnit, CommunicationNumber, RejectionCode, Requester, Timestamp};
 use crate::cli::Misused;
+use crate::cli::operator::Grounds;
+use crate::cli::recorded::digest_of;
 use crate::cli::window::WindowArgs;
-use crate::replay::{OutcomeFilter, Selection, Window};
+use crate::replay::{Bound, Mode, OutcomeFilter, Request, Selection, Window};
+use crate::store::JobName;
 
 /// Most numbers that a file may list: they are held in memory, and in the job's row.
 const MAX_NUMBERS: usize = 100_000;
@@ -63,6 +67,16 @@ impl SelectionArgs {
         self.window.window(now)
     }
 
+    /// The window of a command that changes something.
+    pub(super) fn window_until(&self, grounds: &Grounds) -> Window {
+        let window = self.window(grounds.at);
+        let to = match window.to {
+            Bound::Open => grounds.until(None).map_or(Bound::Open, Bound::Time),
+            given @ (Bound::Time(_) | Bound::Offset(_)) => given,
+        };
+        Window { to, ..window }
+    }
+
     /// What is selected of the window; reads the file of numbers.
     pub(super) fn selection(self) -> anyhow::Result<Selection> {
         let codes: BTreeSet<_> = self.codes.into_iter().collect();
@@ -78,6 +92,38 @@ impl SelectionArgs {
             numbers: self.numbers.as_deref().map(read_numbers).transpose()?,
         })
     }
+}
+
+/// What a job is to do, for the record of it.
+pub(super) fn subject(name: &JobName, window: &Window, request: &Request, digest: &str) -> Value {
+    let bound = |bound: Bound| match bound {
+        Bound::Open => Value::Null,
+        Bound::Time(at) => Value::from(at.to_string()),
+        Bound::Offset(offset) => Value::from(offset.0),
+    };
+    let Request { mode, selection, max_records_per_second, max_errors } = request;
+    let codes = match &selection.outcome {
+        OutcomeFilter::Any => None,
+        OutcomeFilter::Rejected(codes) => Some(codes.iter().map(|code| code.code()).collect::<Vec<_>>()),
+    };
+    let numbers = selection.numbers.as_ref().map(|numbers| {
+        let texts = numbers.iter().map(|number| number.as_str().to_owned());
+        json!({ "count": numbers.len(), "sha256": digest_of(texts) })
+    });
+    json!({
+        "job": name.as_str(),
+        "is_rebuild": *mode == Mode::Rebuild,
+        "from": bound(window.from),
+        "to": bound(window.to),
+        "partitions": window.partitions.iter().map(|partition| partition.0).collect::<Vec<_>>(),
+        "rejected_with": codes,
+        "business_units": selection.business_units.iter().map(|unit| unit.as_str()).collect::<Vec<_>>(),
+        "requesters": selection.requesters.iter().map(|name| name.as_str()).collect::<Vec<_>>(),
+        "numbers": numbers,
+        "max_records_per_second": max_records_per_second,
+        "max_errors": max_errors,
+        "policy_digest": digest,
+    })
 }
 
 pub(in crate::cli) fn read_numbers(path: &Path) -> Result<BTreeSet<CommunicationNumber>, Misused> {

@@ -11,6 +11,7 @@ mod connections;
 mod deliveries;
 mod error;
 mod examine;
+mod operations;
 mod options;
 mod replays;
 mod row;
@@ -31,7 +32,9 @@ use work::{Apply, Load, Outcomes, Probe};
 pub use deliveries::statements as delivery_statements;
 pub use error::ServerError;
 pub use examine::examine;
+pub use operations::statements as operation_statements;
 pub use options::PostgresStoreOptions;
+pub use replays::statements as replay_statements;
 pub use scans::statements as scan_statements;
 pub use schema::{Migrated, PostgresOpenError, migrate};
 

@@ -274,7 +274,7 @@ impl NeededRights {
 }
 
 /// What every role needs, and the commands that need more.
-pub const NEEDED_RIGHTS: [NeededRights; 5] = [
+pub const NEEDED_RIGHTS: [NeededRights; 6] = [
     NeededRights {
         role: "intake",
         is_command: false,
@@ -332,6 +332,15 @@ pub const NEEDED_RIGHTS: [NeededRights; 5] = [
             ("accounts", &["SELECT"]),
             ("rejections", &["SELECT"]),
             ("dead_letter_cases", &["SELECT", "INSERT", "UPDATE"]),
+        ],
+    },
+    NeededRights {
+        role: "what operators do",
+        is_command: true,
+        tables: &[
+            ("_sqlx_migrations", &["SELECT"]),
+            ("operations", &["SELECT", "INSERT"]),
+            ("operation_steps", &["SELECT", "INSERT"]),
         ],
     },
 ];

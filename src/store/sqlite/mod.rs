@@ -5,6 +5,7 @@
 
 mod cases;
 mod deliveries;
+mod operations;
 mod reader;
 mod replays;
 mod row;
@@ -26,6 +27,7 @@ use crate::sqlite::{Database, FailureClass, FileKind, OpenError, classify};
 
 use super::{Applied, PersistedOutcome, Store, StoreError, Wanted};
 pub use deliveries::statements as delivery_statements;
+pub use operations::statements as operation_statements;
 use rows::PlanRows;
 use writer::{Apply, Done, Job, Request, Write, Writer};
 

@@ -4,6 +4,8 @@
 #[allow(dead_code, reason = "not every test has dead letters")]
 pub mod cases;
 pub mod deliveries;
+#[allow(dead_code, reason = "not every test has operators")]
+pub mod operations;
 pub mod queue;
 #[allow(dead_code, reason = "not every test replays")]
 pub mod replays;

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use penstock::account::{Coordinates, Plan, Timestamp};
 use penstock::store::{
-    Applied, Job, JobName, JobState, JobStep, NewJob, OffsetRange, OutcomeChange, Replays, RunnerId,
-    StalePart, StoreError,
+    Applied, Job, JobChange, JobName, JobState, JobStep, NewJob, OffsetRange, OutcomeChange, Replays,
+    RunnerId, StalePart, StoreError,
 };
 
 use super::point;
@@ -16,6 +16,7 @@ use super::store::MemoryStore;
 pub struct JobTables {
     pub jobs: Vec<Job>,
     pub changes: BTreeMap<(JobName, Coordinates), OutcomeChange>,
+    changed_at: BTreeMap<(JobName, Coordinates), Timestamp>,
 }
 
 impl JobTables {
@@ -107,7 +108,9 @@ impl Replays for MemoryStore {
             job.job.progress.clone_from(&step.progress);
             (job.changed_at, job.runner) = (step.now, Some((step.runner, step.until)));
             for change in changes {
-                tables.changes.insert((step.name.clone(), change.coordinates), *change);
+                let place = (step.name.clone(), change.coordinates);
+                tables.changed_at.insert(place.clone(), step.now);
+                tables.changes.insert(place, *change);
             }
             Ok(())
         });
@@ -127,6 +130,22 @@ impl Replays for MemoryStore {
             };
             let of_job = tables.changes.iter().filter(|((job, at), _)| job == name && is_within(at));
             of_job.map(|(_, change)| *change).collect()
+        })
+    }
+
+    async fn changes_at(&self, places: &[Coordinates]) -> Result<Vec<JobChange>, StoreError> {
+        point().await;
+        self.with_jobs(|tables| {
+            let there = tables.changes.iter().filter(|((_, at), _)| places.contains(at));
+            let mut changes: Vec<_> = there
+                .map(|(place, change)| JobChange {
+                    job: place.0.clone(),
+                    change: *change,
+                    changed_at: tables.changed_at[place],
+                })
+                .collect();
+            changes.sort_by_key(|it| (it.change.coordinates, it.changed_at, it.job.clone()));
+            changes
         })
     }
 }

@@ -10,6 +10,7 @@ use penstock::account::{
 use penstock::store::{Applied, PersistedOutcome, StalePart, Store, StoreError, Wanted};
 
 use super::cases::CaseTables;
+use super::operations::OperationTables;
 use super::point;
 use super::replays::JobTables;
 
@@ -39,6 +40,7 @@ pub struct Tables {
     pub frontiers: BTreeMap<LogPartition, Offset>,
     pub replays: JobTables,
     pub cases: CaseTables,
+    pub operations: OperationTables,
 }
 
 #[derive(Default)]
@@ -81,6 +83,17 @@ impl MemoryStore {
         let mut state = self.lock();
         state.outage("cases")?;
         Ok(work(&mut state.tables.cases))
+    }
+
+    /// Reads or enters operations.
+    #[allow(dead_code, reason = "not every test has operators")]
+    pub(super) fn with_operations<T>(
+        &self,
+        work: impl FnOnce(&mut OperationTables) -> T,
+    ) -> Result<T, StoreError> {
+        let mut state = self.lock();
+        state.outage("operations")?;
+        Ok(work(&mut state.tables.operations))
     }
 
     /// Whether letters are leased.

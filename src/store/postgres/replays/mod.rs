@@ -1,16 +1,16 @@
 //! The replays port on PostgreSQL.
 
-mod statements;
+pub mod statements;
 
 use sqlx::Arguments;
 use sqlx::postgres::PgArguments;
 
-use crate::account::{Plan, Timestamp};
+use crate::account::{Coordinates, Plan, Timestamp};
 use crate::store::decode_replay as decode;
 use crate::store::stored::{outcome_text, storable};
 use crate::store::{
-    Applied, Cause, End, Job, JobName, JobState, JobStep, NewJob, OffsetRange, OutcomeChange, Replays,
-    RunnerId, StalePart, StoreError,
+    Applied, Cause, End, Job, JobChange, JobName, JobState, JobStep, NewJob, OffsetRange, OutcomeChange,
+    Replays, RunnerId, StalePart, StoreError,
 };
 
 use super::connections::Work;
@@ -100,6 +100,13 @@ impl Replays for PostgresStore {
         arguments.add(name.as_str()).map_err(encoding_error::<Changes>)?;
         let (statement, decode) = (statements::CHANGES, decode::outcome_change);
         self.0.run(Changes::with(statement, decode, arguments)).await
+    }
+
+    async fn changes_at(&self, places: &[Coordinates]) -> Result<Vec<JobChange>, StoreError> {
+        type Changes = Read<Jobs, JobChange>;
+        let places = columns(places, |places, columns| columns.coordinates(places.iter().copied()));
+        let Some(arguments) = places.map_err(encoding_error::<Changes>)? else { return Ok(Vec::new()) };
+        self.0.run(Changes::with(statements::CHANGES_AT, decode::job_change, arguments)).await
     }
 }
 

@@ -49,3 +49,15 @@ FROM unnest($1::int[], $2::int[], $3::bigint[], $4::bigint[])
      AS wanted (generation, partition, from_offset, to_offset)
 JOIN outcome_changes AS c USING (generation, partition)
 WHERE c.job = $5 AND c.log_offset >= wanted.from_offset AND c.log_offset < wanted.to_offset";
+
+/// What any job changed at the generations `$1`, partitions `$2` and offsets `$3`. Jobs are few, and of each the key
+/// tells at once whether it changed something there.
+pub const CHANGES_AT: &str = "
+SELECT c.job, c.generation, c.partition, c.log_offset, c.verdict_before, c.event_id_before, c.verdict, c.event_id,
+       c.changed_at
+FROM unnest($1::int[], $2::int[], $3::bigint[]) AS wanted (generation, partition, log_offset)
+CROSS JOIN replay_jobs AS j
+JOIN outcome_changes AS c
+    ON c.job = j.name AND c.generation = wanted.generation AND c.partition = wanted.partition
+   AND c.log_offset = wanted.log_offset
+ORDER BY c.generation, c.partition, c.log_offset, c.changed_at, c.job";

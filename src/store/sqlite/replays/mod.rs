@@ -2,12 +2,12 @@
 
 mod statements;
 
-use crate::account::{EventId, Plan, Timestamp};
+use crate::account::{Coordinates, EventId, Plan, Timestamp};
 use crate::store::decode_replay as decode;
 use crate::store::stored::{outcome_text, storable};
 use crate::store::{
-    Applied, Job, JobName, JobState, JobStep, NewJob, OffsetRange, OutcomeChange, Replays, RunnerId,
-    StalePart, StoreError,
+    Applied, Job, JobChange, JobName, JobState, JobStep, NewJob, OffsetRange, OutcomeChange, Replays,
+    RunnerId, StalePart, StoreError,
 };
 
 use super::rows::{PlanRows, Rows, WantedRows, event_id_hex};
@@ -95,6 +95,17 @@ impl Replays for SqliteStore {
         }
         let query = sqlx::query(statements::CHANGES).bind(ranges.json).bind(name.as_str().to_owned());
         self.rows(query, decode::outcome_change).await
+    }
+
+    async fn changes_at(&self, places: &[Coordinates]) -> Result<Vec<JobChange>, StoreError> {
+        let action = "reading what jobs changed";
+        let place = |at: &Coordinates| (at.log.generation.0, at.log.partition.0, storable(at.offset.0));
+        let places: Vec<_> = places.iter().map(place).collect();
+        let places = Rows::of(&places).map_err(|cause| encoding_error(action, cause))?;
+        if places.count == 0 {
+            return Ok(Vec::new());
+        }
+        self.rows(sqlx::query(statements::CHANGES_AT).bind(places.json), decode::job_change).await
     }
 }
 

@@ -50,3 +50,15 @@ FROM json_each(?1) AS wanted
 CROSS JOIN outcome_changes AS c
     ON c.job = ?2 AND c.generation = wanted.value ->> 0 AND c.partition = wanted.value ->> 1
    AND c.log_offset >= wanted.value ->> 2 AND c.log_offset < wanted.value ->> 3";
+
+/// What any job changed at the places of an array of `[generation, partition, offset]`. Jobs are few, and of each the
+/// key tells at once whether it changed something there.
+pub(super) const CHANGES_AT: &str = "
+SELECT c.job, c.generation, c.partition, c.log_offset, c.verdict_before, c.event_id_before, c.verdict, c.event_id,
+       c.changed_at
+FROM json_each(?1) AS wanted
+CROSS JOIN replay_jobs AS j
+CROSS JOIN outcome_changes AS c
+    ON c.job = j.name AND c.generation = wanted.value ->> 0 AND c.partition = wanted.value ->> 1
+   AND c.log_offset = wanted.value ->> 2
+ORDER BY c.generation, c.partition, c.log_offset, c.changed_at, c.job";
