@@ -23,7 +23,8 @@ const BUFFER_BYTES: usize = 32 * 1024;
 pub enum SpillError {
     /// A directory takes no more.
     #[error(
-        "the facts to be compared cannot be kept in {}: {source}; name a directory with more room by TMPDIR",
+        "the facts to be compared cannot be kept in {}; name a directory with more room by TMPDIR, or by --scratch \
+         where there is such an option",
         directory.display()
     )]
     NotKept {
@@ -33,7 +34,7 @@ pub enum SpillError {
         source: io::Error,
     },
     /// A fact has no form on disk.
-    #[error("a fact to be compared cannot be encoded: {0}")]
+    #[error("a fact to be compared cannot be encoded")]
     NotEncoded(#[from] postcard::Error),
 }
 

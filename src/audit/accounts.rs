@@ -28,7 +28,9 @@ pub(super) fn reckon(facts: &[AccountFact], bounds: &Bounds) -> Reckoned {
     let mut accepted = Vec::new();
     for AccountFact { says, .. } in facts {
         match says {
-            AccountSays::Row { version, content } => rows.push((*version, *content)),
+            AccountSays::Row { version, content, number } => {
+                rows.push((*version, *content, number.as_deref()));
+            }
             AccountSays::Accepted { number, at, version, content, is_settled } => {
                 let (at, version, content, is_settled) = (*at, *version, *content, *is_settled);
                 accepted.push(Accepted { number, at, version, content, is_settled });
@@ -43,13 +45,13 @@ pub(super) fn reckon(facts: &[AccountFact], bounds: &Bounds) -> Reckoned {
 }
 
 fn finding(
-    row: Option<(Coordinates, Option<Digest>)>,
+    row: Option<(Coordinates, Option<Digest>, Option<&str>)>,
     accepted: &[Accepted<'_>],
     bounds: &Bounds,
 ) -> Option<Finding> {
     let of = |kind, it: &Accepted<'_>| Some(Finding::of(kind, it.number).at(it.at));
     let mut settled = accepted.iter().filter(|it| it.is_settled);
-    let Some((version, content)) = row else {
+    let Some((version, content, number)) = row else {
         return settled.next().and_then(|it| of(Kind::AccountMissing, it));
     };
     // Partitions have no order among each other; an account keeps to one.
@@ -59,7 +61,8 @@ fn finding(
     }
     let Some(source) = accepted.iter().find(|it| it.version == version) else {
         let kind = Kind::AccountWithoutSubmission;
-        let finding = Finding { kind, number: None, at: Some(version), further: None };
+        let number = number.map(Into::into);
+        let finding = Finding { kind, number, at: Some(version), further: None };
         let is_known = !bounds.is_narrowed && bounds.is_audited(version);
         return is_known.then_some(finding);
     };

@@ -15,6 +15,9 @@ pub(super) struct LogBounds {
     pub(super) span: Span,
     /// When its first and last record in the window were appended; none when there is none.
     pub(super) appended_ms: Option<(i64, i64)>,
+    /// Some of its records were copied from another log, so that they are not in the order in which they were
+    /// appended first.
+    pub(super) is_copied: bool,
 }
 
 /// Times between which, both excluded, every submission of a partition lies in the window.
@@ -31,11 +34,12 @@ pub(super) struct Bounds {
     spans: BTreeMap<Partition, Span>,
     reaches: BTreeMap<Partition, Reach>,
     reach_of_all: Option<Reach>,
+    are_alike: bool,
     /// Some numbers are looked at alone, so that what is not said of others says nothing.
     pub(super) is_narrowed: bool,
-    /// What was appended to a source up to then may have been deleted from it; none when nothing was.
-    pub(super) results_deleted_ms: Option<i64>,
-    pub(super) letters_deleted_ms: Option<i64>,
+    /// What was appended to a partition up to then may have been deleted from it; none when nothing was.
+    pub(super) results_deleted_ms: BTreeMap<Partition, i64>,
+    pub(super) letters_deleted_ms: BTreeMap<Partition, i64>,
     pub(super) deliveries_removed_ms: i64,
 }
 
@@ -48,8 +52,10 @@ impl Bounds {
         are_alike: bool,
     ) -> Self {
         let newest = log.iter().filter_map(|it| it.appended_ms).map(|(_, last)| last).max();
-        let reaches: BTreeMap<_, _> =
-            log.iter().filter_map(|it| Some((it.span.partition, reach(window, it, newest?)?))).collect();
+        let reaches: BTreeMap<_, _> = log
+            .iter()
+            .filter_map(|it| Some((it.span.partition, reach(generation, window, it, newest?)?)))
+            .collect();
         let is_whole = window.partitions.is_empty();
         let narrower =
             |a: Reach, b: Reach| Reach { after: a.after.max(b.after), before: a.before.min(b.before) };
@@ -57,11 +63,12 @@ impl Bounds {
         Self {
             generation,
             spans: log.iter().map(|it| (it.span.partition, it.span)).collect(),
-            reaches: if are_alike { reaches } else { BTreeMap::new() },
+            reaches,
             reach_of_all,
+            are_alike,
             is_narrowed: false,
-            results_deleted_ms: None,
-            letters_deleted_ms: None,
+            results_deleted_ms: BTreeMap::new(),
+            letters_deleted_ms: BTreeMap::new(),
             deliveries_removed_ms: i64::MIN,
         }
     }
@@ -75,21 +82,29 @@ impl Bounds {
     /// Whether the submission that an event is of must lie in the window. The partition is the event's, where it is
     /// known.
     pub(super) fn must_be_submitted(&self, partition: Option<u32>, time_ms: Option<i64>) -> bool {
-        let own = partition.and_then(|partition| self.reaches.get(&Partition(partition)).copied());
-        let reach = own.or(self.reach_of_all);
+        let reach = match partition.filter(|_| self.are_alike) {
+            Some(partition) => self.reaches.get(&Partition(partition)).copied(),
+            None => self.reach_of_all,
+        };
         reach.zip(time_ms).is_some_and(|(reach, time)| {
             reach.after.is_none_or(|after| after < time) && time < reach.before
         })
     }
 
-    /// Whether the event of a submission may have been deleted.
-    pub(super) fn may_have_lost_result(&self, appended_ms: i64) -> bool {
-        self.results_deleted_ms.is_some_and(|deleted| appended_ms <= deleted)
+    /// Whether the event of a submission may have been deleted. It stands on the submission's partition, where the
+    /// topics have as many.
+    pub(super) fn may_have_lost_result(&self, partition: Option<Partition>, appended_ms: i64) -> bool {
+        let own = partition.filter(|_| self.are_alike);
+        let mut deleted = self
+            .results_deleted_ms
+            .iter()
+            .filter(|(partition, _)| own.is_none_or(|own| own == **partition));
+        deleted.any(|(_, deleted)| appended_ms <= *deleted)
     }
 
-    /// Whether the letter of a record may have been deleted.
+    /// Whether the letter of a record may have been deleted; it may stand anywhere.
     pub(super) fn may_have_lost_letter(&self, appended_ms: i64) -> bool {
-        self.letters_deleted_ms.is_some_and(|deleted| appended_ms <= deleted)
+        self.letters_deleted_ms.values().any(|deleted| appended_ms <= *deleted)
     }
 
     /// Whether a delivery of an event that was told then may have been removed.
@@ -103,12 +118,19 @@ pub(super) fn settled(span: &Span) -> Offset {
     span.to.min(span.settled)
 }
 
-fn reach(window: &Window, log: &LogBounds, newest: i64) -> Option<Reach> {
+fn reach(generation: Generation, window: &Window, log: &LogBounds, newest: i64) -> Option<Reach> {
     let (first, last) = log.appended_ms?;
+    if log.is_copied && log.span.deleted_before.is_some() {
+        // What was deleted may have been appended whenever.
+        return None;
+    }
     let after = match window.from {
         _ if log.span.deleted_before.is_some() => Some(first),
         Bound::Time(from) => Some(from.unix_millis() - 1),
-        Bound::Open | Bound::Offset(_) if log.span.from > Offset(0) => Some(first),
+        // Before the first record of a later generation come those of the one before.
+        Bound::Open | Bound::Offset(_) if log.span.from > Offset(0) || generation > Generation(1) => {
+            Some(first)
+        }
         Bound::Open | Bound::Offset(_) => None,
     };
     let before = match window.to {
@@ -138,7 +160,7 @@ mod tests {
             settled: Offset(to.saturating_sub(2)),
             deleted_before: None,
         };
-        LogBounds { span, appended_ms }
+        LogBounds { span, appended_ms, is_copied: false }
     }
 
     #[test]
@@ -180,11 +202,14 @@ mod tests {
     #[test]
     fn what_was_deleted_is_not_missing() {
         let mut bounds = Bounds::of(Generation(1), &window(Bound::Open, Bound::Open), &[], true);
-        assert!(!bounds.may_have_lost_result(0) && !bounds.may_have_lost_letter(0));
+        let own = Some(Partition(1));
+        assert!(!bounds.may_have_lost_result(own, 0) && !bounds.may_have_lost_letter(0));
         assert!(!bounds.may_have_lost_delivery(0));
-        bounds.results_deleted_ms = Some(5);
+        bounds.results_deleted_ms = BTreeMap::from([(Partition(1), 5)]);
         bounds.deliveries_removed_ms = 7;
-        assert!(bounds.may_have_lost_result(5) && !bounds.may_have_lost_result(6));
+        assert!(bounds.may_have_lost_result(own, 5) && !bounds.may_have_lost_result(own, 6));
+        assert!(!bounds.may_have_lost_result(Some(Partition(0)), 5), "another partition keeps all");
+        assert!(bounds.may_have_lost_result(None, 5), "it may have stood there");
         assert!(bounds.may_have_lost_delivery(7) && !bounds.may_have_lost_delivery(8));
     }
 }

@@ -23,7 +23,7 @@ const MARK_EVERY: u64 = 10_000;
 /// Why a chain cannot be made.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "the digests of records cannot be kept in {}: {source}; name a directory with more room by TMPDIR",
+    "the digests of records cannot be kept in {}; name a directory with more room by TMPDIR or --scratch",
     directory.display()
 )]
 pub struct ChainError {

@@ -49,7 +49,7 @@ impl Digest {
             version: VERSION,
             created_at: now.to_string(),
             generation,
-            previous_sha256: previous.map(|bytes| hex(&Sha256::digest(bytes))),
+            previous_sha256: previous.map(Self::sha256_of),
             balance: audited.counts.balance(),
             counts: audited.counts.clone(),
             partitions: audited.chains.clone(),
@@ -69,9 +69,24 @@ impl Digest {
         Ok(json)
     }
 
+    /// SHA-256 of a file, in hex.
+    pub fn sha256_of(bytes: &[u8]) -> String {
+        hex(&Sha256::digest(bytes))
+    }
+
+    /// Partitions of which this digest does not begin where the one before ended.
+    pub fn gaps(&self, previous: &Self) -> Vec<u32> {
+        let begins_there = |before: &Chain| {
+            let own = self.partitions.iter().find(|own| own.partition == before.partition);
+            own.is_some_and(|own| own.from == before.to)
+        };
+        let apart = previous.partitions.iter().filter(|before| !begins_there(before));
+        apart.map(|before| before.partition).collect()
+    }
+
     /// Whether it says of another file that it came before.
     pub fn follows(&self, previous: &[u8]) -> bool {
-        self.previous_sha256.as_deref() == Some(hex(&Sha256::digest(previous)).as_str())
+        self.previous_sha256.as_deref() == Some(Self::sha256_of(previous).as_str())
     }
 
     /// What it is of.
@@ -117,6 +132,10 @@ mod tests {
         let other = Chain { link: "cd".into(), ..chain };
         assert_eq!(read.differs_in(&[other]), [(1, 0, 9)]);
         assert_eq!(read.differs_in(&[]), [(1, 0, 9)]);
+        assert_eq!(read.gaps(&read), [1], "it begins at 0, and ends at 9");
+        let mut next = read.clone();
+        (next.partitions[0].from, next.partitions[0].to) = (9, 12);
+        assert_eq!(next.gaps(&read), [] as [u32; 0]);
     }
 
     #[test]

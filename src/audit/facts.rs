@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::account::{
-    Account, AccountKey, BusinessUnit, Communication, CommunicationNumber, Coordinates, EventId,
-    Fingerprint, Timestamp, Verdict,
+    Account, AccountExtId, AccountKey, BusinessUnit, Communication, CommunicationNumber, Coordinates,
+    EventId, Fingerprint, Timestamp, Verdict,
 };
 use crate::events::CloudEvent;
 use crate::queue::Record;
@@ -122,6 +122,15 @@ pub(super) struct Key {
     pub(super) account_ext_id: Box<str>,
 }
 
+impl Key {
+    /// The key that it was made of.
+    pub(super) fn parsed(&self) -> Option<AccountKey> {
+        let unit = self.business_unit.as_deref().map(BusinessUnit::parse).transpose().ok()?;
+        let account_ext_id = AccountExtId::parse(&self.account_ext_id).ok()?;
+        Some(AccountKey { business_unit: unit, account_ext_id })
+    }
+}
+
 impl From<&AccountKey> for Key {
     fn from(key: &AccountKey) -> Self {
         Self {
@@ -204,6 +213,8 @@ pub(super) enum PlaceSays {
     Letter(Letter),
     /// An event tells an outcome that the submission no longer has.
     Former { number: Box<str>, event: Id, told_at: TopicPlace },
+    /// A delivery is of an event of the submission that is not there.
+    Delivered { number: Box<str>, event: Id },
     /// The outcome of the submission is not told.
     Untold { number: Box<str>, event: Id },
     /// The submission is in the ledger and in the rejections.
@@ -247,6 +258,7 @@ pub(super) enum AccountSays {
         content: Digest,
         is_settled: bool,
     },
-    /// Its row; no content when that says nothing that penstock writes.
-    Row { version: Coordinates, content: Option<Digest> },
+    /// Its row, and the communication that it says it comes from; none of it when it says nothing that penstock
+    /// writes.
+    Row { version: Coordinates, content: Option<Digest>, number: Option<Box<str>> },
 }

@@ -23,7 +23,7 @@ use crate::store::{
 };
 use crate::worker::{Content, Item};
 
-use super::bounds::{LogBounds, settled};
+use super::bounds::{Bounds, LogBounds, settled};
 use super::facts::{
     Accepted, AccountFact, AccountSays, AccountState, Key, Letter, LetterDue, Noted, NotedAs,
     NumberFact, Origin, PlaceFact, PlaceSays, Recorded, Says, Submitted, Told, TopicPlace,
@@ -31,6 +31,7 @@ use super::facts::{
 };
 use super::findings::Counts;
 use super::run::{AuditError, Stage, Telling};
+use super::sieve::Sieve;
 
 /// Jobs of which is known whether they are done.
 const JOBS: usize = 10_000;
@@ -85,6 +86,8 @@ pub(super) struct Gathered {
     pub(super) numbers: Spill<NumberFact>,
     pub(super) places: Spill<PlaceFact>,
     pub(super) accounts: Spill<AccountFact>,
+    /// The numbers of the window, and its accounts.
+    pub(super) sieve: Sieve,
 }
 
 /// The numbers of a batch, as the window has them.
@@ -114,19 +117,23 @@ fn ranges(spans: &[Span]) -> Vec<ReadRange> {
     spans.iter().map(range).filter(|range| range.from < range.to).collect()
 }
 
-/// Reads the log; tells when its records were appended.
+/// Reads the log; tells when its records were appended, and which of the numbers that are looked at it has none of.
 pub(super) async fn log<Q: Queue>(
     queue: &Q,
     scope: &Scope,
     spans: &[Span],
     into: &mut Gathered,
     tell: &mut impl Telling,
-) -> Result<(Vec<LogBounds>, Counts), AuditError> {
+) -> Result<(Vec<LogBounds>, Counts, BTreeSet<CommunicationNumber>), AuditError> {
     let mut log: BTreeMap<Partition, LogBounds> = spans
         .iter()
-        .map(|span| (span.partition, LogBounds { span: *span, appended_ms: None }))
+        .map(|span| {
+            let bounds = LogBounds { span: *span, appended_ms: None, is_copied: false };
+            (span.partition, bounds)
+        })
         .collect();
     let mut counts = Counts::default();
+    let mut unmet = scope.numbers.clone().unwrap_or_default();
     let mut reader = queue.open_reader(Topic::Submitted, ranges(spans)).await?;
     while !reader.is_done() {
         let received = reader.read(scope.limits).await?;
@@ -135,12 +142,24 @@ pub(super) async fn log<Q: Queue>(
         for received in received {
             let Some(bounds) = log.get_mut(&received.partition) else { continue };
             let at_ms = first_appended_at(&received).unix_millis();
+            bounds.is_copied |= first_appended_at(&received) != received.appended_at;
             let (first, last) = bounds.appended_ms.unwrap_or((at_ms, at_ms));
             bounds.appended_ms = Some((first.min(at_ms), last.max(at_ms)));
             let is_settled = received.offset < settled(&bounds.span);
             let item = Item::decode(received, scope.generation);
+            if let Some(submission) = item.submission() {
+                unmet.remove(&submission.account.communication_number);
+            }
             match submitted(&item, is_settled, scope) {
-                Some(fact) => numbers.push(fact.number.as_bytes(), &fact)?,
+                Some(fact) => {
+                    into.sieve.put(&fact.number);
+                    if scope.is_deep
+                        && let Some(submission) = item.submission()
+                    {
+                        into.sieve.put(&key_text(&Key::from(&submission.account.key())));
+                    }
+                    numbers.push(fact.number.as_bytes(), &fact)?;
+                }
                 None if item.submission().is_some() || scope.numbers.is_some() => {}
                 None => {
                     counts.submitted += 1;
@@ -154,7 +173,7 @@ pub(super) async fn log<Q: Queue>(
         }
         into.numbers.add(&numbers)?;
     }
-    Ok((log.into_values().collect(), counts))
+    Ok((log.into_values().collect(), counts, unmet))
 }
 
 fn submitted(item: &Item, is_settled: bool, scope: &Scope) -> Option<NumberFact> {
@@ -210,9 +229,12 @@ pub(super) fn push_place(into: &mut Spill<PlaceFact>, fact: &PlaceFact) -> Resul
 
 /// Adds a fact about an account.
 pub(super) fn push_account(into: &mut Spill<AccountFact>, fact: &AccountFact) -> Result<(), AuditError> {
-    let unit = fact.key.business_unit.as_deref().unwrap_or_default();
-    let key = format!("{unit}\0{}", fact.key.account_ext_id);
-    Ok(into.push(key.as_bytes(), fact)?)
+    Ok(into.push(key_text(&fact.key).as_bytes(), fact)?)
+}
+
+/// An account in one text.
+fn key_text(key: &Key) -> String {
+    format!("{}\0{}", key.business_unit.as_deref().unwrap_or_default(), key.account_ext_id)
 }
 
 /// Reads the rows of the store that say how submissions ended. What a replay changes meanwhile goes from the
@@ -220,6 +242,7 @@ pub(super) fn push_account(into: &mut Spill<AccountFact>, fact: &AccountFact) ->
 pub(super) async fn outcomes<S: Scans>(
     store: &S,
     scope: &Scope,
+    bounds: &Bounds,
     into: &mut Gathered,
     tell: &mut impl Telling,
 ) -> Result<(), AuditError> {
@@ -227,7 +250,7 @@ pub(super) async fn outcomes<S: Scans>(
     while let Some(from) = place {
         let page = store.scan_rejections(from).await?;
         place = page.next;
-        gather(into, scope, &page, Stage::Store, tell, |row| {
+        gather(into, (scope, bounds), &page, Stage::Store, tell, |row| {
             let as_what = match row.rejection {
                 Some(Rejection::Decided(outcome)) => {
                     NotedAs::Rejected(outcome.verdict, id(outcome.event_id))
@@ -244,7 +267,7 @@ pub(super) async fn outcomes<S: Scans>(
     while let Some(from) = place {
         let page = store.scan_ledger(from).await?;
         place = page.next;
-        gather(into, scope, &page, Stage::Store, tell, |row| {
+        gather(into, (scope, bounds), &page, Stage::Store, tell, |row| {
             let accepted = Accepted {
                 at: row.entry.coordinates,
                 event: id(row.entry.event_id),
@@ -259,7 +282,7 @@ pub(super) async fn outcomes<S: Scans>(
 
 fn gather<T>(
     into: &mut Gathered,
-    scope: &Scope,
+    within: (&Scope, &Bounds),
     page: &Page<T>,
     stage: Stage,
     tell: &mut impl Telling,
@@ -268,21 +291,42 @@ fn gather<T>(
     tell.read(stage, page.rows.len() as u64);
     let mut numbers = into.numbers.encoder();
     for row in &page.rows {
-        push(&mut numbers, scope, &fact(row))?;
+        push(&mut numbers, &into.sieve, within, &fact(row))?;
     }
     Ok(into.numbers.add(&numbers)?)
 }
 
-fn push(numbers: &mut Encoded<NumberFact>, scope: &Scope, fact: &NumberFact) -> Result<(), SpillError> {
-    if scope.has(&fact.number) {
+/// Adds a fact of a number that the window has, or that it should have.
+fn push(
+    numbers: &mut Encoded<NumberFact>,
+    sieve: &Sieve,
+    (scope, bounds): (&Scope, &Bounds),
+    fact: &NumberFact,
+) -> Result<(), SpillError> {
+    let is_asked_for = scope.has(&fact.number);
+    if is_asked_for && (sieve.may_have(&fact.number) || should_be_there(&fact.says, bounds)) {
         numbers.push(fact.number.as_bytes(), fact)?;
     }
     Ok(())
 }
 
+/// Whether the window should have a submission because of what is said.
+fn should_be_there(says: &Says, bounds: &Bounds) -> bool {
+    match says {
+        Says::Submitted(_) => true,
+        Says::Accepted(accepted) => bounds.is_audited(accepted.at),
+        Says::Noted(noted) => bounds.is_audited(noted.at),
+        Says::Told(told) => bounds.must_be_submitted(Some(told.at.partition), told.time_ms),
+        Says::Recorded(recorded) => {
+            recorded.content.is_none() || bounds.must_be_submitted(None, recorded.time_ms)
+        }
+    }
+}
+
 /// Reads the accounts.
 pub(super) async fn accounts<S: Scans>(
     store: &S,
+    bounds: &Bounds,
     into: &mut Gathered,
     tell: &mut impl Telling,
 ) -> Result<(), AuditError> {
@@ -292,9 +336,15 @@ pub(super) async fn accounts<S: Scans>(
         place = page.next;
         tell.read(Stage::Store, page.rows.len() as u64);
         for row in &page.rows {
+            let key = Key::from(&row.key);
+            if !into.sieve.may_have(&key_text(&key)) && !bounds.is_audited(row.version) {
+                continue;
+            }
             let content = row.account.as_deref().map(account_digest);
-            let says = AccountSays::Row { version: row.version, content };
-            push_account(&mut into.accounts, &AccountFact { key: Key::from(&row.key), says })?;
+            let number =
+                row.account.as_deref().map(|account| account.communication_number.as_str().into());
+            let says = AccountSays::Row { version: row.version, content, number };
+            push_account(&mut into.accounts, &AccountFact { key, says })?;
         }
     }
     Ok(())
@@ -307,8 +357,6 @@ pub(super) struct Behind {
     committed: BTreeMap<Partition, Offset>,
     /// Partitions of which records were deleted that may matter.
     deleted: BTreeSet<Partition>,
-    /// How many partitions there are.
-    pub(super) partitions: usize,
 }
 
 impl Behind {
@@ -320,7 +368,6 @@ impl Behind {
         since_ms: Option<i64>,
     ) -> Result<Self, QueueError> {
         let standing = queue.standing(topic, group).await?;
-        let partitions = standing.len();
         let committed = |one: &Assignment| (one.partition, one.committed.unwrap_or(Offset(0)));
         let committed = standing.iter().map(committed).collect();
         let since = since_ms.map(|since| Timestamp::from_unix_millis(since).earlier(SLACK));
@@ -337,7 +384,7 @@ impl Behind {
                 ranges.push(ReadRange { partition, from, to: end });
             }
         }
-        Ok(Self { ranges, committed, deleted, partitions })
+        Ok(Self { ranges, committed, deleted })
     }
 
     /// Whether a group has committed a record.
@@ -345,14 +392,14 @@ impl Behind {
         self.committed.get(&received.partition).is_some_and(|committed| received.offset < *committed)
     }
 
-    /// Reads it; tells up to when what was appended may be deleted.
+    /// Reads it; tells up to when what was appended to a partition may be deleted.
     async fn read(
         &self,
         queue: &impl Queue,
         topic: Topic,
         limits: PollLimits,
         mut each: impl FnMut(Vec<Received>) -> Result<(), AuditError>,
-    ) -> Result<Option<i64>, AuditError> {
+    ) -> Result<BTreeMap<Partition, i64>, AuditError> {
         // Of a partition without a record nobody knows how much is deleted.
         let mut first: BTreeMap<Partition, i64> =
             self.deleted.iter().map(|partition| (*partition, i64::MAX)).collect();
@@ -366,7 +413,7 @@ impl Behind {
             }
             each(received)?;
         }
-        Ok(first.into_values().max())
+        Ok(first)
     }
 }
 
@@ -374,11 +421,11 @@ impl Behind {
 pub(super) async fn results<Q: Queue>(
     queue: &Q,
     scope: &Scope,
-    behind: &Behind,
-    states: &[EndpointState],
+    (behind, states): (&Behind, &[EndpointState]),
+    bounds: &Bounds,
     into: &mut Gathered,
     tell: &mut impl Telling,
-) -> Result<Option<i64>, AuditError> {
+) -> Result<BTreeMap<Partition, i64>, AuditError> {
     let known_since: Vec<_> = scope
         .receivers
         .iter()
@@ -400,7 +447,7 @@ pub(super) async fn results<Q: Queue>(
                 let due = due(&event, &scope.receivers, &known_since);
                 let number = event.source.as_str().into();
                 let says = Says::Told(told(received, &event, due, is_recorded));
-                push(&mut numbers, scope, &NumberFact { number, says })?;
+                push(&mut numbers, &into.sieve, (scope, bounds), &NumberFact { number, says })?;
             }
             Ok(into.numbers.add(&numbers)?)
         })
@@ -420,7 +467,8 @@ fn due(event: &CloudEvent, receivers: &[Receiver], states: &[Option<&EndpointSta
         let known_since = state.and_then(|state| state.known_since);
         receiver.filter.takes(&event.event_type, &origin)
             && receiver.deliver_from.takes(event.time(), known_since)
-            && state.is_none_or(|state| state.availability != Availability::Disabled)
+            // Of one that callbacks do not know yet nothing is kept.
+            && state.is_some_and(|state| state.availability != Availability::Disabled)
     };
     let due = receivers.iter().zip(states.iter().copied()).enumerate().filter(|(_, of)| is_due(of));
     due.filter_map(|(place, _)| u16::try_from(place).ok()).collect()
@@ -458,6 +506,7 @@ fn unreadable_result(received: &Received, into: &mut Gathered) -> Result<(), Aud
 pub(super) async fn deliveries<S: Scans>(
     store: &S,
     scope: &Scope,
+    bounds: &Bounds,
     into: &mut Gathered,
     tell: &mut impl Telling,
 ) -> Result<Vec<EndpointName>, AuditError> {
@@ -467,7 +516,7 @@ pub(super) async fn deliveries<S: Scans>(
     while let Some(from) = place {
         let page = store.scan_deliveries(from).await?;
         place = page.next;
-        gather(into, scope, &page, Stage::Deliveries, tell, |row| {
+        gather(into, (scope, bounds), &page, Stage::Deliveries, tell, |row| {
             let known = names.iter().position(|name| *name == row.key.endpoint);
             let known = known.unwrap_or_else(|| {
                 names.push(row.key.endpoint.clone());
@@ -492,7 +541,7 @@ pub(super) async fn letters<Q: Queue>(
     behind: &Behind,
     into: &mut Gathered,
     tell: &mut impl Telling,
-) -> Result<Option<i64>, AuditError> {
+) -> Result<BTreeMap<Partition, i64>, AuditError> {
     behind
         .read(queue, Topic::DeadLetter, scope.limits, |received| {
             tell.read(Stage::DeadLetters, received.len() as u64);

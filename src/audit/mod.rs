@@ -15,6 +15,7 @@ mod gather;
 mod numbers;
 mod places;
 mod run;
+mod sieve;
 
 pub use chain::{Chain, ChainError, Mark};
 pub use digest::{Digest, NoDigest};

@@ -270,7 +270,7 @@ impl Reckoning<'_> {
             self.came_to.counts.results.due += 1;
             if copies.iter().any(|copy| copy.time_ms == Some(*appended_ms)) {
                 self.came_to.counts.results.found += 1;
-            } else if self.bounds.may_have_lost_result(*appended_ms) {
+            } else if self.bounds.may_have_lost_result(Some(at.log.partition), *appended_ms) {
                 self.came_to.counts.results.not_kept += 1;
             } else {
                 self.ask(*at, PlaceSays::Untold { number: self.number.into(), event });
@@ -353,14 +353,20 @@ impl Reckoning<'_> {
     fn delivery_of_nothing(&mut self, recorded: &Recorded, said: &Said) {
         let time_ms = recorded.time_ms;
         let mut on_their_way = said.submitted.iter().filter(|submitted| !submitted.is_settled);
-        let is_kept = time_ms.is_some_and(|time| !self.bounds.may_have_lost_result(time));
+        let is_kept = time_ms.is_some_and(|time| !self.bounds.may_have_lost_result(None, time));
+        let of = said.submitted.iter().find(|it| self.is_of(recorded.event, None, it));
         if recorded.content.is_none() {
             self.delivery_finding(Kind::DeliveryAltered, recorded);
         } else if self.outcomes.contains_key(&recorded.event)
             || on_their_way.any(|submitted| self.is_of(recorded.event, None, submitted))
         {
             // That its event is not there is told already, or it was not there yet.
-        } else if is_kept && self.bounds.must_be_submitted(None, time_ms) {
+        } else if !is_kept {
+            // The event may have been deleted.
+        } else if let Some(submitted) = of {
+            let number = self.number.into();
+            self.ask(submitted.at, PlaceSays::Delivered { number, event: recorded.event });
+        } else if self.bounds.must_be_submitted(None, time_ms) {
             self.delivery_finding(Kind::DeliveryWithoutResult, recorded);
         }
     }

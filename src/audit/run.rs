@@ -9,17 +9,18 @@ use crate::queue::{BatchId, Queue, QueueError, ReadRange, Topic};
 use crate::replay::{Bound, Span, WindowError};
 use crate::spill::{Spill, SpillError};
 use crate::store::{
-    Deliveries, DeliveryKey, EndpointName, Replays, Scans, Store, StoreError, WantedDeliveries,
+    Deliveries, DeliveryKey, EndpointName, Replays, Scans, Store, StoreError, Wanted, WantedDeliveries,
 };
 
 use super::accounts;
 use super::bounds::{Bounds, LogBounds, settled};
 use super::chain::{Chain, ChainError, Leaves};
-use super::facts::{AccountFact, event_id};
-use super::findings::{Counts, Finding};
+use super::facts::{AccountFact, Key, event_id};
+use super::findings::{Counts, Finding, Kind};
 use super::gather::{self, Behind, Gathered, Scope};
 use super::numbers::{self, Ended, MissingDelivery};
 use super::places;
+use super::sieve::Sieve;
 
 /// Facts that there are of a submission, about.
 const FACTS_PER_SUBMISSION: u64 = 4;
@@ -160,15 +161,18 @@ impl<Q: Queue, S: Store + Scans + Deliveries + Replays> Audit<'_, Q, S> {
             numbers: Spill::begin(&self.scratch, offsets.saturating_mul(FACTS_PER_SUBMISSION))?,
             places: Spill::begin(&self.scratch, offsets / FACTS_PER_SUBMISSION)?,
             accounts: Spill::begin(&self.scratch, if self.scope.is_deep { offsets } else { 0 })?,
+            sieve: Sieve::of(offsets),
         };
         let leaves = if self.is_chained { Some(Leaves::of(&spans, &self.scratch)?) } else { None };
-        let (bounds, endpoints, mut counts) = self.gather(&spans, begun_at, &mut gathered, tell).await?;
+        let (bounds, endpoints, mut counts, unmet) =
+            self.gather(&spans, begun_at, &mut gathered, tell).await?;
         self.compare(gathered, &bounds, (&endpoints, leaves.as_ref()), &mut counts, tell).await?;
         let chains = leaves.map(Leaves::chains).transpose()?.unwrap_or_default();
-        match self.scope.numbers {
-            Some(numbers) if counts == Counts::default() => Err(AuditError::NoNumbers(numbers)),
-            _ => Ok(Audited { counts, chains }),
+        // A number of which only the store knows is a finding.
+        if !unmet.is_empty() && counts.findings == 0 {
+            return Err(AuditError::NoNumbers(unmet));
         }
+        Ok(Audited { counts, chains })
     }
 
     async fn spans(&self) -> Result<Vec<Span>, AuditError> {
@@ -197,29 +201,31 @@ impl<Q: Queue, S: Store + Scans + Deliveries + Replays> Audit<'_, Q, S> {
         begun_at: Timestamp,
         into: &mut Gathered,
         tell: &mut impl Telling,
-    ) -> Result<(Bounds, Vec<EndpointName>, Counts), AuditError> {
+    ) -> Result<(Bounds, Vec<EndpointName>, Counts, BTreeSet<CommunicationNumber>), AuditError> {
         let Self { queue, store, scope, .. } = self;
-        let (log, counts) = gather::log(*queue, scope, spans, into, tell).await?;
-        gather::outcomes(*store, scope, into, tell).await?;
+        let partitions = queue.standing(Topic::Submitted, &scope.workers).await?.len();
+        let (log, counts, unmet) = gather::log(*queue, scope, spans, into, tell).await?;
+        let alike = queue.standing(Topic::Results, &scope.callbacks).await?.len() == partitions;
+        let mut bounds = Bounds::of(scope.generation, &scope.window, &log, alike);
+        gather::outcomes(*store, scope, &bounds, into, tell).await?;
         if scope.is_deep {
-            gather::accounts(*store, into, tell).await?;
+            gather::accounts(*store, &bounds, into, tell).await?;
         }
         let since = first_appended(&log);
         let states = store.endpoint_states().await?;
         let results = Behind::look(*queue, Topic::Results, &scope.callbacks, since).await?;
-        let results_deleted = gather::results(*queue, scope, &results, &states, into, tell).await?;
-        let endpoints = gather::deliveries(*store, scope, into, tell).await?;
+        let results_deleted =
+            gather::results(*queue, scope, (&results, &states), &bounds, into, tell).await?;
+        let endpoints = gather::deliveries(*store, scope, &bounds, into, tell).await?;
         let letters = Behind::look(*queue, Topic::DeadLetter, &scope.callbacks, since).await?;
         let letters_deleted = gather::letters(*queue, scope, &letters, into, tell).await?;
         gather::changes(*store, begun_at, into).await?;
-        let mut bounds =
-            Bounds::of(scope.generation, &scope.window, &log, results.partitions == spans.len());
         bounds.is_narrowed = scope.numbers.is_some();
         bounds.results_deleted_ms = results_deleted;
         bounds.letters_deleted_ms = letters_deleted;
         let kept_since = Timestamp::from(SystemTime::now()).earlier(scope.deliveries_kept);
         bounds.deliveries_removed_ms = kept_since.unix_millis();
-        Ok((bounds, endpoints, counts))
+        Ok((bounds, endpoints, counts, unmet))
     }
 
     async fn compare(
@@ -230,7 +236,7 @@ impl<Q: Queue, S: Store + Scans + Deliveries + Replays> Audit<'_, Q, S> {
         counts: &mut Counts,
         tell: &mut impl Telling,
     ) -> Result<(), AuditError> {
-        let Gathered { numbers, mut places, mut accounts } = gathered;
+        let Gathered { numbers, mut places, mut accounts, sieve: _ } = gathered;
         for file in numbers.into_files() {
             let mut facts = file?;
             tell.read(Stage::Comparing, facts.len() as u64);
@@ -263,7 +269,7 @@ impl<Q: Queue, S: Store + Scans + Deliveries + Replays> Audit<'_, Q, S> {
             }
         }
         if self.scope.is_deep {
-            compare_accounts(accounts, bounds, counts, tell)?;
+            self.accounts(accounts, bounds, counts, tell).await?;
         }
         Ok(())
     }
@@ -299,25 +305,65 @@ impl<Q: Queue, S: Store + Scans + Deliveries + Replays> Audit<'_, Q, S> {
         }
         Ok(())
     }
-}
 
-fn compare_accounts(
-    accounts: Spill<AccountFact>,
-    bounds: &Bounds,
-    counts: &mut Counts,
-    tell: &mut impl Telling,
-) -> Result<(), AuditError> {
-    for file in accounts.into_files() {
-        let mut facts = file?;
-        tell.read(Stage::Comparing, facts.len() as u64);
-        facts.sort_unstable_by(|a, b| a.key.cmp(&b.key));
-        for of_account in facts.chunk_by(|a, b| a.key == b.key) {
-            let reckoned = accounts::reckon(of_account, bounds);
-            counts.add(&reckoned.counts);
-            reckoned.finding.iter().for_each(|finding| tell.found(finding));
+    /// An account whose row has changed while the table was read is looked up by its key, and the communication that
+    /// it comes from by its number.
+    async fn accounts(
+        &self,
+        accounts: Spill<AccountFact>,
+        bounds: &Bounds,
+        counts: &mut Counts,
+        tell: &mut impl Telling,
+    ) -> Result<(), AuditError> {
+        for file in accounts.into_files() {
+            let mut facts = file?;
+            tell.read(Stage::Comparing, facts.len() as u64);
+            facts.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+            for of_account in facts.chunk_by(|a, b| a.key == b.key) {
+                let reckoned = accounts::reckon(of_account, bounds);
+                counts.accounts += reckoned.counts.accounts;
+                let Some(finding) = reckoned.finding else { continue };
+                if self.is_still_so(&finding, &of_account[0].key, bounds).await? {
+                    counts.findings += 1;
+                    tell.found(&finding);
+                }
+            }
         }
+        Ok(())
     }
-    Ok(())
+
+    async fn is_still_so(
+        &self,
+        finding: &Finding,
+        key: &Key,
+        bounds: &Bounds,
+    ) -> Result<bool, AuditError> {
+        let number =
+            finding.number.as_deref().and_then(|number| CommunicationNumber::parse(number).ok());
+        let wanted = Wanted {
+            numbers: number.iter().cloned().collect(),
+            accounts: key.parsed().into_iter().collect(),
+            ranges: Vec::new(),
+        };
+        let view = self.store.load(&wanted).await?;
+        let entry = number.and_then(|number| view.ledger.get(&number));
+        let version = view.accounts.values().next().map(|state| state.version);
+        Ok(match finding.kind {
+            // Something else has written the row since it was read, or it was missed.
+            Kind::AccountMissing => version.is_none(),
+            Kind::AccountStale => {
+                version.is_none_or(|version| finding.at.is_some_and(|at| version < at))
+            }
+            Kind::AccountAltered => version.is_some_and(|version| finding.at == Some(version)),
+            // It may come from what was accepted since the ledger was read, or outside of the window.
+            _ => {
+                let is_of_another = entry.is_none_or(|entry| {
+                    finding.at != Some(entry.coordinates) && bounds.is_audited(entry.coordinates)
+                });
+                is_of_another && version == finding.at
+            }
+        })
+    }
 }
 
 /// A range of a digest, as the log has it now.

@@ -70,8 +70,10 @@ fn is_same(from: &Settings, to: &Settings) -> bool {
 
 fn refused(error: MoveError) -> anyhow::Error {
     match error {
-        MoveError::NotAtRest { .. } | MoveError::NotEmpty { .. } => Misused(error.to_string()).into(),
-        MoveError::Disturbed { .. } => anyhow::Error::from(error),
+        MoveError::NotAtRest { .. } | MoveError::NotEmpty { .. } | MoveError::Deleted { .. } => {
+            Misused(error.to_string()).into()
+        }
+        MoveError::Disturbed { .. } | MoveError::Grown { .. } => anyhow::Error::from(error),
         MoveError::Queue(_) => unavailable(error),
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::account::{Coordinates, LogPartition, Offset, Partition, Timestamp};
 
+use super::envelope::APPENDED_AT;
 use super::{Headers, Received, Record, Topic};
 
 const CLASS: &str = "penstock-dead-letter-class";
@@ -87,7 +88,8 @@ impl DeadLetter {
         let is_cut =
             |(name, _): &(&str, &[u8])| [KEY_BYTES, VALUE_BYTES, HEADERS_LEFT_OUT].contains(name);
         let topic = text(own, TOPIC)?;
-        let is_own = |name: &str| [NULL, REDRIVES, REDRIVEN_FROM, REDRIVEN_ORIGIN].contains(&name);
+        let is_own =
+            |name: &str| [NULL, REDRIVES, REDRIVEN_FROM, REDRIVEN_ORIGIN, APPENDED_AT].contains(&name);
         let mut kept = Headers::default();
         for (name, value) in of_origin.iter().filter(|(name, _)| !is_own(name)) {
             kept.push_read(name, value);

@@ -12,7 +12,7 @@ const ITEM: &str = "penstock-item";
 const REPLY_TO: &str = "penstock-reply-to";
 const BUSINESS_UNIT: &str = "penstock-business-unit";
 /// When a record was appended to the log that it was copied from.
-const APPENDED_AT: &str = "penstock-appended-at";
+pub(super) const APPENDED_AT: &str = "penstock-appended-at";
 
 /// With the trace that is told beside it.
 const MOST_HEADERS: usize = 6;
@@ -63,7 +63,8 @@ impl Envelope {
 /// When a record was appended to the first of the logs that it was on.
 pub fn first_appended_at(received: &Received) -> Timestamp {
     let told = received.record.headers.text(APPENDED_AT);
-    told.and_then(|text| Timestamp::parse(text).ok()).unwrap_or(received.appended_at)
+    let told = told.and_then(|text| Timestamp::parse(text).ok());
+    told.map_or(received.appended_at, |told| told.min(received.appended_at))
 }
 
 /// The record for another log, which tells when it was appended first.

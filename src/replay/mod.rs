@@ -26,7 +26,7 @@ pub use held_back::HeldBack;
 pub use job::{Mode, Progress, Request, UnreadableJob};
 pub use moving::{Move, MoveError, Moved};
 pub use pass::{Pass, ReplayError, Way};
-pub use rebuild::{RebuildRefused, commit_rebuilt, rebuild_window};
+pub use rebuild::{HalfRebuilt, RebuildRefused, commit_rebuilt, must_be_whole, rebuild_window};
 pub use report::{Change, Line, Report, Row};
 pub use run::{RESUMABLE, Run, RunStep, new_job};
 pub use selection::{OutcomeFilter, Selection};

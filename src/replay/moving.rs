@@ -26,6 +26,26 @@ pub enum MoveError {
         /// What is left of it.
         left: u64,
     },
+    /// The log has lost its beginning.
+    #[error(
+        "partition {} of accounts.submitted begins at offset {}: what lay before it is deleted, and a store cannot be \
+         rebuilt from the rest", partition.0, earliest.0
+    )]
+    Deleted {
+        /// The partition.
+        partition: Partition,
+        /// The first offset that it still holds.
+        earliest: Offset,
+    },
+    /// The log has grown meanwhile.
+    #[error(
+        "{} has grown while it was copied: stop everything that writes to it, empty the other log, and begin again",
+        topic.name()
+    )]
+    Grown {
+        /// The topic.
+        topic: Topic,
+    },
     /// There is something on the other log.
     #[error(
         "{} of the other log is not empty: only an empty one is copied to. Delete its topics and create them anew with \
@@ -85,6 +105,7 @@ impl<A: Queue, B: Queue> Move<'_, A, B> {
     /// Copies everything; `tell` is told how many records were copied at a time.
     pub async fn run(&self, mut tell: impl FnMut(u64)) -> Result<Moved, MoveError> {
         self.is_at_rest().await?;
+        let ends = self.ends().await?;
         for topic in Topic::ALL {
             let standing = self.to.standing(topic, self.workers).await?;
             if standing.iter().any(|one| one.end > Offset(0)) {
@@ -119,18 +140,37 @@ impl<A: Queue, B: Queue> Move<'_, A, B> {
                 }
             })
             .await?;
+        for (topic, end) in self.ends().await? {
+            if ends.get(&topic) != Some(&end) {
+                return Err(MoveError::Grown { topic });
+            }
+        }
         Ok(Moved { submitted: submitted_count, results: results_count, dead_letters })
     }
 
     async fn is_at_rest(&self) -> Result<(), MoveError> {
         for one in self.from.standing(Topic::Submitted, self.workers).await? {
-            let (partition, done) = (one.partition, one.committed.unwrap_or(one.earliest));
+            let (partition, earliest) = (one.partition, one.earliest);
+            if earliest > Offset(0) {
+                return Err(MoveError::Deleted { partition, earliest });
+            }
+            let done = one.committed.unwrap_or(earliest);
             let left = one.end.0.saturating_sub(done.0);
             if left > 0 {
                 return Err(MoveError::NotAtRest { partition, left });
             }
         }
         Ok(())
+    }
+
+    /// Where the partitions of the topics end.
+    async fn ends(&self) -> Result<BTreeMap<Topic, Vec<Offset>>, MoveError> {
+        let mut ends = BTreeMap::new();
+        for topic in Topic::ALL {
+            let standing = self.from.standing(topic, self.workers).await?;
+            ends.insert(topic, standing.into_iter().map(|one| one.end).collect());
+        }
+        Ok(ends)
     }
 
     /// The places that dead letters name, of submissions and of results.

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::account::{
-    CommunicationNumber, Decided, Decision, ForeignOutcome, Generation, LogPartition, Offset, Partition,
-    Policy, Redecided, Redecision, Submission, View, redecide, restore,
+    CommunicationNumber, Coordinates, Decided, Decision, ForeignOutcome, Generation, LogPartition,
+    Offset, Partition, Policy, Redecided, Redecision, Submission, View, redecide, restore,
 };
 use crate::queue::{PollLimits, Queue, QueueError, ReadRange, Reader, Topic};
 use crate::store::{JobState, OffsetRange, Store, StoreError, Wanted};
@@ -60,6 +60,14 @@ pub enum ReplayError {
     /// The job's row cannot be read.
     #[error(transparent)]
     Unreadable(#[from] UnreadableJob),
+    /// A store that is rebuilt cannot hold what the one before held.
+    #[error(
+        "the store cannot hold the submission at {at}, as the one before it could: see what differs between them"
+    )]
+    NotRestorable {
+        /// Where it stands.
+        at: Coordinates,
+    },
     /// What was told of submissions cannot be found out.
     #[error(transparent)]
     Told(ToldError),
@@ -166,7 +174,7 @@ impl<Q: Queue, S: Store, E: Effects> Pass<Q, S, E> {
                 }
                 self.waiting.push_front(items);
             }
-            Err(ReplayError::Store(StoreError::Poison { .. })) => self.narrow(items),
+            Err(ReplayError::Store(StoreError::Poison { .. })) => self.narrow(items)?,
             Err(error) => {
                 self.waiting.push_front(items);
                 return Err(error);
@@ -176,15 +184,19 @@ impl<Q: Queue, S: Store, E: Effects> Pass<Q, S, E> {
     }
 
     /// Finds the one record that the store cannot hold, and leaves that as it is.
-    fn narrow(&mut self, mut items: Vec<Item>) {
+    fn narrow(&mut self, mut items: Vec<Item>) -> Result<(), ReplayError> {
         if items.len() > 1 {
             let tail = items.split_off(items.len() / 2);
             self.waiting.push_front(tail);
             self.waiting.push_front(items);
         } else if let Some(submission) = items.first().and_then(Item::submission) {
+            if self.told.is_some() {
+                return Err(ReplayError::NotRestorable { at: submission.coordinates });
+            }
             self.report.read += 1;
             self.report.add(submission, Change::NotStorable);
         }
+        Ok(())
     }
 
     /// Decides a part and has it taken; what there is to report if it was.

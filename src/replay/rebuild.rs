@@ -1,9 +1,14 @@
 //! A store that is rebuilt from the log: what must be so before, and what is done after.
 
-use crate::account::{Generation, LogPartition, Offset, Partition};
-use crate::queue::{Queue, QueueError, ReadRange, Topic};
-use crate::store::{OffsetRange, ScanPlace, Scans, Store, StoreError, Wanted};
+use std::time::Duration;
 
+use crate::account::{Generation, LogPartition, Offset, Partition};
+use crate::queue::{PollLimits, Queue, QueueError, ReadRange, Reader, Topic, first_appended_at};
+use crate::store::{
+    JobName, JobState, OffsetRange, Replays, ScanPlace, Scans, Store, StoreError, Wanted,
+};
+
+use super::job::{Mode, Request};
 use super::window::Resolved;
 
 /// Why a store is not rebuilt.
@@ -26,6 +31,13 @@ pub enum RebuildRefused {
          `penstock migrate`, or move the file of the embedded store away"
     )]
     NotEmpty,
+    /// Nobody knows how far workers had got.
+    #[error(
+        "the workers' group has committed nothing of this log, and it was not copied from another one: how far workers had \
+         got is not known. Set the group to where they were, or start the workers on the empty store, which decide and tell \
+         everything anew"
+    )]
+    NotBegun,
     /// Nothing was submitted.
     #[error("the log holds nothing that was decided")]
     NothingThere,
@@ -35,6 +47,43 @@ pub enum RebuildRefused {
     /// The store does not answer.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// One record at a time.
+const ONE: PollLimits =
+    PollLimits { max_records: 1, max_bytes: usize::MAX, max_wait: Duration::from_secs(1) };
+
+/// Jobs among which is looked for one that rebuilds.
+const JOBS: usize = 10_000;
+
+/// A store is not what it was yet.
+#[derive(Debug, thiserror::Error)]
+pub enum HalfRebuilt {
+    /// A rebuild has not come to its end.
+    #[error(
+        "the store is being rebuilt by the job {name}, which is {}: a worker would decide the rest by the rules of today. \
+         See the job to its end with `penstock replay resume {name}`; if it was aborted, rebuild an empty store", state.as_str()
+    )]
+    By {
+        /// The job.
+        name: JobName,
+        /// Where it stands.
+        state: JobState,
+    },
+    /// The store does not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Whether workers may go on with a store: not while a rebuild of it has not come to its end.
+pub async fn must_be_whole(store: &impl Replays) -> Result<(), HalfRebuilt> {
+    for job in store.jobs(JOBS).await? {
+        let is_rebuild = Request::of(&job).is_ok_and(|request| request.mode == Mode::Rebuild);
+        if is_rebuild && job.state != JobState::Completed {
+            return Err(HalfRebuilt::By { name: job.job.name, state: job.state });
+        }
+    }
+    Ok(())
 }
 
 /// What of the log an empty store is rebuilt from: all that the workers' group has finished, or all there is where
@@ -51,18 +100,58 @@ pub async fn rebuild_window<S: Store + Scans>(
         return Err(RebuildRefused::NotEmpty);
     }
     let is_begun = standing.iter().any(|one| one.committed.is_some_and(|next| next > Offset(0)));
+    let is_empty_log = standing.iter().all(|one| one.end == Offset(0));
     let mut resolved = Resolved { ranges: Vec::new(), shortened: Vec::new() };
     for one in standing {
         let (partition, earliest) = (one.partition, one.earliest);
         if earliest > Offset(0) {
             return Err(RebuildRefused::Deleted { partition, earliest });
         }
-        let to = if is_begun { one.committed.unwrap_or(Offset(0)) } else { one.end };
+        let to = if is_begun {
+            one.committed.unwrap_or(Offset(0))
+        } else {
+            copied_up_to(queue, partition, one.end).await?
+        };
         if to > earliest {
             resolved.ranges.push(ReadRange { partition, from: earliest, to });
         }
     }
-    if resolved.ranges.is_empty() { Err(RebuildRefused::NothingThere) } else { Ok(resolved) }
+    match (resolved.ranges.is_empty(), is_begun, is_empty_log) {
+        (false, _, _) => Ok(resolved),
+        (true, false, false) => Err(RebuildRefused::NotBegun),
+        (true, _, _) => Err(RebuildRefused::NothingThere),
+    }
+}
+
+/// The offset after the last record that was copied: what was submitted to the log itself comes after it, and is the
+/// workers'.
+async fn copied_up_to(
+    queue: &impl Queue,
+    partition: Partition,
+    end: Offset,
+) -> Result<Offset, QueueError> {
+    let (mut copied, mut own) = (0, end.0);
+    while copied < own {
+        let middle = copied + (own - copied) / 2;
+        if is_copied(queue, partition, Offset(middle)).await? {
+            copied = middle + 1;
+        } else {
+            own = middle;
+        }
+    }
+    Ok(Offset(copied))
+}
+
+/// Whether the record at an offset, or the first one after it, was copied. One that is not there was not.
+async fn is_copied(queue: &impl Queue, partition: Partition, at: Offset) -> Result<bool, QueueError> {
+    let range = ReadRange { partition, from: at, to: at.next() };
+    let mut reader = queue.open_reader(Topic::Submitted, vec![range]).await?;
+    while !reader.is_done() {
+        if let Some(received) = reader.read(ONE).await?.first() {
+            return Ok(first_appended_at(received) != received.appended_at);
+        }
+    }
+    Ok(false)
 }
 
 async fn is_empty<S: Store + Scans>(

@@ -293,7 +293,7 @@ const CASES: &[Case] = &[
              partition, 1, communication_number, requester, action, account_number, account_status, account_type, \
              account_purpose, bank_title, bic, currency_code, is_other_fin_inst_account, opening_date, closing_date, \
              suspension_reasons FROM accounts WHERE account_ext_id = 'a-1'",
-        &[("account_without_submission", "")],
+        &[("account_without_submission", "n-5")],
     ),
     case(
         QUEUE,
@@ -389,20 +389,29 @@ async fn a_digest_is_verified_until_a_record_or_an_outcome_is_another() {
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {told}");
         told
     };
-    says(&data, &["audit", "--digest", &first], 0).await;
-    says(&data, &["audit", "--digest", &second, "--previous", &first], 0).await;
-    assert!(says(&data, &["audit", "--digest", &first], 2).await.contains("exists"));
-    let told = says(&data, &["audit", "verify", &second, "--previous", &first], 0).await;
+    let told = says(&data, &["audit", "--digest", &first], 0).await;
+    assert!(told.contains("its SHA-256 is "), "{told}");
+    assert!(says(&data, &["audit", "--digest", &first], 2).await.contains("the file exists"));
+    let told = says(&data, &["audit", "verify", &first], 0).await;
     assert!(told.contains("8 records and their outcomes are those of "), "{told}");
-    let told = says(&data, &["audit", "verify", &second, "--previous", &second], 3).await;
-    assert!(told.contains("does not name"), "{told}");
-    let told = says(&data, &["audit", "verify", config.to_str().unwrap()], 2).await;
-    assert!(told.contains("no digest of an audit"), "{told}");
 
+    // The next one begins where the first ended.
+    let since = penstock::account::Timestamp::from(std::time::SystemTime::now()).to_string();
     let dev = installation.dev().await;
     dev.send(json!({"accounts": [account("n-6", "a-4", "CREATE", "EUR")]}).to_string()).await;
     dev.stop().await;
-    says(&data, &["audit", "verify", &second], 0).await;
+    let next = ["audit", "--since", &since, "--digest", &second, "--previous", &first];
+    says(&data, &next, 0).await;
+    let told = says(&data, &["audit", "verify", &second, "--previous", &first], 0).await;
+    assert!(told.contains("1 records and their outcomes are those of "), "{told}");
+    let told = says(&data, &["audit", "verify", &second, "--previous", &second], 3).await;
+    assert!(told.contains("does not name") && told.contains("does not begin where"), "{told}");
+    let told = says(&data, &["audit", "verify", config.to_str().unwrap()], 2).await;
+    assert!(told.contains("no digest of an audit"), "{told}");
+    says(&data, &["audit", "verify", &first], 0).await;
+    let nowhere = file("never.digest");
+    says(&data, &["audit", "--digest", &nowhere, "--scratch", "/nowhere/at/all"], 5).await;
+    assert!(!Path::new(&nowhere).exists(), "what is not finished is not there");
     for statement in [
         "UPDATE rejections SET verdict = 'A002' WHERE number = 'n-3'",
         "DELETE FROM communications WHERE number = 'n-2'",
@@ -417,6 +426,23 @@ async fn a_digest_is_verified_until_a_record_or_an_outcome_is_another() {
     );
     let copy = installation.changed(QUEUE, &other).await;
     says(copy.path(), &["audit", "verify", &first], 3).await;
+}
+
+#[tokio::test]
+async fn dead_letters_that_are_no_longer_kept_excuse_no_submission() {
+    let installation = Installation::with_history().await;
+    let copy = installation.changed(STORE, "DELETE FROM communications WHERE number = 'n-2'").await;
+    // As if the beginning of the topic were deleted: one of its partitions begins later.
+    let queue = SqliteConnectOptions::new().filename(copy.path().join(QUEUE));
+    let mut connection = queue.connect().await.unwrap();
+    let letter = having(&["penstock-dead-letter-class", "not_an_account"]);
+    let moved = format!("UPDATE records SET position = position + 1 WHERE {letter}");
+    let moved = connection.execute(sqlx::raw_sql(AssertSqlSafe(moved))).await.unwrap().rows_affected();
+    assert_eq!(moved, 1);
+    connection.close().await.unwrap();
+    let said = audit(&installation.config(), copy.path(), &[]).await;
+    let missing = ("no_outcome".to_owned(), Some("n-2".to_owned()));
+    assert!(said.code == 3 && said.findings.contains(&missing), "{}", said.told);
 }
 
 #[tokio::test]
@@ -439,6 +465,7 @@ async fn one_number_or_one_batch_is_audited_alone() {
     assert_eq!((said.code, counts), (0, [&json!(3), &json!(1), &json!(1), &json!(1)]), "{}", said.told);
     for (arguments, told) in [
         (&["--number", "n-99"][..], "nothing of the number \"n-99\""),
+        (&["--number", "n-1", "--number", "n-99", "--deep"], "nothing of the number \"n-99\""),
         (&["--batch", "00000000-0000-0000-0000-000000000000"], "nothing of the batch"),
         (&["--partition", "99"], "there is no partition 99"),
         (&["--since", "1h", "--until", "2h"], "ends before it begins"),

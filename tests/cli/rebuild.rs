@@ -194,6 +194,11 @@ async fn a_rebuild_that_is_killed_goes_on() {
     job.kill().await.unwrap();
     let at_kill = read().await;
     assert!(at_kill < 400, "it was killed on its way");
+    // Nobody decides the rest by the rules of today meanwhile.
+    let mut dev = Dev::command(&installation.directory, &["--config", &installation.config]);
+    let refused = tokio::time::timeout(DEADLINE, dev.output()).await.unwrap().unwrap();
+    let told = text(&refused.stderr);
+    assert!(refused.status.code() == Some(5) && told.contains("is being rebuilt by the job"), "{told}");
     until(async || installation.says(&["replay", "resume", "rebuilt"]).await.status.success()).await;
     for ((table, before), (_, after)) in rows(&kept).await.iter().zip(&rows(&installation.store()).await)
     {

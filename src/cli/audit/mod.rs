@@ -4,12 +4,12 @@ mod output;
 mod verify;
 
 use std::collections::BTreeSet;
-use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
+use tempfile::NamedTempFile;
 use uuid::Uuid;
 
 use crate::account::CommunicationNumber;
@@ -21,7 +21,7 @@ use crate::settings::{Loaded, Settings};
 use super::config::PlaceArgs;
 use super::moment::now;
 use super::output::note;
-use super::process::{CALLBACKS_GROUP, beside_ports};
+use super::process::{CALLBACKS_GROUP, beside_ports, raise_limit};
 use super::replay::{misused, read_numbers};
 use super::window::WindowArgs;
 use super::{Exit, Misused, callback_options, options, runtime, unavailable};
@@ -119,11 +119,12 @@ fn audit(args: RunArgs) -> anyhow::Result<Exit> {
         Digest::parse(previous).map_err(|error| Misused(format!("--previous: {error}")))?;
     }
     // Before anything is read: what cannot be written in the end is known at the beginning.
-    let mut file = digest.as_deref().map(created).transpose()?;
+    let file = digest.as_deref().map(begun).transpose()?;
     let window = window.window(now());
     let scope = Scope { numbers, is_deep: deep, window, ..scope(&settings)? };
     let generation = scope.generation;
     let scratch = scratch.directory();
+    raise_limit(None);
     runtime()?.block_on(beside_ports(&settings, async |queue, store| {
         let batch = batch.map(BatchId);
         let is_chained = file.is_some();
@@ -132,11 +133,11 @@ fn audit(args: RunArgs) -> anyhow::Result<Exit> {
         let audited = audit.run(&mut printer).await.map_err(refused)?;
         let Audited { counts, .. } = &audited;
         printer.end(counts)?;
-        if let (Some(file), Some(path)) = (&mut file, &digest) {
+        if let (Some(file), Some(path)) = (file, &digest) {
             let json = Digest::of(&audited, generation.0, now(), previous.as_deref()).to_json()?;
-            let written = file.write_all(&json).and_then(|()| file.sync_all());
-            written.with_context(|| format!("writing {}", path.display()))?;
-            note(&format!("the digest is in {}", path.display()))?;
+            finished(file, &json, path).with_context(|| format!("writing {}", path.display()))?;
+            let sha256 = Digest::sha256_of(&json);
+            note(&format!("the digest is in {}, its SHA-256 is {sha256}", path.display()))?;
         }
         Ok(if counts.balance() { Exit::Ok } else { Exit::Differences })
     }))
@@ -146,10 +147,21 @@ fn read(path: &Path) -> Result<Vec<u8>, Misused> {
     std::fs::read(path).map_err(|error| Misused(format!("{}: {error}", path.display())))
 }
 
-/// A file that nobody had; nobody else may read what is in it.
-fn created(path: &Path) -> Result<std::fs::File, Misused> {
-    let created = OpenOptions::new().write(true).create_new(true).open(path);
-    created.map_err(|error| Misused(format!("--digest {}: {error}", path.display())))
+/// A file beside the one that is to be written, so that this is there whole or not at all.
+fn begun(path: &Path) -> Result<NamedTempFile, Misused> {
+    let refused = |why: &dyn std::fmt::Display| Misused(format!("--digest {}: {why}", path.display()));
+    if path.exists() {
+        return Err(refused(&"the file exists"));
+    }
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    NamedTempFile::new_in(directory.unwrap_or(Path::new("."))).map_err(|error| refused(&error))
+}
+
+fn finished(mut file: NamedTempFile, json: &[u8], path: &Path) -> std::io::Result<()> {
+    file.write_all(json)?;
+    file.as_file().sync_all()?;
+    file.persist_noclobber(path)?;
+    Ok(())
 }
 
 /// All there is of the system that the settings describe.

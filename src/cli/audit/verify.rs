@@ -9,7 +9,7 @@ use crate::account::{Generation, LogPartition, Offset, Partition};
 use crate::audit::{Audit, Digest, Finding, Scope, Stage, Telling};
 use crate::cli::config::PlaceArgs;
 use crate::cli::output::progress_spinner;
-use crate::cli::process::{AnyStore, beside_ports};
+use crate::cli::process::{AnyStore, beside_ports, raise_limit};
 use crate::cli::{Exit, Misused, options, runtime, unavailable};
 use crate::settings::Loaded;
 use crate::store::{OffsetRange, Replays};
@@ -38,7 +38,8 @@ pub(super) struct VerifyArgs {
 pub(super) fn run(args: VerifyArgs) -> anyhow::Result<Exit> {
     let VerifyArgs { digest: path, previous, scratch, place } = args;
     let Loaded { settings, .. } = place.load()?;
-    let digest = Digest::parse(&read(&path)?);
+    let bytes = read(&path)?;
+    let digest = Digest::parse(&bytes);
     let digest = digest.map_err(|error| Misused(format!("{}: {error}", path.display())))?;
     if digest.generation != options::generation(&settings).0 {
         let told = format!(
@@ -47,12 +48,20 @@ pub(super) fn run(args: VerifyArgs) -> anyhow::Result<Exit> {
         );
         return Err(Misused(told).into());
     }
-    let follows = match &previous {
-        Some(previous) => digest.follows(&read(previous)?),
-        None => true,
-    };
+    if digest.partitions.is_empty() {
+        return Err(Misused(format!("{}: the digest is of nothing", path.display())).into());
+    }
+    let (mut follows, mut gaps) = (true, Vec::new());
+    if let Some(previous) = &previous {
+        let bytes = read(previous)?;
+        follows = digest.follows(&bytes);
+        let before = Digest::parse(&bytes);
+        let before = before.map_err(|error| Misused(format!("{}: {error}", previous.display())))?;
+        gaps = digest.gaps(&before);
+    }
     let scope = Scope { receivers: Vec::new(), ..scope(&settings)? };
     let scratch = scratch.directory();
+    raise_limit(None);
     runtime()?.block_on(beside_ports(&settings, async |queue, store| {
         let ranges = Some(digest.ranges());
         let audit = Audit { queue, store, scope, batch: None, ranges, scratch, is_chained: true };
@@ -64,6 +73,9 @@ pub(super) fn run(args: VerifyArgs) -> anyhow::Result<Exit> {
         if let (false, Some(previous)) = (follows, &previous) {
             writeln!(out, "it does not name {} as the one before", previous.display())?;
         }
+        for partition in &gaps {
+            writeln!(out, "partition {partition}: it does not begin where the one before ended")?;
+        }
         for (partition, from, to) in &differences {
             writeln!(
                 out,
@@ -72,11 +84,16 @@ pub(super) fn run(args: VerifyArgs) -> anyhow::Result<Exit> {
                 changed_by(store, Generation(digest.generation), (*partition, *from, *to)).await?
             )?;
         }
-        if !follows || !differences.is_empty() {
+        if !follows || !gaps.is_empty() || !differences.is_empty() {
             return Ok(Exit::Differences);
         }
         let records: u64 = digest.partitions.iter().map(|chain| chain.records).sum();
-        writeln!(out, "{records} records and their outcomes are those of {}", digest.created_at)?;
+        let sha256 = Digest::sha256_of(&bytes);
+        writeln!(
+            out,
+            "{records} records and their outcomes are those of {}; the SHA-256 of the digest is {sha256}",
+            digest.created_at
+        )?;
         Ok(Exit::Ok)
     }))
 }

@@ -8,7 +8,7 @@ const OTHER_FILES: u64 = 256;
 
 /// Raises the limit to what the system grants, and warns when that is not enough for `max_connections`
 /// clients.
-pub(super) fn raise_limit(max_connections: Option<usize>) {
+pub(in crate::cli) fn raise_limit(max_connections: Option<usize>) {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: maximum, maximum };
     let limit = if current == maximum || setrlimit(Resource::Nofile, raised).is_err() {

@@ -41,6 +41,7 @@ use super::{Exit, Unavailable, options, unavailable};
 use admin::AdminPart;
 use callbacks::CallbacksPart;
 pub(super) use callbacks::GROUP as CALLBACKS_GROUP;
+pub(super) use files::raise_limit;
 use intake::IntakePart;
 use ports::Ports;
 pub(super) use queue::AnyQueue;

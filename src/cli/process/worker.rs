@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::account::Policy;
 use crate::dead_letters::Redriver;
 use crate::queue::{Queue, Topic};
-use crate::replay::{Selection, Uptake};
+use crate::replay::{Selection, Uptake, must_be_whole};
 use crate::settings::{QueueKind, Settings};
 use crate::telemetry::Metrics;
 use crate::worker::{Lane, LaneError};
@@ -19,7 +19,7 @@ use super::attendants::Attendants;
 use super::failed_task;
 use super::ports::Ports;
 use super::store::AnyStore;
-use crate::cli::options;
+use crate::cli::{options, unavailable};
 
 /// How long what is under way beside the lanes is still waited for; what is not noted is done again.
 const END_TIME: Duration = Duration::from_secs(3);
@@ -39,6 +39,7 @@ impl WorkerPart {
         metrics: &Metrics,
     ) -> anyhow::Result<Self> {
         let store = ports.store.as_ref().ok_or_else(|| anyhow!("a worker needs a store"))?;
+        must_be_whole(store).await.map_err(unavailable)?;
         let stop = CancellationToken::new();
         let group = options::worker_group(&settings.queue);
         let mut lanes = JoinSet::new();

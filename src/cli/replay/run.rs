@@ -193,9 +193,10 @@ fn must_be_alone(settings: &Settings, mode: Mode, opened: Opened) -> Result<(), 
 fn refused(error: RebuildRefused) -> anyhow::Error {
     match error {
         RebuildRefused::Queue(_) | RebuildRefused::Store(_) => unavailable(error),
-        RebuildRefused::Deleted { .. } | RebuildRefused::NotEmpty | RebuildRefused::NothingThere => {
-            Misused(error.to_string()).into()
-        }
+        RebuildRefused::Deleted { .. }
+        | RebuildRefused::NotEmpty
+        | RebuildRefused::NotBegun
+        | RebuildRefused::NothingThere => Misused(error.to_string()).into(),
     }
 }
 
