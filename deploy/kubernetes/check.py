@@ -27,6 +27,9 @@ FORMS = [
     (["production", "ingress"], "production", ["ingress"]),
 ]
 
+# What is rendered by Helm only.
+FURTHER = [["production", "tests/everything"]]
+
 problems = []
 
 
@@ -44,7 +47,7 @@ def told(command):
 def helm(values):
     command = ["helm", "template", "penstock", HERE / "chart", "--namespace", "penstock", "--kube-version", "1.34.0"]
     for name in values:
-        command += ["--values", HERE / "chart" / "examples" / f"{name}.yaml"]
+        command += ["--values", HERE / "chart" / f"{name if '/' in name else f'examples/{name}'}.yaml"]
     return objects(told(command))
 
 
@@ -73,7 +76,7 @@ def shown(key):
 
 
 def every_form():
-    for values, _, _ in FORMS:
+    for values in [*(values for values, _, _ in FORMS), *FURTHER]:
         yield " + ".join(values), helm(values)
 
 
@@ -303,7 +306,7 @@ def names():
                     if path and f'.route("{path}"' not in admin:
                         problem(f"{what}: {shown(key)} asks for {path}, which is not served")
                 for name in settings_of(items, key, container):
-                    if name not in settings and name.removesuffix("_FILE") not in settings:
+                    if name.startswith("PENSTOCK") and name not in settings and name.removesuffix("_FILE") not in settings:
                         problem(f"{what}: {shown(key)} sets {name}, which there is not")
         for key, item in items.items():
             if key[1] not in ("ScaledObject", "PrometheusRule"):
@@ -339,7 +342,6 @@ def settings(binary):
             with tempfile.TemporaryDirectory() as directory:
                 variables = {name: in_directory(value, directory) for name, value in
                              settings_of(items, key, container).items()}
-                variables = {name: value.replace("/run/secrets/", f"{directory}/") for name, value in variables.items()}
                 done = subprocess.run([binary, "config", "check"], capture_output=True, text=True,
                                       env=variables, cwd="/")
             if done.returncode != 0:
@@ -348,12 +350,14 @@ def settings(binary):
 
 
 def in_directory(value, directory):
-    """Makes the files that a value names, and names them where they are."""
-    for path in re.findall(r"/run/secrets/[\w./-]+", value):
-        file = pathlib.Path(directory) / pathlib.Path(path).relative_to("/run/secrets")
+    """Makes the files that a value names, and names them where they are made."""
+    def made(path):
+        file = pathlib.Path(directory) / path[0].lstrip("/")
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(CONTENT.get(file.name, "secret") + "\n")
-    return value
+        return str(file)
+
+    return re.sub(r"/(?:run/secrets|etc/penstock)/[\w./-]+", made, value)
 
 
 AUTHORITY = pathlib.Path(os.environ.get("PENSTOCK_AUTHORITY", "/etc/ssl/certs/ca-certificates.crt"))
