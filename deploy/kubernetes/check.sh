@@ -6,10 +6,10 @@
 # The chart is linted and rendered; the Kustomize form is what comes of the chart, and both build the same objects;
 # every object meets its schema (Kubernetes' own, and those of crds/) and the policies of check.py; every setting,
 # command, path, port and metric that is named is one of penstock's; values with a known mistake are refused with
-# their path.
+# their path; alerts fire when they should, and the queries that KEDA scales by say what they should.
 #
-# PENSTOCK_BIN names a binary that also reads the rendered settings, as each role would; without it that is NOT RUN.
-# Needs Go and Python; the tools are installed, pinned, under ${PENSTOCK_CACHE:-~/.cache/penstock}. The last line
+# PENSTOCK_BIN names a binary that also reads the rendered settings, as each role would; without it, and for the alerts
+# without promtool, that is NOT RUN. Needs Go and Python; the tools are installed, pinned, under ${PENSTOCK_CACHE:-~/.cache/penstock}. The last line
 # counts: "N passed, N failed".
 set -euo pipefail
 
@@ -20,6 +20,7 @@ source tools.sh
 
 passed=0
 failed=0
+not_run=()
 work="$(mktemp -d)"
 trap 'rm -rf "$work"' EXIT
 
@@ -54,6 +55,7 @@ up_to_date() {
 }
 
 main() {
+    local step
     install_kubernetes_tools
     check "helm lint" lint
     check "the Kustomize form is rendered from the chart" up_to_date
@@ -63,12 +65,20 @@ main() {
     check "names of penstock's own" python check.py names
     check "values with a mistake are refused" python check.py mistakes
     check "Dockerfile" hadolint --config ../image/hadolint.yaml ../image/Dockerfile
+    if command -v promtool >/dev/null; then
+        check "alerts and queries on made-up series" python alerts.py
+    else
+        not_run+=("alerts and queries on made-up series: promtool is missing; Debian's package prometheus has it")
+    fi
     if [[ -n "${PENSTOCK_BIN:-}" ]]; then
         check "schema of the settings" ./schema.py "$PENSTOCK_BIN" --check
         check "settings as the binary reads them" python check.py settings "$PENSTOCK_BIN"
     else
-        printf '\nNOT RUN: settings as the binary reads them: PENSTOCK_BIN names no binary\n'
+        not_run+=("settings as the binary reads them: PENSTOCK_BIN names no binary")
     fi
+    for step in "${not_run[@]}"; do
+        printf '\nNOT RUN: %s\n' "$step"
+    done
     printf '\n%d passed, %d failed\n' "$passed" "$failed"
     [[ $failed -eq 0 ]]
 }
