@@ -9,8 +9,8 @@
 # their path; alerts fire when they should, and the queries that KEDA scales by say what they should.
 #
 # PENSTOCK_BIN names a binary that also reads the rendered settings, as each role would; without it, and for the alerts
-# without promtool, that is NOT RUN. Needs Go and Python; the tools are installed, pinned, under ${PENSTOCK_CACHE:-~/.cache/penstock}. The last line
-# counts: "N passed, N failed".
+# without promtool, that is NOT RUN. Needs Go and Python; the tools are installed, pinned, under
+# ${PENSTOCK_CACHE:-~/.cache/penstock}. The last line counts: "N passed, N failed".
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")"

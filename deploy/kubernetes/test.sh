@@ -254,7 +254,7 @@ within_budgets() {
         least=2
         [[ "$role" != statefulset/* ]] || least=1
         printf '%s: at least %s available\n' "$role" "$(fewest "$role")"
-        [[ "$(fewest "$role")" -ge "$least" ]] || wrong "$role had $(fewest "$role") available pods, fewer than $least" || return 1
+        [[ "$(fewest "$role")" -ge $least ]] || wrong "$role had $(fewest "$role") available pods, fewer than $least" || return 1
     done
 }
 
@@ -287,6 +287,36 @@ back_by_helm() {
     [[ -z "$(field "$helm_space" configmap/penstock-settings '{.data.PENSTOCK__INTAKE__OUTCOME_WAIT}')" ]] ||
         wrong "the setting did not go back" || return 1
     every_pod_has "$helm_space" ""
+}
+
+# What the roles are made of: it changes with every roll-out.
+generations() {
+    local role
+    for role in "${ROLES[@]}"; do field "$helm_space" "$role" '{.metadata.generation} '; done
+}
+
+# A Job that fails ends the upgrade before any role is touched.
+failing_job_changes_nothing() {
+    local before
+    before="$(generations)"
+    if by_helm "${production[@]}" --set nodeSelector.nowhere=here --set setup.deadlineSeconds=5 \
+        --set podAnnotations.release=never >/dev/null 2>&1; then
+        wrong "the upgrade went on although its Job failed"
+        return 1
+    fi
+    [[ "$(generations)" == "$before" ]] || wrong "roles were changed although the Job failed" || return 1
+    helm rollback penstock --namespace "$helm_space" --wait --timeout "$WAIT" && every_pod_has "$helm_space" ""
+}
+
+# Pods that nobody can run, as when a release does not come up.
+never_ready() {
+    if by_helm "${production[@]}" --set podAnnotations.release=bad --set intake.resources.requests.cpu=1000 \
+        --set worker.resources.requests.cpu=1000 --set callbacks.resources.requests.cpu=1000 --timeout 15s >/dev/null 2>&1; then
+        wrong "helm did not wait for the roles"
+        return 1
+    fi
+    helm rollback penstock --namespace "$helm_space" --wait --timeout "$WAIT" || return 1
+    rolled_out "$helm_space" "${ROLES[@]}" && every_pod_has "$helm_space" ""
 }
 
 # KEDA's objects are taken; nobody may scale by them here, so the number of workers is not looked at.
@@ -386,6 +416,8 @@ main() {
     check "a budget is kept" budget_is_kept "$helm_space"
     check "helm: an upgrade within the budgets" within_budgets "$helm_space" upgrade_by_helm
     check "helm: the way back within the budgets" within_budgets "$helm_space" back_by_helm
+    check "helm: a Job that fails changes nothing" failing_job_changes_nothing
+    check "helm: the way back from a release that does not come up, within the budgets" within_budgets "$helm_space" never_ready
     check "helm: KEDA's objects" keda_is_taken
     check "the examples" examples_are_taken
     check "the other namespace" make_space "$kustomize_space"
