@@ -54,6 +54,20 @@ up_to_date() {
     }
 }
 
+# The policies of others. Left out: limits of CPU, which only add waits; digests and pull policies of images, which the
+# installation decides; HEALTHCHECK, as Kubernetes has probes; a base's tag, as it is given by digest.
+by_checkov() {
+    local form
+    mkdir "$work/checkov"
+    cp ../image/Dockerfile "$work/checkov"
+    for form in embedded production; do
+        helm template penstock chart --namespace penstock --kube-version 1.34.0 --values "chart/examples/$form.yaml" \
+            >"$work/checkov/$form.yaml" || return 1
+    done
+    checkov --directory "$work/checkov" --framework kubernetes dockerfile --skip-download --quiet --compact \
+        --skip-check CKV_K8S_11,CKV_K8S_15,CKV_K8S_43,CKV_DOCKER_2,CKV_DOCKER_7
+}
+
 main() {
     local step
     install_kubernetes_tools
@@ -64,6 +78,7 @@ main() {
     check "policies" python check.py policies
     check "names of penstock's own" python check.py names
     check "values with a mistake are refused" python check.py mistakes
+    check "policies of checkov" by_checkov
     check "Dockerfile" hadolint --config ../image/hadolint.yaml ../image/Dockerfile
     if command -v promtool >/dev/null; then
         check "alerts and queries on made-up series" python alerts.py
