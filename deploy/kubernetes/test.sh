@@ -23,6 +23,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 # shellcheck source=deploy/kubernetes/tools.sh
 source tools.sh
 
+# As many seconds as a step may take, with its unit.
 readonly WAIT="${PENSTOCK_TEST_WAIT:-180s}"
 
 run_id="$(date +%s | tail -c 6)"
@@ -137,6 +138,16 @@ rolled_out() {
     done
 }
 
+# The autoscaler has seen to its least number of intakes: a Deployment that is scaled begins with one pod.
+least_is_there() {
+    local end=$((SECONDS + ${WAIT%s})) least
+    least="$(field "$1" horizontalpodautoscaler/penstock-intake '{.spec.minReplicas}')"
+    until [[ "$(field "$1" deployment/penstock-intake '{.status.availableReplicas}')" -ge $least ]]; do
+        [[ $SECONDS -lt $end ]] || wrong "there are fewer than $least intakes" || return 1
+        sleep 1
+    done
+}
+
 readonly ROLES=(deployment/penstock-intake statefulset/penstock-worker deployment/penstock-callbacks)
 
 # Installs or upgrades by helm: name of the further values, then options.
@@ -158,7 +169,7 @@ embedded_by_helm() {
 
 production_by_helm() {
     by_helm "${production[@]}" || return 1
-    rolled_out "$helm_space" "${ROLES[@]}"
+    rolled_out "$helm_space" "${ROLES[@]}" && least_is_there "$helm_space"
 }
 
 # Seconds since 1970 of a field that holds a time.
@@ -207,7 +218,7 @@ budgets_allow_one() {
 
 # A drain asks for an eviction a pod; more than one at a time is refused.
 budget_is_kept() {
-    local space="$1" pods pod told refused=0 taken=0
+    local space="$1" pods pod told gone="" refused=0 taken=0
     kubectl proxy --port="$proxy_port" >/dev/null 2>&1 &
     local proxy=$!
     sleep 1
@@ -217,14 +228,14 @@ budget_is_kept() {
             --data "{\"apiVersion\": \"policy/v1\", \"kind\": \"Eviction\", \"metadata\": {\"name\": \"$pod\", \"namespace\": \"$space\"}}" \
             "http://127.0.0.1:$proxy_port/api/v1/namespaces/$space/pods/$pod/eviction")"
         case "$told" in
-            201) taken=$((taken + 1)) ;;
+            201) taken=$((taken + 1)) gone="pod/$pod" ;;
             429) refused=$((refused + 1)) ;;
         esac
     done
     kill "$proxy"
     printf '%d evictions taken, %d refused\n' "$taken" "$refused"
     [[ "$taken" -ge 1 && "$refused" -ge 1 ]] || wrong "of several evictions at once not one was taken and one refused" || return 1
-    rolled_out "$space" deployment/penstock-intake
+    kubectl --namespace "$space" wait --for=delete --timeout="$WAIT" "$gone" && least_is_there "$space"
 }
 
 # Notes the fewest available pods of each role until the file "stop" is there.
@@ -299,24 +310,28 @@ generations() {
 
 # A Job that fails ends the upgrade before any role is touched.
 failing_job_changes_nothing() {
-    local before
+    local before told
     before="$(generations)"
-    if by_helm "${production[@]}" --set nodeSelector.nowhere=here --set setup.deadlineSeconds=5 \
-        --set podAnnotations.release=never >/dev/null 2>&1; then
+    if told="$(by_helm "${production[@]}" --set nodeSelector.nowhere=here --set setup.deadlineSeconds=5 \
+        --set podAnnotations.release=never 2>&1)"; then
         wrong "the upgrade went on although its Job failed"
         return 1
     fi
+    [[ "$told" == *"pre-upgrade hooks failed"* ]] || wrong "$told" || return 1
     [[ "$(generations)" == "$before" ]] || wrong "roles were changed although the Job failed" || return 1
     helm rollback penstock --namespace "$helm_space" --wait --timeout "$WAIT" && every_pod_has "$helm_space" ""
 }
 
 # Pods that nobody can run, as when a release does not come up.
 never_ready() {
-    if by_helm "${production[@]}" --set podAnnotations.release=bad --set intake.resources.requests.cpu=1000 \
-        --set worker.resources.requests.cpu=1000 --set callbacks.resources.requests.cpu=1000 --timeout 15s >/dev/null 2>&1; then
+    local told
+    if told="$(by_helm "${production[@]}" --set podAnnotations.release=bad --set-string intake.resources.requests.cpu=1000 \
+        --set-string worker.resources.requests.cpu=1000 --set-string callbacks.resources.requests.cpu=1000 \
+        --timeout 15s 2>&1)"; then
         wrong "helm did not wait for the roles"
         return 1
     fi
+    [[ "$told" == *"deadline exceeded"* ]] || wrong "$told" || return 1
     helm rollback penstock --namespace "$helm_space" --wait --timeout "$WAIT" || return 1
     rolled_out "$helm_space" "${ROLES[@]}" && every_pod_has "$helm_space" ""
 }
@@ -377,7 +392,7 @@ by_kubectl() {
     apply --filename "$1" --selector "$SETUP" || return 1
     kubectl --namespace "$kustomize_space" wait --for=condition=Complete --timeout="$WAIT" job --selector "$SETUP" || return 1
     apply --filename "$1" || return 1
-    rolled_out "$kustomize_space" "${ROLES[@]}"
+    rolled_out "$kustomize_space" "${ROLES[@]}" && least_is_there "$kustomize_space"
 }
 
 again_by_kubectl() {
