@@ -212,4 +212,25 @@ mod tests {
         assert!(bounds.may_have_lost_result(None, 5), "it may have stood there");
         assert!(bounds.may_have_lost_delivery(7) && !bounds.may_have_lost_delivery(8));
     }
+
+    #[test]
+    fn a_later_generation_and_a_copied_log_claim_less() {
+        let open = window(Bound::Open, Bound::Open);
+        let whole = [log(0, 0, 9, Some((1_000, 60_000)))];
+        let first = Bounds::of(Generation(1), &open, &whole, true);
+        let second = Bounds::of(Generation(2), &open, &whole, true);
+        assert!(first.must_be_submitted(Some(0), Some(999)));
+        assert!(!second.must_be_submitted(Some(0), Some(1_000)), "it may be of the generation before");
+        assert!(second.must_be_submitted(Some(0), Some(1_001)));
+        let mut copied = whole;
+        copied[0].is_copied = true;
+        let all = Bounds::of(Generation(1), &open, &copied, true);
+        assert!(all.must_be_submitted(Some(0), Some(999)), "nothing is deleted of it");
+        copied[0].span.deleted_before = Some(Offset(3));
+        let deleted = Bounds::of(Generation(1), &open, &copied, true);
+        assert!(!deleted.must_be_submitted(Some(0), Some(5_000)), "what is deleted is from whenever");
+        let empty = [log(0, 0, 9, Some((1_000, 60_000))), log(1, 4, 4, None)];
+        let empty = Bounds::of(Generation(1), &open, &empty, true);
+        assert!(!empty.must_be_submitted(Some(1), Some(5_000)), "nobody knows of an empty partition");
+    }
 }

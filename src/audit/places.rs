@@ -163,3 +163,92 @@ impl Reckoning<'_> {
 fn shown(place: TopicPlace) -> String {
     format!("{}/{}", place.partition, place.offset)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::bounds::LogBounds;
+    use super::*;
+    use crate::account::{Coordinates, Generation, LogPartition, Offset, Partition};
+    use crate::replay::{Span, Window};
+
+    const BEFORE: Id = [1; 16];
+    const AFTER: Id = [2; 16];
+
+    fn at(offset: u64) -> Coordinates {
+        let log = LogPartition { generation: Generation(1), partition: Partition(0) };
+        log.at(Offset(offset))
+    }
+
+    /// A log of ten settled records.
+    fn bounds() -> Bounds {
+        let (from, to) = (Offset(0), Offset(10));
+        let span = Span { partition: Partition(0), from, to, settled: to, deleted_before: None };
+        let log = LogBounds { span, appended_ms: Some((1_000, 2_000)), is_copied: false };
+        Bounds::of(Generation(1), &Window::whole(), &[log], true)
+    }
+
+    fn found(bounds: &Bounds, says: Vec<PlaceSays>) -> Vec<Kind> {
+        let at = Origin::Submitted(at(3));
+        let facts = says.into_iter().map(|says| PlaceFact { at, says }).collect();
+        reckon(facts, bounds).findings.into_iter().map(|finding| finding.kind).collect()
+    }
+
+    fn changed(is_recent: bool) -> PlaceSays {
+        PlaceSays::Changed { before: Some(BEFORE), after: AFTER, is_recent }
+    }
+
+    fn due(number: Option<&str>) -> PlaceSays {
+        PlaceSays::LetterDue(LetterDue {
+            number: number.map(Into::into),
+            record: 7,
+            content: [0; 32],
+            appended_ms: 1_500,
+            is_only_outcome: true,
+        })
+    }
+
+    #[test]
+    fn what_a_replay_is_at_is_on_its_way_and_what_it_was_at_is_not() {
+        let place = TopicPlace { partition: 0, offset: 5 };
+        let former = |event| PlaceSays::Former { number: "n".into(), event, told_at: place };
+        let delivered = PlaceSays::Delivered { number: "n".into(), event: AFTER };
+        let untold = PlaceSays::Untold { number: "n".into(), event: AFTER };
+        let both = PlaceSays::Both { number: "n".into() };
+        let bounds = bounds();
+        for (says, kind, is_excused_later) in [
+            (former(BEFORE), Kind::ResultWithoutOutcome, true),
+            (former(AFTER), Kind::ResultWithoutOutcome, false),
+            (delivered, Kind::DeliveryWithoutResult, false),
+            (untold, Kind::ResultMissing, false),
+            (both, Kind::TwoOutcomes, false),
+            (due(Some("n")), Kind::NoOutcome, false),
+        ] {
+            assert_eq!(found(&bounds, vec![says.clone()]), [kind], "{says:?} by itself");
+            assert_eq!(
+                found(&bounds, vec![says.clone(), changed(true)]),
+                [],
+                "{says:?} beside a replay"
+            );
+            let later = found(&bounds, vec![says.clone(), changed(false)]);
+            assert_eq!(later.is_empty(), is_excused_later, "{says:?} long after a replay");
+        }
+    }
+
+    #[test]
+    fn only_what_is_no_submission_is_excused_by_letters_that_are_no_longer_kept() {
+        let mut bounds = bounds();
+        bounds.letters_deleted_ms.insert(Partition(4), i64::MAX);
+        assert_eq!(found(&bounds, vec![due(Some("n"))]), [Kind::NoOutcome]);
+        assert_eq!(found(&bounds, vec![due(None)]), []);
+    }
+
+    #[test]
+    fn a_letter_holds_its_record_and_has_a_cause() {
+        let letter =
+            |record| PlaceSays::Letter(Letter { at: TopicPlace { partition: 1, offset: 2 }, record });
+        let bounds = bounds();
+        assert_eq!(found(&bounds, vec![due(None), letter(Some(7)), letter(None)]), []);
+        assert_eq!(found(&bounds, vec![due(None), letter(Some(8))]), [Kind::LetterAltered]);
+        assert_eq!(found(&bounds, vec![letter(Some(7))]), [Kind::LetterWithoutCause]);
+    }
+}
