@@ -6,8 +6,7 @@ use super::bounds::Bounds;
 use super::facts::{AccountFact, AccountSays, Digest};
 use super::findings::{Counts, Finding, Kind};
 
-/// What an account comes to. An account whose row may have changed while it was read is told by its place among
-/// those that were given.
+/// What an account comes to. Its row may have changed while the table was read, so whoever is told looks it up.
 #[derive(Debug, Default)]
 pub(super) struct Reckoned {
     pub(super) counts: Counts,

@@ -29,6 +29,7 @@ mod standing;
 mod start;
 
 pub use ambient::Ambient;
+pub(crate) use deliverer::event_of;
 pub use deliverer::{Deliverer, StepOutcome};
 pub use endpoint::{DelivererOptions, Endpoint};
 pub use error::DelivererError;

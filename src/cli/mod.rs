@@ -20,6 +20,7 @@ mod load;
 mod masked;
 mod migrate;
 mod moment;
+mod numbers;
 mod operations;
 mod operator;
 mod options;

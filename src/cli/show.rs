@@ -20,6 +20,7 @@ use crate::store::{
 
 use super::config::PlaceArgs;
 use super::masked::masked_text;
+use super::numbers::parse_number;
 use super::operator::{Said, parse_operation, parse_reason};
 use super::output::{shown, time, write_json};
 use super::process::{AnyQueue, AnyStore, beside_ports};
@@ -53,10 +54,6 @@ pub(super) struct ShowArgs {
     json: bool,
     #[command(flatten)]
     place: PlaceArgs,
-}
-
-fn parse_number(text: &str) -> Result<CommunicationNumber, String> {
-    CommunicationNumber::parse(text).map_err(|problem| problem.to_string())
 }
 
 /// Runs `penstock show`.

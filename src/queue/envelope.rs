@@ -67,6 +67,11 @@ pub fn first_appended_at(received: &Received) -> Timestamp {
     told.map_or(received.appended_at, |told| told.min(received.appended_at))
 }
 
+/// Whether a record was copied from another log.
+pub fn is_copied(received: &Received) -> bool {
+    first_appended_at(received) != received.appended_at
+}
+
 /// The record for another log, which tells when it was appended first.
 pub fn copied(received: &Received) -> Record {
     let mut record = received.record.clone();

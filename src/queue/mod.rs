@@ -27,7 +27,7 @@ use crate::account::{Offset, Outcome, Partition, Timestamp};
 pub use dead_letter::{
     DeadLetter, dead_letter, moved_letter, redriven_from, redriven_origin, with_redriven_origin,
 };
-pub use envelope::{Envelope, copied, first_appended_at};
+pub use envelope::{Envelope, copied, first_appended_at, is_copied};
 pub use error::{Cause, QueueError};
 pub use headers::Headers;
 pub use inbox::{ChannelInbox, InboxSender};

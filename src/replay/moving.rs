@@ -8,9 +8,11 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::account::{Coordinates, Generation, LogPartition, Offset, Partition};
 use crate::queue::{
-    DeadLetter, PollLimits, Queue, QueueError, ReadRange, Reader, Received, Record, Topic, copied,
-    moved_letter, partition_of, with_redriven_origin,
+    DeadLetter, PollLimits, Queue, QueueError, Reader, Received, Record, Topic, copied, moved_letter,
+    partition_of, with_redriven_origin,
 };
+
+use super::window::whole;
 
 /// Why nothing is copied, or not all.
 #[derive(Debug, thiserror::Error)]
@@ -197,10 +199,7 @@ impl<A: Queue, B: Queue> Move<'_, A, B> {
     }
 
     async fn whole(&self, topic: Topic) -> Result<A::Reader, MoveError> {
-        let standing = self.from.standing(topic, self.workers).await?.into_iter();
-        let range =
-            standing.map(|one| ReadRange { partition: one.partition, from: one.earliest, to: one.end });
-        let ranges = range.filter(|range| range.from < range.to).collect();
+        let ranges = whole(self.from, topic, self.workers).await?;
         Ok(self.from.open_reader(topic, ranges).await?)
     }
 

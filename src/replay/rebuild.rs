@@ -3,10 +3,8 @@
 use std::time::Duration;
 
 use crate::account::{Generation, LogPartition, Offset, Partition};
-use crate::queue::{PollLimits, Queue, QueueError, ReadRange, Reader, Topic, first_appended_at};
-use crate::store::{
-    JobName, JobState, OffsetRange, Replays, ScanPlace, Scans, Store, StoreError, Wanted,
-};
+use crate::queue::{PollLimits, Queue, QueueError, ReadRange, Reader, Topic, is_copied};
+use crate::store::{JobName, JobState, Replays, ScanPlace, Scans, Store, StoreError, frontiers};
 
 use super::job::{Mode, Request};
 use super::window::Resolved;
@@ -133,7 +131,7 @@ async fn copied_up_to(
     let (mut copied, mut own) = (0, end.0);
     while copied < own {
         let middle = copied + (own - copied) / 2;
-        if is_copied(queue, partition, Offset(middle)).await? {
+        if is_copied_at(queue, partition, Offset(middle)).await? {
             copied = middle + 1;
         } else {
             own = middle;
@@ -143,12 +141,12 @@ async fn copied_up_to(
 }
 
 /// Whether the record at an offset, or the first one after it, was copied. One that is not there was not.
-async fn is_copied(queue: &impl Queue, partition: Partition, at: Offset) -> Result<bool, QueueError> {
+async fn is_copied_at(queue: &impl Queue, partition: Partition, at: Offset) -> Result<bool, QueueError> {
     let range = ReadRange { partition, from: at, to: at.next() };
     let mut reader = queue.open_reader(Topic::Submitted, vec![range]).await?;
     while !reader.is_done() {
         if let Some(received) = reader.read(ONE).await?.first() {
-            return Ok(first_appended_at(received) != received.appended_at);
+            return Ok(is_copied(received));
         }
     }
     Ok(false)
@@ -159,13 +157,9 @@ async fn is_empty<S: Store + Scans>(
     partitions: impl Iterator<Item = Partition>,
     generation: Generation,
 ) -> Result<bool, StoreError> {
-    let range = |partition| {
-        let log = LogPartition { generation, partition };
-        OffsetRange { log, from: Offset(0), to: Offset(0) }
-    };
-    let wanted = Wanted { ranges: partitions.map(range).collect(), ..Wanted::default() };
+    let logs = partitions.map(|partition| LogPartition { generation, partition });
     let begin = ScanPlace::default();
-    Ok(store.load(&wanted).await?.frontiers.is_empty()
+    Ok(frontiers(store, logs).await?.is_empty()
         && store.scan_ledger(begin).await?.rows.is_empty()
         && store.scan_rejections(begin).await?.rows.is_empty()
         && store.scan_accounts(begin).await?.rows.is_empty())
@@ -179,15 +173,10 @@ pub async fn commit_rebuilt(
     generation: Generation,
 ) -> Result<(), RebuildRefused> {
     let standing = queue.standing(Topic::Submitted, group).await?;
-    let range = |partition| {
-        let log = LogPartition { generation, partition };
-        OffsetRange { log, from: Offset(0), to: Offset(0) }
-    };
-    let ranges = standing.iter().map(|one| range(one.partition)).collect();
-    let frontiers = store.load(&Wanted { ranges, ..Wanted::default() }).await?.frontiers;
+    let log = |partition| LogPartition { generation, partition };
+    let frontiers = frontiers(store, standing.iter().map(|one| log(one.partition))).await?;
     for one in standing.into_iter().filter(|one| one.committed.is_none()) {
-        let log = LogPartition { generation, partition: one.partition };
-        if let Some(next) = frontiers.get(&log) {
+        if let Some(next) = frontiers.get(&log(one.partition)) {
             queue.set_committed(Topic::Submitted, group, one.partition, *next).await?;
         }
     }

@@ -5,10 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::account::{
-    BusinessUnit, Coordinates, Generation, LogPartition, Offset, Outcome, Partition, Redecided,
-    Submission, Verdict,
-};
+use crate::account::{BusinessUnit, Coordinates, Outcome, Redecided, Submission, Verdict};
 
 /// How many places are told of each change.
 const MAX_SAMPLES: usize = 5;
@@ -198,23 +195,16 @@ impl Line {
             Some(unit) => Some(BusinessUnit::parse(unit).ok()?),
             None => None,
         };
-        let samples = self.samples.iter().map(|sample| place(sample)).collect::<Option<_>>()?;
+        let samples =
+            self.samples.iter().map(|sample| Coordinates::parse(sample)).collect::<Option<_>>()?;
         Some(((change, unit), Row { count: self.count, samples }))
     }
-}
-
-fn place(text: &str) -> Option<Coordinates> {
-    let mut parts = text.split('/');
-    let generation = Generation(parts.next()?.parse().ok()?);
-    let partition = Partition(parts.next()?.parse().ok()?);
-    let offset = Offset(parts.next()?.parse().ok()?);
-    Some(LogPartition { generation, partition }.at(offset))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::account::RejectionCode;
+    use crate::account::{Generation, LogPartition, Offset, Partition, RejectionCode};
 
     #[test]
     fn every_row_comes_back_from_its_line() {

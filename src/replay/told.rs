@@ -19,6 +19,8 @@ use crate::queue::{
 use crate::spill::{Spill, SpillError};
 use crate::worker::{Item, NOT_STORABLE};
 
+use super::window::whole;
+
 /// Why it cannot be found out.
 #[derive(Debug, thiserror::Error)]
 pub enum ToldError {
@@ -185,14 +187,6 @@ fn gather(spill: &mut Spill<Fact>, facts: impl Iterator<Item = Fact>) -> Result<
         encoded.push(fact.number.as_bytes(), &fact)?;
     }
     Ok(spill.add(&encoded)?)
-}
-
-/// All that a topic holds.
-async fn whole(queue: &impl Queue, topic: Topic, group: &str) -> Result<Vec<ReadRange>, QueueError> {
-    let standing = queue.standing(topic, group).await?.into_iter();
-    let range =
-        standing.map(|one| ReadRange { partition: one.partition, from: one.earliest, to: one.end });
-    Ok(range.filter(|range| range.from < range.to).collect())
 }
 
 async fn each<Q: Queue>(

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::account::{Generation, LogPartition, Offset, Partition, Timestamp};
 use crate::queue::{Queue, QueueError, ReadRange, Start, Topic};
-use crate::store::{OffsetRange, Store, StoreError, Wanted};
+use crate::store::{Store, StoreError, frontiers};
 
 /// One end of a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,10 +153,7 @@ impl Window {
             return Err(WindowError::NoPartition { partition: *partition, last });
         }
         let log = |partition| LogPartition { generation, partition };
-        let frontier_of =
-            |partition| OffsetRange { log: log(partition), from: Offset(0), to: Offset(0) };
-        let ranges = standing.iter().map(|one| frontier_of(one.partition)).collect();
-        let frontiers = store.load(&Wanted { ranges, ..Wanted::default() }).await?.frontiers;
+        let frontiers = frontiers(store, standing.iter().map(|one| log(one.partition))).await?;
         let mut spans = Vec::new();
         for one in standing {
             let partition = one.partition;
@@ -197,6 +194,18 @@ impl Window {
             Bound::Time(_) | Bound::Open => true,
         }
     }
+}
+
+/// All that a topic holds. `group` is any that may be asked for how it stands.
+pub(super) async fn whole(
+    queue: &impl Queue,
+    topic: Topic,
+    group: &str,
+) -> Result<Vec<ReadRange>, QueueError> {
+    let standing = queue.standing(topic, group).await?.into_iter();
+    let range =
+        standing.map(|one| ReadRange { partition: one.partition, from: one.earliest, to: one.end });
+    Ok(range.filter(|range| range.from < range.to).collect())
 }
 
 async fn place(

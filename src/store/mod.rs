@@ -19,6 +19,7 @@ mod scans;
 pub mod sqlite;
 mod stored;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
 use std::time::Duration;
@@ -114,6 +115,16 @@ pub struct Wanted {
     pub accounts: Vec<AccountKey>,
     /// Frontiers of these partitions, and the rejections whose coordinates lie in the ranges.
     pub ranges: Vec<OffsetRange>,
+}
+
+/// The applied frontiers of partitions that the store knows.
+pub async fn frontiers(
+    store: &impl Store,
+    logs: impl Iterator<Item = LogPartition>,
+) -> Result<HashMap<LogPartition, Offset>, StoreError> {
+    let range = |log| OffsetRange { log, from: Offset(0), to: Offset(0) };
+    let wanted = Wanted { ranges: logs.map(range).collect(), ..Wanted::default() };
+    Ok(store.load(&wanted).await?.frontiers)
 }
 
 /// Whether a plan was applied.

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use crate::account::{FrontierMove, Generation, LogPartition, Offset, Partition, Plan};
 use crate::queue::{Assignment, Queue, QueueError, Topic};
-use crate::store::{Applied, OffsetRange, Store, StoreError, Wanted};
+use crate::store::{Applied, Store, StoreError, frontiers};
 
 use super::start::{StartRefused, start_offset};
 
@@ -165,10 +165,7 @@ pub async fn standings(
 ) -> Result<Vec<Standing>, FrontierError> {
     let known = queue.standing(Topic::Submitted, group).await?;
     let log = |partition| LogPartition { generation, partition };
-    let frontier_of =
-        |known: &Assignment| OffsetRange { log: log(known.partition), from: Offset(0), to: Offset(0) };
-    let ranges = known.iter().map(frontier_of).collect();
-    let view = store.load(&Wanted { ranges, ..Wanted::default() }).await?;
+    let frontiers = frontiers(store, known.iter().map(|known| log(known.partition))).await?;
     // Workers may be at work: only an end that is found after the frontier is not before it in the same log.
     let ends: HashMap<Partition, Offset> = queue
         .standing(Topic::Submitted, group)
@@ -178,7 +175,7 @@ pub async fn standings(
         .collect();
     let standing = |Assignment { partition, committed, earliest, end }| {
         let (log, end) = (log(partition), ends.get(&partition).copied().unwrap_or(end));
-        Standing { log, applied: view.frontiers.get(&log).copied(), committed, earliest, end }
+        Standing { log, applied: frontiers.get(&log).copied(), committed, earliest, end }
     };
     Ok(known.into_iter().map(standing).collect())
 }

@@ -38,7 +38,7 @@ impl<Q: Queue, D: Deliveries, S: Sender> Deliverer<Q, D, S> {
         let mut routed = Vec::with_capacity(self.inbox.len());
         let mut dead_letters = Vec::new();
         for received in &self.inbox {
-            match read(received) {
+            match event_of(received) {
                 Ok(event) => routed.push(self.route(received, event)),
                 Err(reason) => dead_letters.push(letter(received, reason)),
             }
@@ -195,7 +195,8 @@ fn line(key: &DeliveryKey, routed: &Routed) -> Line {
     Line { endpoint: key.endpoint.clone(), account: Arc::clone(&routed.account) }
 }
 
-fn read(received: &Received) -> Result<CloudEvent, NotAnEvent> {
+/// The event that a record of the results topic is.
+pub(crate) fn event_of(received: &Received) -> Result<CloudEvent, NotAnEvent> {
     let record = &received.record;
     let event = CloudEvent::from_kafka(record.headers.iter(), record.value.clone())?;
     // The source of a result event is a number; nothing else may reach a table of numbers.

@@ -5,6 +5,8 @@ mod intake;
 mod partitions;
 mod recording;
 
+pub(crate) use intake::event_of;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -20,9 +20,10 @@ use crate::settings::{Loaded, Settings};
 
 use super::config::PlaceArgs;
 use super::moment::now;
+use super::numbers::{parse_number, read_numbers};
 use super::output::note;
 use super::process::{CALLBACKS_GROUP, beside_ports, raise_limit};
-use super::replay::{misused, read_numbers};
+use super::replay::misused;
 use super::window::WindowArgs;
 use super::{Exit, Misused, callback_options, options, runtime, unavailable};
 
@@ -92,10 +93,6 @@ impl ScratchArgs {
     fn directory(self) -> PathBuf {
         self.scratch.unwrap_or_else(std::env::temp_dir)
     }
-}
-
-fn parse_number(text: &str) -> Result<CommunicationNumber, String> {
-    CommunicationNumber::parse(text).map_err(|problem| problem.to_string())
 }
 
 /// Runs `penstock audit`.

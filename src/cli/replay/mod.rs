@@ -14,7 +14,6 @@ use crate::store::JobName;
 use super::{Exit, runtime};
 
 pub(super) use plan::misused;
-pub(super) use selection::read_numbers;
 
 /// What to do with a window of the log.
 #[derive(Debug, Subcommand)]

@@ -1,22 +1,18 @@
 //! Which submissions are meant, in the words of the command line.
 
 use std::collections::BTreeSet;
-use std::io::{self, BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
-use crate::account::{BusinessUnit, CommunicationNumber, RejectionCode, Requester, Timestamp};
-use crate::cli::Misused;
+use crate::account::{BusinessUnit, RejectionCode, Requester, Timestamp};
+use crate::cli::numbers::read_numbers;
 use crate::cli::operator::Grounds;
 use crate::cli::recorded::digest_of;
 use crate::cli::window::WindowArgs;
 use crate::replay::{Bound, Mode, OutcomeFilter, Request, Selection, Window};
 use crate::store::JobName;
-
-/// Most numbers that a file may list: they are held in memory, and in the job's row.
-const MAX_NUMBERS: usize = 100_000;
 
 /// Options that say which submissions are meant: those for which all of them hold.
 #[derive(Args, Debug)]
@@ -126,55 +122,9 @@ pub(super) fn subject(name: &JobName, window: &Window, request: &Request, digest
     })
 }
 
-pub(in crate::cli) fn read_numbers(path: &Path) -> Result<BTreeSet<CommunicationNumber>, Misused> {
-    let unreadable = |error: io::Error| Misused(format!("--numbers {}: {error}", path.display()));
-    let from: Box<dyn BufRead> = if path == Path::new("-") {
-        Box::new(io::stdin().lock())
-    } else {
-        Box::new(BufReader::new(std::fs::File::open(path).map_err(unreadable)?))
-    };
-    let mut numbers = BTreeSet::new();
-    for (place, line) in (1..).zip(from.lines()) {
-        let line = line.map_err(unreadable)?;
-        let text = line.trim_end_matches('\r');
-        if text.is_empty() {
-            continue;
-        }
-        let number = CommunicationNumber::parse(text).map_err(|problem| {
-            Misused(format!("--numbers {}: line {place} {problem}", path.display()))
-        })?;
-        numbers.insert(number);
-        if numbers.len() > MAX_NUMBERS {
-            let told = format!("--numbers {}: more than {MAX_NUMBERS} numbers", path.display());
-            return Err(Misused(format!("{told}; split the file")));
-        }
-    }
-    if numbers.is_empty() {
-        return Err(Misused(format!("--numbers {}: there is no number in it", path.display())));
-    }
-    Ok(numbers)
-}
-
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-
     use super::*;
-
-    fn read(text: &str) -> Result<Vec<String>, String> {
-        let mut file = tempfile::NamedTempFile::new().unwrap();
-        file.write_all(text.as_bytes()).unwrap();
-        let read = read_numbers(file.path()).map_err(|error| error.to_string())?;
-        Ok(read.iter().map(|number| number.as_str().to_owned()).collect())
-    }
-
-    #[test]
-    fn numbers_are_lines() {
-        assert_eq!(read("n-2\r\n\nn-1\nn-2\n").unwrap(), ["n-1", "n-2"]);
-        assert!(read("\n\n").unwrap_err().contains("no number"));
-        let too_long = format!("n-1\n{}\n", "n".repeat(1_000));
-        assert!(read(&too_long).unwrap_err().contains("line 2"), "{}", read(&too_long).unwrap_err());
-    }
 
     #[test]
     fn an_unknown_code_is_answered_with_those_there_are() {
