@@ -32,8 +32,6 @@ if pkg-config --exists openssl 2>/dev/null; then
     export OPENSSL_NO_VENDOR="${OPENSSL_NO_VENDOR:-1}"
 fi
 
-passed=0
-failed=0
 not_run=()
 log="$(mktemp)"
 servers=""
@@ -46,19 +44,6 @@ cleanup() {
         rm -rf "$servers"
     fi
     rm -f "$log"
-}
-
-# Runs a command as one check.
-check() {
-    local name="$1"
-    shift
-    say "$name"
-    if "$@"; then
-        passed=$((passed + 1))
-    else
-        failed=$((failed + 1))
-        printf 'FAILED: %s\n' "$name" >&2
-    fi
 }
 
 step_lint() {

