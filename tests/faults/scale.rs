@@ -8,11 +8,12 @@ use penstock::account::{Offset, Partition};
 use tokio::time::{Instant, sleep};
 
 use crate::database::Database;
-use crate::installation::Installation;
+use crate::installation::{Installation, SESSION_TIMEOUT};
 use crate::process::wait_until;
 
-/// Within which the partitions of a killed worker must be worked on by others.
-const MOVED_WITHIN: Duration = Duration::from_secs(12);
+/// Within which the partitions of a killed worker must be worked on by others: a session, and what joining anew takes
+/// where everything shares few processors. How long it took is told.
+const MOVED_WITHIN: Duration = SESSION_TIMEOUT.saturating_mul(4);
 /// Longest wait for a new set of workers to have settled.
 const PATIENCE: Duration = Duration::from_mins(2);
 const SAMPLE_INTERVAL: Duration = Duration::from_millis(50);
