@@ -49,6 +49,9 @@ pub(crate) struct LoadArgs {
     /// Business unit of every account.
     #[arg(long, default_value = "sandbox")]
     pub(super) business_unit: String,
+    /// Type of every account [default: none].
+    #[arg(long, value_name = "TYPE")]
+    pub(super) account_type: Option<String>,
     /// Address of the server.
     #[arg(long, default_value = "http://127.0.0.1:8080")]
     pub(super) url: Url,

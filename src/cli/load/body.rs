@@ -80,17 +80,20 @@ pub(super) fn write_batch(out: &mut Vec<u8>, feed: &Feed, items: &[Item]) {
         if position > 0 {
             out.push(b',');
         }
-        write_item(out, item, feed.details(item.details_of), feed.business_unit());
+        write_item(out, item, feed, feed.details(item.details_of));
     }
     out.extend_from_slice(b"]}");
 }
 
-fn write_item(out: &mut Vec<u8>, item: &Item, draws: Draws, business_unit: &str) {
+fn write_item(out: &mut Vec<u8>, item: &Item, feed: &Feed, draws: Draws) {
     let mut details = Details::new(draws, item.flaw);
     let mut number = [0; uuid::fmt::Hyphenated::LENGTH];
     field(out, "{\"communicationNumber", item.number.hyphenated().encode_lower(&mut number));
     field(out, "\",\"requester", REQUESTER);
-    field(out, "\",\"businessUnit", business_unit);
+    field(out, "\",\"businessUnit", feed.business_unit());
+    if let Some(account_type) = feed.account_type() {
+        field(out, "\",\"accountType", account_type);
+    }
     field(out, "\",\"businessEntityExtId", "");
     write_customer(out, item.customer);
     field(out, "\",\"accountExtId", "");
@@ -240,7 +243,9 @@ mod tests {
             update: share("0.2"),
         };
         let business_unit = "retail".to_owned();
-        Feed::new(3, Shape { items: 4_000, batch_size: 200, connections: 2, mix, business_unit })
+        let account_type = Some("CURRENT".to_owned());
+        let (items, batch_size, connections) = (4_000, 200, 2);
+        Feed::new(3, Shape { items, batch_size, connections, mix, business_unit, account_type })
     }
 
     fn parsed() -> Vec<(Item, Account)> {
@@ -260,6 +265,7 @@ mod tests {
             assert_eq!(account.account_ext_id.as_str().as_bytes(), id);
             assert_eq!(account.communication_number.as_str(), item.number.to_string());
             assert_eq!(account.action, item.action);
+            assert_eq!(account.account_type.as_ref().map(|name| name.as_str()), Some("CURRENT"));
         }
     }
 

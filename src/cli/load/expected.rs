@@ -273,7 +273,10 @@ mod tests {
             update: Share::parse("0").unwrap(),
         };
         let business_unit = "retail".to_owned();
-        let feed = Feed::new(1, Shape { items: 20, batch_size: 20, connections: 1, mix, business_unit });
+        let account_type = None;
+        let shape =
+            Shape { items: 20, batch_size: 20, connections: 1, mix, business_unit, account_type };
+        let feed = Feed::new(1, shape);
         feed.batch(0).map(|index| feed.item(index)).collect()
     }
 

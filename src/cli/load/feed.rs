@@ -120,6 +120,8 @@ pub(super) struct Shape {
     pub(super) mix: Mix,
     /// The business unit of every account.
     pub(super) business_unit: String,
+    /// The type of every account.
+    pub(super) account_type: Option<String>,
 }
 
 /// All that is sent in one run.
@@ -132,18 +134,25 @@ pub(super) struct Feed {
     /// Upper ends of invalid, repeat, conflict and update on the scale of a `u32`.
     ends: [u64; 4],
     business_unit: String,
+    account_type: Option<String>,
 }
 
 impl Feed {
     /// The feed that `shape` and `seed` stand for. Two feeds share their items when both are equal, and
     /// none otherwise; the shorter one is the beginning of the longer one.
     pub(super) fn new(seed: u64, shape: Shape) -> Self {
-        let Shape { items, batch_size, connections, mix, business_unit } = shape;
+        let Shape { items, batch_size, connections, mix, business_unit, account_type } = shape;
         let ends = mix.ends();
         let parts = [batch_size, connections].into_iter().chain(ends);
         let parts = parts.chain(business_unit.bytes().map(u64::from));
+        let parts = parts.chain(account_type.iter().flat_map(|name| name.bytes()).map(u64::from));
         let seed = parts.fold(seed, |seed, part| Draws::at(seed, 0, part).next());
-        Self { seed, items, batch_size, connections, ends, business_unit }
+        Self { seed, items, batch_size, connections, ends, business_unit, account_type }
+    }
+
+    /// The type of every account.
+    pub(super) fn account_type(&self) -> Option<&str> {
+        self.account_type.as_deref()
     }
 
     /// The business unit of every account.
@@ -312,7 +321,8 @@ mod tests {
 
     fn feed(seed: u64, items: u64, batch_size: u64, connections: u64, mix: Mix) -> Feed {
         let business_unit = "retail".to_owned();
-        Feed::new(seed, Shape { items, batch_size, connections, mix, business_unit })
+        let account_type = None;
+        Feed::new(seed, Shape { items, batch_size, connections, mix, business_unit, account_type })
     }
 
     fn mixed() -> Feed {

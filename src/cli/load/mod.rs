@@ -72,6 +72,7 @@ fn plan(args: &LoadArgs, seed: u64) -> anyhow::Result<Plan> {
         connections: u64::from(args.connections.get()),
         mix: args.mix(),
         business_unit: args.business_unit.clone(),
+        account_type: args.account_type.clone(),
     };
     Ok(Plan {
         answers: args.answers.as_ref().map(create).transpose()?,
