@@ -16,6 +16,7 @@ pub mod queue;
 pub mod replay;
 pub mod settings;
 pub mod spill;
+mod spread;
 pub mod sqlite;
 pub mod store;
 pub mod telemetry;

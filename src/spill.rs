@@ -6,13 +6,14 @@ use std::hash::BuildHasher;
 use std::io::{self, BufWriter, Read, Seek, Write};
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 /// Facts that one file may hold, about: they are held in memory together.
-const FACTS: u64 = 100_000;
+const FACTS: u64 = 32_000;
 /// Fewest and most files.
 const FILES: std::ops::RangeInclusive<u64> = 4..=512;
 /// What is gathered of a file before it is written.
@@ -46,8 +47,16 @@ pub(crate) struct Spill<F> {
 }
 
 /// Facts of some keys, encoded one after the other, per file.
+#[derive(Clone)]
 pub(crate) struct Encoded<F> {
     files: Vec<Vec<u8>>,
+    facts: PhantomData<F>,
+}
+
+/// A file of facts that were gathered.
+pub(crate) struct SpillFile<F> {
+    directory: Arc<Path>,
+    file: BufWriter<File>,
     facts: PhantomData<F>,
 }
 
@@ -77,18 +86,23 @@ impl<F: Serialize + DeserializeOwned> Spill<F> {
         Ok(())
     }
 
-    /// Adds a fact.
-    pub(crate) fn push(&mut self, key: &[u8], fact: &F) -> Result<(), SpillError> {
-        let place = place_of(key, self.files.len());
-        let Some(file) = self.files.get_mut(place) else { return Ok(()) };
-        let encoded = postcard::to_stdvec(fact)?;
-        file.write_all(&encoded).map_err(|source| failed(&self.directory, source))
-    }
-
-    /// Has the facts of each file worked on, one file after the other.
-    pub(crate) fn into_files(self) -> impl Iterator<Item = Result<Vec<F>, SpillError>> {
+    /// The files, each of which has all facts of its keys.
+    pub(crate) fn into_files(self) -> impl Iterator<Item = SpillFile<F>> {
         let Self { directory, files, .. } = self;
-        files.into_iter().map(move |file| read(file).map_err(|source| failed(&directory, source)))
+        let directory: Arc<Path> = directory.into();
+        files.into_iter().map(move |file| SpillFile {
+            directory: Arc::clone(&directory),
+            file,
+            facts: PhantomData,
+        })
+    }
+}
+
+impl<F: DeserializeOwned> SpillFile<F> {
+    /// Its facts.
+    pub(crate) fn read(self) -> Result<Vec<F>, SpillError> {
+        let Self { directory, file, .. } = self;
+        read(file).map_err(|source| failed(&directory, source))
     }
 }
 
@@ -138,15 +152,18 @@ mod tests {
     fn facts_of_a_key_come_back_together_and_none_is_lost() {
         let directory = tempfile::tempdir().unwrap();
         let mut spill = Spill::begin(directory.path(), 1_000_000).unwrap();
-        for number in 0..10_000_u32 {
-            let key = number % 1_000;
-            spill.push(&key.to_le_bytes(), &(key, number)).unwrap();
+        for part in 0..10 {
+            let mut encoded = spill.encoder();
+            for key in 0..1_000_u32 {
+                encoded.push(&key.to_le_bytes(), &(key, part)).unwrap();
+            }
+            spill.add(&encoded).unwrap();
         }
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0, "the files have no names");
         let mut files_of = BTreeMap::<u32, Vec<usize>>::new();
         let mut facts = 0;
         for (place, file) in spill.into_files().enumerate() {
-            for (key, _) in file.unwrap() {
+            for (key, _) in file.read().unwrap() {
                 facts += 1;
                 files_of.entry(key).or_default().push(place);
             }

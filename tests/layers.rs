@@ -80,9 +80,13 @@ const LAYERS: &[Layer] = &[
     layer("intake", ROLE),
     layer("worker", ROLE),
     layer("dead_letters", &["account", "queue", "store", "telemetry"]),
-    layer("replay", &["account", "events", "queue", "spill", "store", "telemetry", "worker"]),
+    layer("replay", &["account", "events", "queue", "spill", "spread", "store", "telemetry", "worker"]),
     layer("spill", &[]),
-    layer("audit", &["account", "callbacks", "events", "queue", "replay", "spill", "store", "worker"]),
+    layer("spread", &[]),
+    layer(
+        "audit",
+        &["account", "callbacks", "events", "queue", "replay", "spill", "spread", "store", "worker"],
+    ),
     layer(
         "cli",
         &[

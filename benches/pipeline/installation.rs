@@ -62,6 +62,13 @@ impl Installation {
         self.role("callbacks", &["admin"])
     }
 
+    /// Puts something else in its configuration.
+    pub(crate) fn change_settings(&self, from: &str, to: &str) {
+        let settings = fs::read_to_string(&self.config).unwrap();
+        assert!(settings.contains(from), "{settings}");
+        fs::write(&self.config, settings.replace(from, to)).unwrap();
+    }
+
     /// Adds sections to its configuration.
     pub(crate) fn add_settings(&self, sections: &str) {
         let mut file = File::options().append(true).open(&self.config).unwrap();
@@ -76,7 +83,8 @@ impl Installation {
         Role::start(command, words)
     }
 
-    fn command(&self, words: &[&str]) -> Command {
+    /// A command of its operators.
+    pub(crate) fn command(&self, words: &[&str]) -> Command {
         let mut command = command(words);
         command.arg("--config").arg(&self.config);
         command

@@ -2,12 +2,15 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Length of the kernel's clock ticks as it tells them to programs: `USER_HZ` is 100 on Linux.
 const TICK: Duration = Duration::from_millis(10);
+
+/// How often it is looked at what a command uses.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// A command of penstock.
 pub(crate) fn command<I: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item = I>) -> Command {
@@ -22,6 +25,38 @@ pub(crate) fn run(command: &mut Command) -> String {
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{command:?} failed: {out}{err}");
     out.into_owned()
+}
+
+/// What a command came to that ended on its own.
+pub(crate) struct Measured {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: Vec<u8>,
+    pub(crate) took: Duration,
+    pub(crate) usage: Usage,
+}
+
+/// Runs a command that ends on its own. What it has used is looked up every few milliseconds, since it is gone with
+/// the process.
+pub(crate) fn measured(command: &mut Command) -> Measured {
+    let started = Instant::now();
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut stdout = child.stdout.take().unwrap();
+    let reading = std::thread::spawn(move || {
+        let mut all = Vec::new();
+        stdout.read_to_end(&mut all).unwrap();
+        all
+    });
+    let mut usage = Usage::default();
+    let status = loop {
+        let now = Usage::of(child.id());
+        usage.cpu = usage.cpu.max(now.cpu);
+        usage.peak_resident_mib = usage.peak_resident_mib.max(now.peak_resident_mib);
+        match child.try_wait().unwrap() {
+            Some(status) => break status,
+            None => std::thread::sleep(LOOK_EVERY),
+        }
+    };
+    Measured { code: status.code(), stdout: reading.join().unwrap(), took: started.elapsed(), usage }
 }
 
 /// A command of penstock that serves until it is stopped.

@@ -12,7 +12,7 @@ pub(crate) struct Run {
     /// One repeat with less of everything, to see whether something has changed much.
     #[arg(long)]
     pub(crate) quick: bool,
-    /// How often everything is repeated [default: 3, or 1 with --quick].
+    /// How often everything is repeated [default: 3, or 1 with --quick; 1 where a repeat takes minutes].
     #[arg(long)]
     repeats: Option<usize>,
     /// Where the servers keep their data; on a real disk [default: target/tmp].
@@ -26,7 +26,12 @@ pub(crate) struct Run {
 impl Run {
     /// How often everything is repeated.
     pub(crate) fn repeats(&self) -> usize {
-        self.repeats.unwrap_or(if self.quick { 1 } else { 3 })
+        self.repeats_or(if self.quick { 1 } else { 3 })
+    }
+
+    /// How often everything is repeated, where that is not three times.
+    pub(crate) fn repeats_or(&self, usual: usize) -> usize {
+        self.repeats.unwrap_or(usual)
     }
 
     /// A new folder for the servers, removed when dropped.

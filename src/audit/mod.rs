@@ -8,6 +8,7 @@
 mod accounts;
 mod bounds;
 mod chain;
+mod compare;
 mod digest;
 mod facts;
 mod findings;

@@ -2,24 +2,25 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::account::{CommunicationNumber, Offset, Partition, Timestamp};
 use crate::queue::{BatchId, Queue, QueueError, ReadRange, Topic};
 use crate::replay::{Bound, Span, WindowError};
 use crate::spill::{Spill, SpillError};
+use crate::spread::spread;
 use crate::store::{
     Deliveries, DeliveryKey, EndpointName, Replays, Scans, Store, StoreError, Wanted, WantedDeliveries,
 };
 
-use super::accounts;
 use super::bounds::{Bounds, LogBounds, settled};
 use super::chain::{Chain, ChainError, Leaves};
+use super::compare::{self, Compared, ComparedAccounts, ComparedNumbers};
 use super::facts::{AccountFact, Key, event_id};
 use super::findings::{Counts, Finding, Kind};
-use super::gather::{self, Behind, Gathered, Scope};
-use super::numbers::{self, Ended, MissingDelivery};
-use super::places;
+use super::gather::{self, Behind, Gathered, Kept, Others, ReadLog, Scope};
+use super::numbers::MissingDelivery;
 use super::sieve::Sieve;
 
 /// Facts that there are of a submission, about.
@@ -161,11 +162,12 @@ impl<Q: Queue, S: Store + Scans + Deliveries + Replays> Audit<'_, Q, S> {
             numbers: Spill::begin(&self.scratch, offsets.saturating_mul(FACTS_PER_SUBMISSION))?,
             places: Spill::begin(&self.scratch, offsets / FACTS_PER_SUBMISSION)?,
             accounts: Spill::begin(&self.scratch, if self.scope.is_deep { offsets } else { 0 })?,
-            sieve: Sieve::of(offsets),
+            sieve: Arc::new(Sieve::of(offsets)),
         };
         let leaves = if self.is_chained { Some(Leaves::of(&spans, &self.scratch)?) } else { None };
         let (bounds, endpoints, mut counts, unmet) =
             self.gather(&spans, begun_at, &mut gathered, tell).await?;
+        let bounds = Arc::new(bounds);
         self.compare(gathered, &bounds, (&endpoints, leaves.as_ref()), &mut counts, tell).await?;
         let chains = leaves.map(Leaves::chains).transpose()?.unwrap_or_default();
         // A number of which only the store knows is a finding.
@@ -202,23 +204,26 @@ impl<Q: Queue, S: Store + Scans + Deliveries + Replays> Audit<'_, Q, S> {
         into: &mut Gathered,
         tell: &mut impl Telling,
     ) -> Result<(Bounds, Vec<EndpointName>, Counts, BTreeSet<CommunicationNumber>), AuditError> {
-        let Self { queue, store, scope, .. } = self;
+        let Self { queue, store, .. } = self;
+        let scope = Arc::new(self.scope.clone());
         let partitions = queue.standing(Topic::Submitted, &scope.workers).await?.len();
-        let (log, counts, unmet) = gather::log(*queue, scope, spans, into, tell).await?;
+        let ReadLog { bounds: log, counts, unmet } =
+            gather::log(*queue, &scope, spans, into, tell).await?;
         let alike = queue.standing(Topic::Results, &scope.callbacks).await?.len() == partitions;
         let mut bounds = Bounds::of(scope.generation, &scope.window, &log, alike);
-        gather::outcomes(*store, scope, &bounds, into, tell).await?;
+        let sieve = Arc::clone(&into.sieve);
+        let kept = Kept { scope: Arc::clone(&scope), bounds: Arc::new(bounds.clone()), sieve };
+        gather::outcomes(*store, &kept, into, tell).await?;
         if scope.is_deep {
-            gather::accounts(*store, &bounds, into, tell).await?;
+            gather::accounts(*store, &kept, into, tell).await?;
         }
         let since = first_appended(&log);
         let states = store.endpoint_states().await?;
         let results = Behind::look(*queue, Topic::Results, &scope.callbacks, since).await?;
-        let results_deleted =
-            gather::results(*queue, scope, (&results, &states), &bounds, into, tell).await?;
-        let endpoints = gather::deliveries(*store, scope, &bounds, into, tell).await?;
+        let results_deleted = gather::results(*queue, (&results, &states), &kept, into, tell).await?;
+        let endpoints = gather::deliveries(*store, &kept, into, tell).await?;
         let letters = Behind::look(*queue, Topic::DeadLetter, &scope.callbacks, since).await?;
-        let letters_deleted = gather::letters(*queue, scope, &letters, into, tell).await?;
+        let letters_deleted = gather::letters(*queue, &scope, &letters, into, tell).await?;
         gather::changes(*store, begun_at, into).await?;
         bounds.is_narrowed = scope.numbers.is_some();
         bounds.results_deleted_ms = results_deleted;
@@ -231,43 +236,37 @@ impl<Q: Queue, S: Store + Scans + Deliveries + Replays> Audit<'_, Q, S> {
     async fn compare(
         &self,
         gathered: Gathered,
-        bounds: &Bounds,
+        bounds: &Arc<Bounds>,
         (endpoints, leaves): (&[EndpointName], Option<&Leaves>),
         counts: &mut Counts,
         tell: &mut impl Telling,
     ) -> Result<(), AuditError> {
         let Gathered { numbers, mut places, mut accounts, sieve: _ } = gathered;
-        for file in numbers.into_files() {
-            let mut facts = file?;
-            tell.read(Stage::Comparing, facts.len() as u64);
-            facts.sort_unstable_by(|a, b| a.number.cmp(&b.number));
-            let mut missing = Vec::new();
-            for of_number in grouped(facts, |a, b| a.number == b.number) {
-                let reckoned = numbers::reckon(of_number, bounds);
-                counts.add(&reckoned.counts);
-                reckoned.findings.iter().for_each(|finding| tell.found(finding));
-                missing.extend(reckoned.missing);
-                note(leaves, &reckoned.ended)?;
-                for fact in &reckoned.places {
-                    gather::push_place(&mut places, fact)?;
-                }
-                for fact in &reckoned.accounts {
-                    gather::push_account(&mut accounts, fact)?;
-                }
-            }
-            self.missing(missing, endpoints, counts, tell).await?;
-        }
-        for file in places.into_files() {
-            let mut facts = file?;
-            tell.read(Stage::Comparing, facts.len() as u64);
-            facts.sort_unstable_by_key(|fact| fact.at);
-            for of_place in grouped(facts, |a, b| a.at == b.at) {
-                let reckoned = places::reckon(of_place, bounds);
-                counts.add(&reckoned.counts);
-                note(leaves, reckoned.ended.as_slice())?;
-                reckoned.findings.iter().for_each(|finding| tell.found(finding));
-            }
-        }
+        let room = Others { places: places.encoder(), accounts: accounts.encoder() };
+        let of_numbers = Arc::clone(bounds);
+        let work = move |file| Ok(compare::numbers(file, &of_numbers, room.clone())?);
+        let mut files = numbers.into_files();
+        spread(
+            async || Ok(files.next()),
+            work,
+            async |of_numbers: ComparedNumbers| {
+                let ComparedNumbers { compared, missing, others } = of_numbers;
+                note(&compared, leaves, counts, tell)?;
+                places.add(&others.places)?;
+                accounts.add(&others.accounts)?;
+                self.missing(missing, endpoints, counts, tell).await
+            },
+        )
+        .await?;
+        let of_places = Arc::clone(bounds);
+        let work = move |file| Ok(compare::places(file, &of_places)?);
+        let mut files = places.into_files();
+        spread(
+            async || Ok(files.next()),
+            work,
+            async |compared: Compared| note(&compared, leaves, counts, tell),
+        )
+        .await?;
         if self.scope.is_deep {
             self.accounts(accounts, bounds, counts, tell).await?;
         }
@@ -311,25 +310,29 @@ impl<Q: Queue, S: Store + Scans + Deliveries + Replays> Audit<'_, Q, S> {
     async fn accounts(
         &self,
         accounts: Spill<AccountFact>,
-        bounds: &Bounds,
+        bounds: &Arc<Bounds>,
         counts: &mut Counts,
         tell: &mut impl Telling,
     ) -> Result<(), AuditError> {
-        for file in accounts.into_files() {
-            let mut facts = file?;
-            tell.read(Stage::Comparing, facts.len() as u64);
-            facts.sort_unstable_by(|a, b| a.key.cmp(&b.key));
-            for of_account in facts.chunk_by(|a, b| a.key == b.key) {
-                let reckoned = accounts::reckon(of_account, bounds);
-                counts.accounts += reckoned.counts.accounts;
-                let Some(finding) = reckoned.finding else { continue };
-                if self.is_still_so(&finding, &of_account[0].key, bounds).await? {
-                    counts.findings += 1;
-                    tell.found(&finding);
+        let of_accounts = Arc::clone(bounds);
+        let work = move |file| Ok(compare::accounts(file, &of_accounts)?);
+        let mut files = accounts.into_files();
+        spread(
+            async || Ok(files.next()),
+            work,
+            async |compared: ComparedAccounts| {
+                tell.read(Stage::Comparing, compared.facts);
+                counts.add(&compared.counts);
+                for (key, finding) in &compared.findings {
+                    if self.is_still_so(finding, key, bounds).await? {
+                        counts.findings += 1;
+                        tell.found(finding);
+                    }
                 }
-            }
-        }
-        Ok(())
+                Ok(())
+            },
+        )
+        .await
     }
 
     async fn is_still_so(
@@ -377,25 +380,24 @@ fn narrowed(spans: &[Span], range: &ReadRange) -> Result<Span, AuditError> {
     }
 }
 
-/// Notes how submissions ended, if a chain is made of it.
-fn note(leaves: Option<&Leaves>, ended: &[Ended]) -> Result<(), ChainError> {
-    let Some(leaves) = leaves else { return Ok(()) };
-    ended.iter().try_for_each(|ended| leaves.note(ended.at, &ended.content, ended.outcome))
+/// Adds what a file came to. How submissions ended is noted if a chain is made of it.
+fn note(
+    compared: &Compared,
+    leaves: Option<&Leaves>,
+    counts: &mut Counts,
+    tell: &mut impl Telling,
+) -> Result<(), AuditError> {
+    tell.read(Stage::Comparing, compared.facts);
+    counts.add(&compared.counts);
+    compared.findings.iter().for_each(|finding| tell.found(finding));
+    if let Some(leaves) = leaves {
+        let mut ended = compared.ended.iter();
+        ended.try_for_each(|ended| leaves.note(ended.at, &ended.content, ended.outcome))?;
+    }
+    Ok(())
 }
 
 /// When the first record of the window was appended.
 fn first_appended(log: &[LogBounds]) -> Option<i64> {
     log.iter().filter_map(|it| it.appended_ms).map(|(first, _)| first).min()
-}
-
-/// Neighbours that belong together, each group on its own.
-fn grouped<T>(items: Vec<T>, same: impl Fn(&T, &T) -> bool) -> impl Iterator<Item = Vec<T>> {
-    let mut items = items.into_iter().peekable();
-    std::iter::from_fn(move || {
-        let mut group = vec![items.next()?];
-        while let Some(next) = items.next_if(|next| same(&group[0], next)) {
-            group.push(next);
-        }
-        Some(group)
-    })
 }

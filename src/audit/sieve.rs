@@ -1,6 +1,8 @@
-//! Which numbers the window has, in a few bits each: what says something of others need not be kept.
+//! Which numbers the window has, in a few bits each: what says something of others need not be kept. Threads add to it
+//! at once; what joined them sees all of it.
 
 use std::hash::BuildHasher;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use foldhash::fast::FixedState;
 
@@ -11,29 +13,30 @@ const MOST_BITS: u64 = 1 << 29;
 
 /// A set of texts that may say of a few others that it has them.
 pub(super) struct Sieve {
-    words: Vec<u64>,
+    words: Vec<AtomicU64>,
 }
 
 impl Sieve {
     /// One for about so many texts.
     pub(super) fn of(texts: u64) -> Self {
         let bits = texts.saturating_mul(BITS).clamp(FEWEST_BITS, MOST_BITS).next_power_of_two();
-        Self { words: vec![0; usize::try_from(bits / 64).unwrap_or(1)] }
+        Self { words: (0..bits / 64).map(|_| AtomicU64::new(0)).collect() }
     }
 
     /// Adds a text.
-    pub(super) fn put(&mut self, text: &str) {
+    pub(super) fn put(&self, text: &str) {
         for (word, bit) in self.places(text) {
-            if let Some(word) = self.words.get_mut(word) {
-                *word |= bit;
+            if let Some(word) = self.words.get(word) {
+                word.fetch_or(bit, Ordering::Relaxed);
             }
         }
     }
 
     /// False for most texts that were not added, and for none that was.
     pub(super) fn may_have(&self, text: &str) -> bool {
-        let is_set =
-            |(word, bit): (usize, u64)| self.words.get(word).is_some_and(|word| word & bit != 0);
+        let is_set = |(word, bit): (usize, u64)| {
+            self.words.get(word).is_some_and(|word| word.load(Ordering::Relaxed) & bit != 0)
+        };
         self.places(text).into_iter().all(is_set)
     }
 
@@ -53,7 +56,7 @@ mod tests {
 
     #[test]
     fn what_was_added_is_there_and_most_else_is_not() {
-        let mut sieve = Sieve::of(100_000);
+        let sieve = Sieve::of(100_000);
         let text = |number: u32| format!("number-{number}");
         (0..100_000).for_each(|number| sieve.put(&text(number)));
         assert!((0..100_000).all(|number| sieve.may_have(&text(number))));

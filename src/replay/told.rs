@@ -115,7 +115,7 @@ impl ToldOutcomes {
         })
         .await?;
         for file in spill.into_files() {
-            let mut facts = file?;
+            let mut facts = file.read()?;
             facts.sort_unstable_by(|a, b| a.number.cmp(&b.number));
             for of_number in facts.chunk_by(|a, b| a.number == b.number) {
                 outcomes.note_number(of_number);

@@ -1,8 +1,9 @@
 //! The log: what was submitted.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use crate::account::{CommunicationNumber, Generation, LogPartition, Partition};
+use crate::account::{CommunicationNumber, Generation, LogPartition, Offset, Partition, Submission};
 use crate::audit::bounds::{LogBounds, settled};
 use crate::audit::facts::{
     AccountState, Key, NumberFact, Origin, PlaceFact, PlaceSays, Says, Submitted, account_digest,
@@ -10,11 +11,14 @@ use crate::audit::facts::{
 };
 use crate::audit::findings::Counts;
 use crate::audit::run::{AuditError, Stage, Telling};
+use crate::audit::sieve::Sieve;
 use crate::queue::{BatchId, Queue, ReadRange, Reader, Received, Topic, first_appended_at, is_copied};
 use crate::replay::Span;
+use crate::spill::SpillError;
+use crate::spread::spread;
 use crate::worker::{Content, Item};
 
-use super::{Gathered, Scope, key_text, letter_due, push_place};
+use super::{Facts, Gathered, Scope, key_text, letter_due, next_of};
 
 /// The numbers of a batch, as the window has them.
 pub(in crate::audit) async fn numbers_of_batch<Q: Queue>(
@@ -43,93 +47,166 @@ fn ranges(spans: &[Span]) -> Vec<ReadRange> {
     spans.iter().map(range).filter(|range| range.from < range.to).collect()
 }
 
-/// Reads the log; tells when its records were appended, and which of the numbers that are looked at it has none of.
+/// What the log came to.
+pub(in crate::audit) struct ReadLog {
+    /// When the records of each partition were appended.
+    pub(in crate::audit) bounds: Vec<LogBounds>,
+    /// Of what is no submission.
+    pub(in crate::audit) counts: Counts,
+    /// Numbers that are looked at and that it has none of.
+    pub(in crate::audit) unmet: BTreeSet<CommunicationNumber>,
+}
+
+/// Reads the log.
 pub(in crate::audit) async fn log<Q: Queue>(
     queue: &Q,
-    scope: &Scope,
+    scope: &Arc<Scope>,
     spans: &[Span],
     into: &mut Gathered,
     tell: &mut impl Telling,
-) -> Result<(Vec<LogBounds>, Counts, BTreeSet<CommunicationNumber>), AuditError> {
-    let mut log: BTreeMap<Partition, LogBounds> = spans
-        .iter()
-        .map(|span| {
-            let bounds = LogBounds { span: *span, appended_ms: None, is_copied: false };
-            (span.partition, bounds)
-        })
-        .collect();
+) -> Result<ReadLog, AuditError> {
+    let bounds = |span: &Span| LogBounds { span: *span, appended_ms: None, is_copied: false };
+    let mut bounds: BTreeMap<_, _> = spans.iter().map(|span| (span.partition, bounds(span))).collect();
     let mut counts = Counts::default();
     let mut unmet = scope.numbers.clone().unwrap_or_default();
     let mut reader = queue.open_reader(Topic::Submitted, ranges(spans)).await?;
-    while !reader.is_done() {
-        let received = reader.read(scope.limits).await?;
-        tell.read(Stage::Log, received.len() as u64);
-        let mut numbers = into.numbers.encoder();
-        for received in received {
-            let Some(bounds) = log.get_mut(&received.partition) else { continue };
-            let at_ms = first_appended_at(&received).unix_millis();
-            bounds.is_copied |= is_copied(&received);
-            let (first, last) = bounds.appended_ms.unwrap_or((at_ms, at_ms));
-            bounds.appended_ms = Some((first.min(at_ms), last.max(at_ms)));
-            let is_settled = received.offset < settled(&bounds.span);
-            let item = Item::decode(received, scope.generation);
-            if let Some(submission) = item.submission() {
-                unmet.remove(&submission.account.communication_number);
+    let next = async || next_of(&mut reader, scope.limits, Stage::Log, tell).await;
+    let looking = Looking {
+        scope: Arc::clone(scope),
+        settled: spans.iter().map(|span| (span.partition, settled(span))).collect(),
+        sieve: Arc::clone(&into.sieve),
+        room: into.room(),
+    };
+    spread(
+        next,
+        move |received| looking.at(received),
+        async |said: Said| {
+            for (partition, of_piece) in said.appended {
+                bounds.entry(partition).and_modify(|bounds| widen(bounds, of_piece));
             }
-            match submitted(&item, is_settled, scope) {
-                Some(fact) => {
-                    into.sieve.put(&fact.number);
-                    if scope.is_deep
-                        && let Some(submission) = item.submission()
-                    {
-                        into.sieve.put(&key_text(&Key::from(&submission.account.key())));
-                    }
-                    numbers.push(fact.number.as_bytes(), &fact)?;
-                }
-                None if item.submission().is_some() || scope.numbers.is_some() => {}
-                None => {
-                    counts.submitted += 1;
-                    if is_settled {
-                        unreadable(&item, scope.generation, into)?;
-                    } else {
-                        counts.in_flight += 1;
-                    }
-                }
-            }
-        }
-        into.numbers.add(&numbers)?;
-    }
-    Ok((log.into_values().collect(), counts, unmet))
+            counts.add(&said.counts);
+            unmet.retain(|number| !said.met.contains(number));
+            Ok(into.add(&said.facts)?)
+        },
+    )
+    .await?;
+    Ok(ReadLog { bounds: bounds.into_values().collect(), counts, unmet })
 }
 
-fn submitted(item: &Item, is_settled: bool, scope: &Scope) -> Option<NumberFact> {
-    let submission = item.submission()?;
+/// When records were appended, and whether some were copied from another log.
+#[derive(Clone, Copy)]
+struct Appended {
+    first_ms: i64,
+    last_ms: i64,
+    is_copied: bool,
+}
+
+fn widen(bounds: &mut LogBounds, by: Appended) {
+    let (first, last) = bounds.appended_ms.unwrap_or((by.first_ms, by.last_ms));
+    bounds.appended_ms = Some((first.min(by.first_ms), last.max(by.last_ms)));
+    bounds.is_copied |= by.is_copied;
+}
+
+/// How records of the log are looked at.
+#[derive(Clone)]
+struct Looking {
+    scope: Arc<Scope>,
+    settled: BTreeMap<Partition, Offset>,
+    sieve: Arc<Sieve>,
+    room: Facts,
+}
+
+/// What a piece of the log says.
+struct Said {
+    facts: Facts,
+    appended: BTreeMap<Partition, Appended>,
+    counts: Counts,
+    /// The numbers of its submissions, where some are looked at alone.
+    met: BTreeSet<CommunicationNumber>,
+}
+
+impl Looking {
+    fn at(&self, received: Vec<Received>) -> Result<Said, AuditError> {
+        let mut said = Said {
+            facts: self.room.clone(),
+            appended: BTreeMap::new(),
+            counts: Counts::default(),
+            met: BTreeSet::new(),
+        };
+        for received in received {
+            said.note_appended(&received);
+            let settled = self.settled.get(&received.partition);
+            let is_settled = settled.is_some_and(|settled| received.offset < *settled);
+            self.record(&Item::decode(received, self.scope.generation), is_settled, &mut said)?;
+        }
+        Ok(said)
+    }
+
+    fn record(&self, item: &Item, is_settled: bool, said: &mut Said) -> Result<(), AuditError> {
+        let Self { scope, sieve, .. } = self;
+        let Some(submission) = item.submission() else {
+            if scope.numbers.is_none() {
+                said.counts.submitted += 1;
+                if is_settled {
+                    unreadable(item, scope.generation, &mut said.facts)?;
+                } else {
+                    said.counts.in_flight += 1;
+                }
+            }
+            return Ok(());
+        };
+        let number = &submission.account.communication_number;
+        if scope.numbers.is_some() {
+            said.met.insert(number.clone());
+        }
+        if !scope.has(number.as_str()) {
+            return Ok(());
+        }
+        let submitted = submitted(item, submission, is_settled, scope.is_deep);
+        sieve.put(number.as_str());
+        if let Some(state) = &submitted.state {
+            sieve.put(&key_text(&state.key));
+        }
+        let fact = NumberFact::new(number, Says::Submitted(submitted));
+        Ok(said.facts.numbers.push(fact.number.as_bytes(), &fact)?)
+    }
+}
+
+impl Said {
+    fn note_appended(&mut self, received: &Received) {
+        let at_ms = first_appended_at(received).unix_millis();
+        let one = Appended { first_ms: at_ms, last_ms: at_ms, is_copied: is_copied(received) };
+        let add = |appended: &mut Appended| {
+            appended.first_ms = appended.first_ms.min(at_ms);
+            appended.last_ms = appended.last_ms.max(at_ms);
+            appended.is_copied |= one.is_copied;
+        };
+        self.appended.entry(received.partition).and_modify(add).or_insert(one);
+    }
+}
+
+fn submitted(item: &Item, submission: &Submission, is_settled: bool, is_deep: bool) -> Submitted {
     let account = &submission.account;
     let communication = account.communication();
-    if !scope.has(communication.number.as_str()) {
-        return None;
-    }
     let state = || AccountState {
         key: Key::from(&communication.account),
         version: submission.version(),
         content: account_digest(account),
     };
-    let submitted = Submitted {
+    Submitted {
         at: submission.coordinates,
         is_settled,
         fingerprint: *submission.fingerprint.as_bytes(),
         subject: subject_digest(&communication),
         appended_ms: first_appended_at(&item.received).unix_millis(),
         record: record_digest(&item.received.record),
-        state: scope.is_deep.then(|| Box::new(state())),
-    };
-    Some(NumberFact::new(&communication.number, Says::Submitted(submitted)))
+        state: is_deep.then(|| Box::new(state())),
+    }
 }
 
-fn unreadable(item: &Item, generation: Generation, into: &mut Gathered) -> Result<(), AuditError> {
+fn unreadable(item: &Item, generation: Generation, facts: &mut Facts) -> Result<(), SpillError> {
     let received = &item.received;
     let Received { partition, offset, .. } = received;
     let at = Origin::Submitted(LogPartition { generation, partition: *partition }.at(*offset));
-    let due = letter_due(received, true);
-    push_place(&mut into.places, &PlaceFact { at, says: PlaceSays::LetterDue(due) })
+    facts.others.place(&PlaceFact { at, says: PlaceSays::LetterDue(letter_due(received, true)) })
 }

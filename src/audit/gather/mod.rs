@@ -6,23 +6,25 @@ mod store;
 mod topics;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
 use crate::account::{CommunicationNumber, Generation};
 use crate::callbacks::routing::{DeliverFrom, Filter};
-use crate::queue::{PollLimits, Received};
+use crate::queue::{PollLimits, Reader, Received};
 use crate::replay::Window;
 use crate::spill::{Encoded, Spill, SpillError};
+use crate::spread::spread;
 use crate::store::EndpointName;
 
 use super::bounds::Bounds;
 use super::facts::{AccountFact, Key, LetterDue, NumberFact, Origin, PlaceFact, Says, record_digest};
-use super::run::AuditError;
+use super::run::{AuditError, Stage, Telling};
 use super::sieve::Sieve;
 
-pub(super) use log::{log, numbers_of_batch};
+pub(super) use log::{ReadLog, log, numbers_of_batch};
 pub(super) use store::{accounts, changes, deliveries, outcomes};
 pub(super) use topics::{Behind, letters, results};
 
@@ -75,26 +77,73 @@ pub(super) struct Gathered {
     pub(super) places: Spill<PlaceFact>,
     pub(super) accounts: Spill<AccountFact>,
     /// The numbers of the window, and its accounts.
-    pub(super) sieve: Sieve,
+    pub(super) sieve: Arc<Sieve>,
 }
 
-/// Adds a fact about a place.
-pub(super) fn push_place(into: &mut Spill<PlaceFact>, fact: &PlaceFact) -> Result<(), AuditError> {
-    let key = match fact.at {
-        Origin::Submitted(at) => (0_u8, at.log.generation.0, at.log.partition.0, at.offset.0),
-        Origin::Results(at) => (1, 0, at.partition, at.offset),
-    };
-    let (topic, generation, partition, offset) = key;
-    let mut bytes = vec![topic];
-    bytes.extend(generation.to_le_bytes());
-    bytes.extend(partition.to_le_bytes());
-    bytes.extend(offset.to_le_bytes());
-    Ok(into.push(&bytes, fact)?)
+impl Gathered {
+    /// Room for facts that are made of a piece of a source, by whatever thread.
+    fn room(&self) -> Facts {
+        Facts {
+            numbers: self.numbers.encoder(),
+            others: Others { places: self.places.encoder(), accounts: self.accounts.encoder() },
+        }
+    }
+
+    /// Adds what is made of every piece that `next` brings.
+    async fn gather<P: Send + 'static>(
+        &mut self,
+        next: impl AsyncFnMut() -> Result<Option<P>, AuditError>,
+        make: impl Fn(P, &mut Facts) -> Result<(), SpillError> + Clone + Send + 'static,
+    ) -> Result<(), AuditError> {
+        let room = self.room();
+        let work = move |piece| {
+            let mut facts = room.clone();
+            make(piece, &mut facts)?;
+            Ok(facts)
+        };
+        spread(next, work, async |facts| Ok(self.add(&facts)?)).await
+    }
+
+    fn add(&mut self, facts: &Facts) -> Result<(), SpillError> {
+        self.numbers.add(&facts.numbers)?;
+        self.places.add(&facts.others.places)?;
+        self.accounts.add(&facts.others.accounts)
+    }
 }
 
-/// Adds a fact about an account.
-pub(super) fn push_account(into: &mut Spill<AccountFact>, fact: &AccountFact) -> Result<(), AuditError> {
-    Ok(into.push(key_text(&fact.key).as_bytes(), fact)?)
+/// Facts of a piece of a source.
+#[derive(Clone)]
+struct Facts {
+    numbers: Encoded<NumberFact>,
+    others: Others,
+}
+
+/// Facts about places and accounts.
+#[derive(Clone)]
+pub(super) struct Others {
+    pub(super) places: Encoded<PlaceFact>,
+    pub(super) accounts: Encoded<AccountFact>,
+}
+
+impl Others {
+    /// Adds a fact about a place.
+    pub(super) fn place(&mut self, fact: &PlaceFact) -> Result<(), SpillError> {
+        let key = match fact.at {
+            Origin::Submitted(at) => (0_u8, at.log.generation.0, at.log.partition.0, at.offset.0),
+            Origin::Results(at) => (1, 0, at.partition, at.offset),
+        };
+        let (topic, generation, partition, offset) = key;
+        let mut bytes = vec![topic];
+        bytes.extend(generation.to_le_bytes());
+        bytes.extend(partition.to_le_bytes());
+        bytes.extend(offset.to_le_bytes());
+        self.places.push(&bytes, fact)
+    }
+
+    /// Adds a fact about an account.
+    pub(super) fn account(&mut self, fact: &AccountFact) -> Result<(), SpillError> {
+        self.accounts.push(key_text(&fact.key).as_bytes(), fact)
+    }
 }
 
 /// An account in one text.
@@ -102,18 +151,39 @@ fn key_text(key: &Key) -> String {
     format!("{}\0{}", key.business_unit.as_deref().unwrap_or_default(), key.account_ext_id)
 }
 
-/// Adds a fact of a number that the window has, or that it should have.
-fn push(
-    numbers: &mut Encoded<NumberFact>,
-    sieve: &Sieve,
-    (scope, bounds): (&Scope, &Bounds),
-    fact: &NumberFact,
-) -> Result<(), SpillError> {
-    let is_asked_for = scope.has(&fact.number);
-    if is_asked_for && (sieve.may_have(&fact.number) || should_be_there(&fact.says, bounds)) {
-        numbers.push(fact.number.as_bytes(), fact)?;
+/// Which facts are kept.
+#[derive(Clone)]
+pub(super) struct Kept {
+    pub(super) scope: Arc<Scope>,
+    pub(super) bounds: Arc<Bounds>,
+    pub(super) sieve: Arc<Sieve>,
+}
+
+impl Kept {
+    /// Adds a fact of a number that the window has, or that it should have.
+    fn number(&self, facts: &mut Facts, fact: &NumberFact) -> Result<(), SpillError> {
+        let is_asked_for = self.scope.has(&fact.number);
+        let is_kept = || self.sieve.may_have(&fact.number) || should_be_there(&fact.says, &self.bounds);
+        if is_asked_for && is_kept() {
+            facts.numbers.push(fact.number.as_bytes(), fact)?;
+        }
+        Ok(())
     }
-    Ok(())
+}
+
+/// The next records, which are told of.
+async fn next_of(
+    reader: &mut impl Reader,
+    limits: PollLimits,
+    stage: Stage,
+    tell: &mut impl Telling,
+) -> Result<Option<Vec<Received>>, AuditError> {
+    if reader.is_done() {
+        return Ok(None);
+    }
+    let received = reader.read(limits).await?;
+    tell.read(stage, received.len() as u64);
+    Ok(Some(received))
 }
 
 /// Whether the window should have a submission because of what is said.

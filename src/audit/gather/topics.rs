@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::account::{Generation, LogPartition, Offset, Partition, Timestamp, Verdict};
-use crate::audit::bounds::Bounds;
 use crate::audit::facts::{
     Letter, NumberFact, Origin, PlaceFact, PlaceSays, Says, Told, TopicPlace, event_digest, id,
     record_digest, subject_digest,
@@ -14,11 +13,12 @@ use crate::callbacks::event_of;
 use crate::callbacks::routing::Origin as EventOrigin;
 use crate::events::{CloudEvent, told_by};
 use crate::queue::{
-    Assignment, DeadLetter, PollLimits, Queue, QueueError, ReadRange, Reader, Received, Start, Topic,
+    Assignment, DeadLetter, PollLimits, Queue, QueueError, ReadRange, Received, Start, Topic,
 };
+use crate::spill::SpillError;
 use crate::store::{Availability, EndpointState};
 
-use super::{Gathered, Receiver, Scope, letter_due, push, push_place};
+use super::{Facts, Gathered, Kept, Receiver, Scope, letter_due, next_of};
 
 /// How long before a submission's append its event may have been told, by clocks that differ.
 const SLACK: Duration = Duration::from_mins(5);
@@ -60,32 +60,29 @@ impl Behind {
         Ok(Self { ranges, committed, deleted })
     }
 
-    /// Whether a group has committed a record.
-    fn is_committed(&self, received: &Received) -> bool {
-        self.committed.get(&received.partition).is_some_and(|committed| received.offset < *committed)
-    }
-
-    /// Reads it; tells up to when what was appended to a partition may be deleted.
+    /// Reads it, facts made of each piece; tells up to when what was appended to a partition may be deleted.
     async fn read(
         &self,
         queue: &impl Queue,
-        topic: Topic,
-        limits: PollLimits,
-        mut each: impl FnMut(Vec<Received>) -> Result<(), AuditError>,
+        (topic, stage): (Topic, Stage),
+        into: &mut Gathered,
+        (limits, tell): (PollLimits, &mut impl Telling),
+        make: impl Fn(&[Received], &mut Facts) -> Result<(), SpillError> + Clone + Send + 'static,
     ) -> Result<BTreeMap<Partition, i64>, AuditError> {
         // Of a partition without a record nobody knows how much is deleted.
         let mut first: BTreeMap<Partition, i64> =
             self.deleted.iter().map(|partition| (*partition, i64::MAX)).collect();
         let mut reader = queue.open_reader(topic, self.ranges.clone()).await?;
-        while !reader.is_done() {
-            let received = reader.read(limits).await?;
-            for received in &received {
+        let next = async || {
+            let received = next_of(&mut reader, limits, stage, tell).await?;
+            for received in received.iter().flatten() {
                 if let Some(first) = first.get_mut(&received.partition) {
                     *first = (*first).min(received.appended_at.unix_millis());
                 }
             }
-            each(received)?;
-        }
+            Ok(received)
+        };
+        into.gather(next, move |received, facts| make(&received, facts)).await?;
         Ok(first)
     }
 }
@@ -93,50 +90,59 @@ impl Behind {
 /// Reads the results; tells up to when they may be deleted.
 pub(in crate::audit) async fn results<Q: Queue>(
     queue: &Q,
-    scope: &Scope,
     (behind, states): (&Behind, &[EndpointState]),
-    bounds: &Bounds,
+    kept: &Kept,
     into: &mut Gathered,
     tell: &mut impl Telling,
 ) -> Result<BTreeMap<Partition, i64>, AuditError> {
-    let known_since: Vec<_> = scope
-        .receivers
-        .iter()
-        .map(|receiver| states.iter().find(|state| state.name == receiver.name))
-        .collect();
-    behind
-        .read(queue, Topic::Results, scope.limits, |received| {
-            tell.read(Stage::Results, received.len() as u64);
-            let mut numbers = into.numbers.encoder();
-            for received in &received {
-                let is_recorded = behind.is_committed(received);
-                let Ok(event) = event_of(received) else {
-                    // What callbacks cannot read they put aside; nobody else looks at it.
-                    if is_recorded && scope.numbers.is_none() && !scope.receivers.is_empty() {
-                        unreadable_result(received, into)?;
-                    }
-                    continue;
-                };
-                let due = due(&event, &scope.receivers, &known_since);
-                let number = event.source.as_str().into();
-                let says = Says::Told(told(received, &event, due, is_recorded));
-                push(&mut numbers, &into.sieve, (scope, bounds), &NumberFact { number, says })?;
-            }
-            Ok(into.numbers.add(&numbers)?)
+    let state_of =
+        |receiver: &Receiver| states.iter().find(|state| state.name == receiver.name).cloned();
+    let states: Vec<_> = kept.scope.receivers.iter().map(state_of).collect();
+    let (kept, committed, limits) = (kept.clone(), behind.committed.clone(), kept.scope.limits);
+    let make = move |received: &[Received], facts: &mut Facts| {
+        received.iter().try_for_each(|received| {
+            let is_recorded = is_committed(&committed, received);
+            result(received, is_recorded, (&kept, &states), facts)
         })
-        .await
+    };
+    behind.read(queue, (Topic::Results, Stage::Results), into, (limits, tell), make).await
 }
 
-fn due(event: &CloudEvent, receivers: &[Receiver], states: &[Option<&EndpointState>]) -> Vec<u16> {
+/// Whether a group has committed a record.
+fn is_committed(committed: &BTreeMap<Partition, Offset>, received: &Received) -> bool {
+    committed.get(&received.partition).is_some_and(|committed| received.offset < *committed)
+}
+
+fn result(
+    received: &Received,
+    is_recorded: bool,
+    (kept, states): (&Kept, &[Option<EndpointState>]),
+    facts: &mut Facts,
+) -> Result<(), SpillError> {
+    let scope = &kept.scope;
+    let Ok(event) = event_of(received) else {
+        // What callbacks cannot read they put aside; nobody else looks at it.
+        if is_recorded && scope.numbers.is_none() && !scope.receivers.is_empty() {
+            unreadable_result(received, facts)?;
+        }
+        return Ok(());
+    };
+    let due = due(&event, &scope.receivers, states);
+    let number = event.source.as_str().into();
+    let says = Says::Told(told(received, &event, due, is_recorded));
+    kept.number(facts, &NumberFact { number, says })
+}
+
+fn due(event: &CloudEvent, receivers: &[Receiver], states: &[Option<EndpointState>]) -> Vec<u16> {
     let origin = EventOrigin::of(event);
-    let is_due = |(receiver, state): &(&Receiver, Option<&EndpointState>)| {
-        let known_since = state.and_then(|state| state.known_since);
+    let is_due = |(receiver, state): &(&Receiver, &Option<EndpointState>)| {
+        let known_since = state.as_ref().and_then(|state| state.known_since);
         receiver.filter.takes(&event.event_type, &origin)
             && receiver.deliver_from.takes(event.time(), known_since)
             // Of one that callbacks do not know yet nothing is kept.
-            && state.is_some_and(|state| state.availability != Availability::Disabled)
+            && state.as_ref().is_some_and(|state| state.availability != Availability::Disabled)
     };
-    let due = receivers.iter().zip(states.iter().copied()).enumerate().filter(|(_, of)| is_due(of));
+    let due = receivers.iter().zip(states).enumerate().filter(|(_, of)| is_due(of));
     due.filter_map(|(place, _)| u16::try_from(place).ok()).collect()
 }
 
@@ -155,11 +161,11 @@ fn told(received: &Received, event: &CloudEvent, due: Vec<u16>, is_recorded: boo
     }
 }
 
-fn unreadable_result(received: &Received, into: &mut Gathered) -> Result<(), AuditError> {
+fn unreadable_result(received: &Received, facts: &mut Facts) -> Result<(), SpillError> {
     let Received { partition, offset, .. } = received;
     let due = letter_due(received, false);
     let at = Origin::Results(TopicPlace { partition: partition.0, offset: offset.0 });
-    push_place(&mut into.places, &PlaceFact { at, says: PlaceSays::LetterDue(due) })
+    facts.others.place(&PlaceFact { at, says: PlaceSays::LetterDue(due) })
 }
 
 /// Reads the dead letters; tells up to when they may be deleted.
@@ -170,17 +176,12 @@ pub(in crate::audit) async fn letters<Q: Queue>(
     into: &mut Gathered,
     tell: &mut impl Telling,
 ) -> Result<BTreeMap<Partition, i64>, AuditError> {
-    behind
-        .read(queue, Topic::DeadLetter, scope.limits, |received| {
-            tell.read(Stage::DeadLetters, received.len() as u64);
-            for received in &received {
-                if let Some(fact) = letter(received, scope.generation) {
-                    push_place(&mut into.places, &fact)?;
-                }
-            }
-            Ok(())
-        })
-        .await
+    let Scope { generation, limits, .. } = *scope;
+    let make = move |received: &[Received], facts: &mut Facts| {
+        let mut letters = received.iter().filter_map(|received| letter(received, generation));
+        letters.try_for_each(|letter| facts.others.place(&letter))
+    };
+    behind.read(queue, (Topic::DeadLetter, Stage::DeadLetters), into, (limits, tell), make).await
 }
 
 fn letter(received: &Received, generation: Generation) -> Option<PlaceFact> {
