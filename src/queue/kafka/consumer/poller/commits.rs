@@ -1,8 +1,10 @@
-//! Commits, each after a look at what the group has committed before.
+//! Commits, each between looks at what the group has committed before.
 //!
 //! Brokers forget a group's offsets together with a topic that is deleted. A topic that was created anew under
 //! the same name is filled from its beginning, which a member that reads on would pass over in silence: only
-//! what the group no longer knows shows it. So nothing is committed over offsets that are gone.
+//! what the group no longer knows shows it. So nothing is committed over offsets that are gone, and no commit brings
+//! all of them back: it goes in two halves, and whenever the topic is deleted, the offsets of one half are missing at
+//! the next look. A member that has one partition alone is as safe but for the moment between a look and its commit.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -51,7 +53,7 @@ impl From<KafkaError> for CommitError {
 }
 
 /// The partitions of which the group is known to have committed something.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Remembered(BTreeSet<i32>);
 
 impl Remembered {
@@ -75,10 +77,6 @@ impl Remembered {
     pub(super) fn keep(&mut self, is_kept: impl Fn(i32) -> bool) {
         self.0.retain(|partition| is_kept(*partition));
     }
-
-    fn of(&self, offsets: &[(i32, Offset)]) -> Vec<i32> {
-        offsets.iter().map(|(partition, _)| *partition).filter(|one| self.0.contains(one)).collect()
-    }
 }
 
 impl Poller {
@@ -95,9 +93,9 @@ impl Poller {
         // while the coordinator is away.
         let (consumer, topic) = (Arc::clone(&self.consumer), self.topic.clone());
         let (commands, signal) = (self.own_commands.clone(), Arc::clone(&self.signal));
-        let remembered = self.progress.remembered.of(&offsets);
+        let known = self.progress.remembered.clone();
         std::thread::spawn(move || {
-            let result = commit_over(&consumer, &topic, &remembered, &offsets);
+            let result = commit_over(&consumer, &topic, known, &offsets);
             drop(consumer);
             let is_done = result.is_ok();
             let partitions =
@@ -111,26 +109,43 @@ impl Poller {
     }
 }
 
-/// Commits, if the group still knows what it had committed of `remembered`.
+/// Commits, if the group knows before and after each half of it what it had committed of the member's partitions.
 fn commit_over<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
     topic: &str,
-    remembered: &[i32],
+    mut known: Remembered,
     offsets: &[(i32, Offset)],
 ) -> Result<(), CommitError> {
-    if !remembered.is_empty() {
-        let known = lookup::committed(consumer, topic, remembered)?;
-        if let Some(partition) = remembered.iter().find(|partition| !known.contains_key(*partition)) {
-            let (topic, partition) = (topic.to_owned(), *partition);
-            return Err(CommitError::Forgotten(Forgotten { topic, partition }));
-        }
+    still_knows(consumer, topic, &known)?;
+    let (first, second) = offsets.split_at(offsets.len().div_ceil(2));
+    for half in [first, second].into_iter().filter(|half| !half.is_empty()) {
+        let list: KafkaResult<TopicPartitionList> =
+            half.iter().try_fold(TopicPartitionList::new(), |mut list, (partition, offset)| {
+                list.add_partition_offset(topic, *partition, raw_offset(*offset))?;
+                Ok(list)
+            });
+        consumer.commit(&list?, CommitMode::Sync)?;
+        known.0.extend(half.iter().map(|(partition, _)| *partition));
+        still_knows(consumer, topic, &known)?;
     }
-    let list: KafkaResult<TopicPartitionList> =
-        offsets.iter().try_fold(TopicPartitionList::new(), |mut list, (partition, offset)| {
-            list.add_partition_offset(topic, *partition, raw_offset(*offset))?;
-            Ok(list)
-        });
-    Ok(consumer.commit(&list?, CommitMode::Sync)?)
+    Ok(())
+}
+
+/// Looks whether the group still knows what it had committed.
+fn still_knows<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    topic: &str,
+    remembered: &Remembered,
+) -> Result<(), CommitError> {
+    let remembered: Vec<i32> = remembered.0.iter().copied().collect();
+    if remembered.is_empty() {
+        return Ok(());
+    }
+    let known = lookup::committed(consumer, topic, &remembered)?;
+    match remembered.into_iter().find(|partition| !known.contains_key(partition)) {
+        Some(partition) => Err(CommitError::Forgotten(Forgotten { topic: topic.to_owned(), partition })),
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -146,14 +161,14 @@ mod tests {
             earliest: Offset(0),
             end: Offset(9),
         };
-        let all = [(0, Offset(1)), (1, Offset(1)), (2, Offset(1))];
         let mut remembered = Remembered::default();
         remembered.found(&[found(0, Some(4)), found(1, None)]);
-        assert_eq!(remembered.of(&all), [0]);
+        let of = |remembered: &Remembered| remembered.0.iter().copied().collect::<Vec<_>>();
+        assert_eq!(of(&remembered), [0]);
         remembered.committed(&[1, 2]);
-        assert_eq!(remembered.of(&all), [0, 1, 2]);
+        assert_eq!(of(&remembered), [0, 1, 2]);
         remembered.keep(|partition| partition != 2);
         remembered.found(&[found(0, None)]);
-        assert_eq!(remembered.of(&all), [1], "it came back without anything committed");
+        assert_eq!(of(&remembered), [1], "it came back without anything committed");
     }
 }
