@@ -74,3 +74,65 @@ impl Canonical {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Map, Value, json};
+
+    use super::*;
+
+    /// Every field by its tag, as the frozen form has it.
+    fn fields() -> Vec<(u8, &'static str, Value, &'static str)> {
+        vec![
+            (1, "communicationNumber", json!("N-1"), "N-1"),
+            (2, "requester", json!("CORE"), "CORE"),
+            (3, "businessUnit", json!("retail"), "retail"),
+            (4, "businessEntityExtId", json!("C-1"), "C-1"),
+            (5, "accountExtId", json!("A-1"), "A-1"),
+            (6, "accountNumber", json!("LT121000011101001000"), "LT121000011101001000"),
+            (7, "accountStatus", json!("CLOSED"), "CLOSED"),
+            (8, "accountType", json!("SAVINGS"), "SAVINGS"),
+            (9, "accountPurpose", json!("Ł salary"), "Ł salary"),
+            (10, "action", json!("UPDATE"), "UPDATE"),
+            (11, "bankTitle", json!("Some Bank"), "Some Bank"),
+            (12, "bic", json!("BMERLT2XXXX"), "BMERLT2XXXX"),
+            (13, "closingDate", json!("2024-02-03T04:05:06+01:00"), "2024-02-03T03:05:06Z"),
+            (14, "currencyCode", json!("EUR"), "EUR"),
+            (15, "isOtherFinInstAccount", json!(true), "true"),
+            (16, "openingDate", json!("2023-09-05T08:07:34.5Z"), "2023-09-05T08:07:34.500Z"),
+            (17, "suspensionReasons", json!("Court order."), "Court order."),
+        ]
+    }
+
+    fn fingerprint_of(fields: &[(u8, &'static str, Value, &'static str)]) -> Fingerprint {
+        let members: Map<_, _> =
+            fields.iter().map(|(_, name, value, _)| ((*name).to_owned(), value.clone())).collect();
+        Fingerprint::of(&Account::parse(&Value::Object(members).to_string()).unwrap())
+    }
+
+    /// The documented form, written down a second time.
+    fn form(fields: &[(u8, &'static str, Value, &'static str)]) -> Fingerprint {
+        let mut form = Vec::new();
+        for (tag, _, _, text) in fields {
+            form.push(*tag);
+            form.extend(u32::try_from(text.len()).unwrap().to_be_bytes());
+            form.extend(text.as_bytes());
+        }
+        Fingerprint(Sha256::digest(form).into())
+    }
+
+    /// Stored fingerprints depend on it: another form takes what was sent before for another content.
+    #[test]
+    fn the_form_of_every_field_is_frozen() {
+        assert_eq!(fingerprint_of(&fields()), form(&fields()));
+    }
+
+    #[test]
+    fn a_field_that_is_left_out_is_left_out_of_the_form() {
+        let optional = [3, 8, 9, 11, 12, 13, 15, 17];
+        for left_out in optional {
+            let rest: Vec<_> = fields().into_iter().filter(|field| field.0 != left_out).collect();
+            assert_eq!(fingerprint_of(&rest), form(&rest), "without {left_out}");
+        }
+    }
+}

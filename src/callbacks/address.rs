@@ -316,6 +316,64 @@ mod tests {
         }
     }
 
+    /// IANA's registries of special-purpose addresses that are not globally reachable, 6to4 relays (RFC 7526),
+    /// multicast, and all of IPv6 that was never given out.
+    const SPECIAL: [&str; 29] = [
+        "0.0.0.0/8",
+        "10.0.0.0/8",
+        "100.64.0.0/10",
+        "127.0.0.0/8",
+        "169.254.0.0/16",
+        "172.16.0.0/12",
+        "192.0.0.0/24",
+        "192.0.2.0/24",
+        "192.88.99.0/24",
+        "192.168.0.0/16",
+        "198.18.0.0/15",
+        "198.51.100.0/24",
+        "203.0.113.0/24",
+        "224.0.0.0/4",
+        "240.0.0.0/4",
+        "::/128",
+        "::1/128",
+        "64:ff9b:1::/48",
+        "100::/64",
+        "::/3",
+        "2001::/23",
+        "2001:db8::/32",
+        "2002::/16",
+        "3fff::/20",
+        "4000::/2",
+        "8000::/1",
+        "fc00::/7",
+        "fe80::/10",
+        "ff00::/8",
+    ];
+
+    #[test]
+    fn special_ranges_are_refused_from_their_first_to_their_last_address_and_no_further() {
+        let special: Vec<IpNet> = SPECIAL.iter().map(|range| range.parse().unwrap()).collect();
+        let before = |address| match address {
+            IpAddr::V4(v4) => u32::from(v4).checked_sub(1).map(|it| IpAddr::from(Ipv4Addr::from(it))),
+            IpAddr::V6(v6) => u128::from(v6).checked_sub(1).map(|it| IpAddr::from(Ipv6Addr::from(it))),
+        };
+        let after = |address| match address {
+            IpAddr::V4(v4) => u32::from(v4).checked_add(1).map(|it| IpAddr::from(Ipv4Addr::from(it))),
+            IpAddr::V6(v6) => u128::from(v6).checked_add(1).map(|it| IpAddr::from(Ipv6Addr::from(it))),
+        };
+        for range in &special {
+            for within in [range.network(), range.broadcast()] {
+                assert!(check_address(within, &[]).is_err(), "{within} of {range}");
+            }
+            let outside = [before(range.network()), after(range.broadcast())];
+            for neighbour in outside.into_iter().flatten() {
+                let is_special = special.iter().any(|range| range.contains(&neighbour));
+                let is_refused = check_address(neighbour, &[]).is_err();
+                assert_eq!(is_refused, is_special, "{neighbour}, which is next to {range}");
+            }
+        }
+    }
+
     #[test]
     fn public_addresses_and_names_pass() {
         for url in [

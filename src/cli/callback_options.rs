@@ -283,6 +283,64 @@ mod tests {
         );
     }
 
+    /// Every field is taken apart: one that is added must be looked at here.
+    #[test]
+    fn an_endpoint_is_all_that_was_set() {
+        let directory = tempfile::tempdir().unwrap();
+        let (token, key) = (directory.path().join("token"), directory.path().join("key"));
+        std::fs::write(&token, "from a file\n").unwrap();
+        std::fs::write(&key, SigningKey::symmetric([2; 32]).secret_text()).unwrap();
+        let text = format!(
+            "[{{ name = 'risk', url = 'http://risk.bank.example/', allow_http = true, event_types = ['*.rejected'], \
+             business_units = ['retail'], requesters = ['CORE'], deliver_from = '2026-01-02T03:04:05Z', \
+             secrets = ['{}'], secret_files = ['{}'], ordered = true, mode = 'structured', \
+             concurrency = 3, rate = 11.0, drain_rate = 5.0, handshake_origin = 'us.example', timeout = '9s', \
+             headers = {{ x-tenant = 'bank' }}, header_files = {{ x-token = '{}' }}, \
+             proxy = 'http://proxy.bank.example:3128', ca_file = '/ca.pem', \
+             client_certificate_file = '/client.pem', client_key_file = '/client.key' }}]",
+            SigningKey::symmetric([1; 32]).secret_text(),
+            key.display(),
+            token.display(),
+        );
+        let (endpoint, target) = endpoint("risk", &callbacks(&text).endpoints[0]).unwrap();
+
+        let Endpoint {
+            name,
+            filter,
+            deliver_from,
+            keys,
+            is_ordered,
+            batch,
+            is_structured,
+            concurrency,
+            rate,
+            drain_rate,
+            handshake,
+        } = endpoint;
+        assert_eq!((name.as_str(), keys.now().len(), batch), ("risk", 2, 1));
+        assert!(is_ordered && is_structured);
+        let Filter { event_types, business_units, requesters } = filter;
+        assert_eq!(event_types, [Glob::new("*.rejected")]);
+        assert_eq!(business_units.iter().collect::<Vec<_>>(), ["retail"]);
+        assert_eq!(requesters.iter().collect::<Vec<_>>(), ["CORE"]);
+        let from = crate::account::Timestamp::parse("2026-01-02T03:04:05Z").unwrap();
+        assert_eq!(deliver_from, DeliverFrom::Time(from));
+        assert_eq!((concurrency, rate, drain_rate), (3, Some(11.0), Some(5.0)));
+        let origin = SenderOrigin::parse("us.example").unwrap();
+        assert_eq!(handshake, Some(Question { origin, requests_per_minute: Some(660) }));
+
+        let TargetOptions { url, headers, timeout, proxy, tls, max_idle_connections } = target;
+        assert_eq!(url, EndpointUrl::parse("http://risk.bank.example/", true).unwrap());
+        let headers: Vec<_> =
+            headers.iter().map(|(name, value)| (name.as_str(), value.expose_secret())).collect();
+        assert_eq!(headers, [("x-tenant", "bank"), ("x-token", "from a file")]);
+        assert_eq!((timeout, max_idle_connections), (Duration::from_secs(9), 3));
+        assert_eq!(proxy, Some(ProxyUrl::parse("http://proxy.bank.example:3128").unwrap()));
+        let TlsOptions { ca_file, client_certificate } = tls;
+        assert_eq!(ca_file, Some("/ca.pem".into()));
+        assert_eq!(client_certificate, Some(("/client.pem".into(), "/client.key".into())));
+    }
+
     #[test]
     fn every_endpoint_that_is_wrong_is_told_without_its_secrets() {
         let text = "[{ name = 'Risk', url = 'https://a.example/', unsigned = true }, \

@@ -51,6 +51,22 @@ mod tests {
         }
     }
 
+    /// Kafka takes the sign off the hash before it divides: `Utils.toPositive(murmur2(key)) % numPartitions`.
+    #[test]
+    fn a_key_has_the_partition_that_kafka_gives_it() {
+        for (key, of_12, of_7) in [
+            ("21", 0, 3),
+            ("foobar", 6, 0),
+            ("a-little-bit-long-string", 8, 1),
+            ("a-little-bit-longer-string", 11, 0),
+            ("lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8", 5, 3),
+            ("abc", 3, 4),
+        ] {
+            let partitions = [12, 7].map(|count| partition_of(key.as_bytes(), count));
+            assert_eq!(partitions, [Partition(of_12), Partition(of_7)], "{key}");
+        }
+    }
+
     #[test]
     fn every_partition_is_used() {
         let mut used = [false; 12];

@@ -387,3 +387,46 @@ fn database_error(path: &Path, action: &'static str, cause: sqlx::Error) -> Open
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::migrations::SQLITE_QUEUE;
+
+    const KIND: FileKind = FileKind {
+        name: "test",
+        application_id: 7,
+        migrations: SQLITE_QUEUE,
+        page_bytes: 4096,
+        cache_kib: 64,
+        checkpoint_pages: 100,
+    };
+    /// `PRAGMA synchronous`: every commit waits for the disk.
+    const FULL: i64 = 2;
+
+    async fn synchronous(mut connection: SqliteConnection) -> i64 {
+        sqlx::query_scalar("PRAGMA synchronous").fetch_one(&mut connection).await.unwrap()
+    }
+
+    /// What a process that is killed leaves behind says nothing about it: the kernel still has its pages.
+    #[tokio::test]
+    async fn a_commit_waits_for_the_disk_whoever_opens_the_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("test.db");
+        let alone = Database::open(&path, &KIND, None).await.unwrap();
+        let again = Database::open(&path, &KIND, Some(1 << 30)).await.unwrap();
+        let beside = Database::open_beside(&path, &KIND).await.unwrap();
+        for database in [alone, again, beside] {
+            assert_eq!(synchronous(database.connect_writer().await.unwrap()).await, FULL);
+        }
+    }
+
+    #[tokio::test]
+    async fn who_only_reads_cannot_write() {
+        let directory = tempfile::tempdir().unwrap();
+        let database = Database::open(&directory.path().join("test.db"), &KIND, None).await.unwrap();
+        let readers = database.readers(1);
+        let written = sqlx::query("CREATE TABLE other (id INTEGER)").execute(&readers).await;
+        assert!(written.unwrap_err().to_string().contains("readonly"));
+    }
+}

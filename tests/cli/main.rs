@@ -13,6 +13,7 @@ mod commands;
 mod contract;
 mod dev;
 mod dlq;
+mod endpoints;
 mod example;
 mod kill;
 mod limits;
@@ -30,6 +31,7 @@ mod replay;
 #[path = "../support/servers/mod.rs"]
 mod servers;
 mod show;
+mod tokens;
 mod unread;
 
 #[path = "../support/account.rs"]

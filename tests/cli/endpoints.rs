@@ -1,0 +1,64 @@
+//! What endpoints get, as they are configured: each the events it asks for, and no others.
+
+use std::collections::BTreeSet;
+
+use serde_json::json;
+
+use crate::process::{Dev, until};
+use crate::receiver::Receiver;
+
+/// Numbers of the communications that a receiver was told of.
+fn numbers(receiver: &Receiver) -> BTreeSet<String> {
+    receiver.arrivals().iter().map(|arrival| arrival.header("ce-source").to_owned()).collect()
+}
+
+#[tokio::test]
+async fn an_endpoint_gets_the_units_requesters_and_types_that_it_asks_for() {
+    let wanted = [
+        ("all", "", vec!["a", "b", "c", "d"]),
+        ("unit", ", business_units = ['retail', 'private']", vec!["a", "c"]),
+        ("requester", ", requesters = ['CARDS']", vec!["b", "c"]),
+        ("both", ", business_units = ['retail'], requesters = ['CARDS']", vec![]),
+        ("type", ", event_types = ['*.rejected']", vec!["d"]),
+    ];
+    let mut receivers = Vec::new();
+    let mut endpoints = String::new();
+    for (name, filter, expected) in wanted {
+        let receiver = Receiver::start(200, "").await;
+        let url = receiver.url();
+        endpoints += &format!(
+            "{{ name = '{name}', url = '{url}', allow_http = true, unsigned = true{filter} }},\n"
+        );
+        let expected: BTreeSet<String> = expected.into_iter().map(str::to_owned).collect();
+        receivers.push((name, receiver, expected));
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("penstock.toml");
+    std::fs::write(&config, format!("[callbacks]\nendpoints = [\n{endpoints}]\n")).unwrap();
+    let dev = Dev::start(&directory, &["--config", config.to_str().unwrap()]).await;
+
+    let account = |number: &str, unit: &str, requester: &str, currency: &str| {
+        json!({
+            "communicationNumber": number, "requester": requester, "businessUnit": unit,
+            "accountExtId": format!("A-{number}"), "accountNumber": "LT121000011101001000",
+            "businessEntityExtId": "C-1", "accountStatus": "ACTIVE", "currencyCode": currency,
+            "openingDate": "2024-01-01T00:00:00Z",
+        })
+    };
+    let batch = json!({ "accounts": [
+        account("a", "retail", "CORE", "EUR"),
+        account("b", "corporate", "CARDS", "EUR"),
+        account("c", "private", "CARDS", "EUR"),
+        account("d", "corporate", "CORE", "ZZZ"),
+    ] });
+    assert_eq!(dev.send(batch.to_string()).await.0, 200);
+    for (name, receiver, expected) in &receivers {
+        until(async || numbers(receiver).is_superset(expected)).await;
+        assert_eq!(numbers(receiver), *expected, "{name}");
+    }
+    // Whatever was to go out has gone out: nobody got more meanwhile.
+    dev.stop().await;
+    for (name, receiver, expected) in &receivers {
+        assert_eq!(numbers(receiver), *expected, "{name}");
+    }
+}
