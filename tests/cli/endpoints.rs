@@ -22,19 +22,20 @@ async fn an_endpoint_gets_the_units_requesters_and_types_that_it_asks_for() {
         ("type", ", event_types = ['*.rejected']", vec!["d"]),
     ];
     let mut receivers = Vec::new();
-    let mut endpoints = String::new();
+    let mut endpoints = Vec::new();
     for (name, filter, expected) in wanted {
         let receiver = Receiver::start(200, "").await;
         let url = receiver.url();
-        endpoints += &format!(
-            "{{ name = '{name}', url = '{url}', allow_http = true, unsigned = true{filter} }},\n"
-        );
+        endpoints.push(format!(
+            "{{ name = '{name}', url = '{url}', allow_http = true, unsigned = true{filter} }}"
+        ));
         let expected: BTreeSet<String> = expected.into_iter().map(str::to_owned).collect();
         receivers.push((name, receiver, expected));
     }
+    let endpoints = endpoints.join(",\n");
     let directory = tempfile::tempdir().unwrap();
     let config = directory.path().join("penstock.toml");
-    std::fs::write(&config, format!("[callbacks]\nendpoints = [\n{endpoints}]\n")).unwrap();
+    std::fs::write(&config, format!("[callbacks]\nendpoints = [\n{endpoints}\n]\n")).unwrap();
     let dev = Dev::start(&directory, &["--config", config.to_str().unwrap()]).await;
 
     let account = |number: &str, unit: &str, requester: &str, currency: &str| {
