@@ -152,6 +152,7 @@ const IO_CRATES: &[(&str, &[&str])] = &[
             "dead_letters",
             "intake",
             "replay",
+            "spread",
             "worker",
             "telemetry",
             "cli",
