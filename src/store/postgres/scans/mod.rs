@@ -14,6 +14,7 @@ use crate::store::{
 
 use super::PostgresStore;
 use super::connections::Work;
+use super::error::store_error;
 use super::session::Session;
 use statements::Table;
 
@@ -22,46 +23,58 @@ const BLOCKS: u64 = 512;
 
 impl Scans for PostgresStore {
     async fn scan_ledger(&self, from: ScanPlace) -> Result<Page<LedgerRow>, StoreError> {
-        self.0.run(Scan { table: statements::COMMUNICATIONS, from, decode: decode::ledger }).await
+        self.scan(statements::COMMUNICATIONS, from, decode::ledger).await
     }
 
     async fn scan_rejections(&self, from: ScanPlace) -> Result<Page<RejectionRow>, StoreError> {
-        self.0.run(Scan { table: statements::REJECTIONS, from, decode: decode::rejection }).await
+        self.scan(statements::REJECTIONS, from, decode::rejection).await
     }
 
     async fn scan_accounts(&self, from: ScanPlace) -> Result<Page<AccountRow>, StoreError> {
-        self.0.run(Scan { table: statements::ACCOUNTS, from, decode: decode::account }).await
+        self.scan(statements::ACCOUNTS, from, decode::account).await
     }
 
     async fn scan_deliveries(&self, from: ScanPlace) -> Result<Page<DeliveryRow>, StoreError> {
-        self.0.run(Scan { table: statements::DELIVERIES, from, decode: decode::delivery }).await
+        self.scan(statements::DELIVERIES, from, decode::delivery).await
     }
 
     async fn scan_changes(&self, from: ScanPlace) -> Result<Page<ChangeRow>, StoreError> {
-        self.0.run(Scan { table: statements::OUTCOME_CHANGES, from, decode: decode::change }).await
+        self.scan(statements::OUTCOME_CHANGES, from, decode::change).await
+    }
+}
+
+impl PostgresStore {
+    /// Reads some blocks of a table. Rows are decoded after the transaction, which must not stand idle meanwhile.
+    async fn scan<T>(
+        &self,
+        table: Table,
+        from: ScanPlace,
+        decode: fn(&PgRow) -> Result<T, sqlx::Error>,
+    ) -> Result<Page<T>, StoreError> {
+        let Page { rows, next } = self.0.run(Scan { table, from }).await?;
+        let rows = rows.iter().map(decode).collect::<Result<_, _>>();
+        Ok(Page { rows: rows.map_err(|error| store_error(Scan::ACTION, error))?, next })
     }
 }
 
 /// Reads some blocks of a table.
-struct Scan<T> {
+struct Scan {
     table: Table,
     from: ScanPlace,
-    decode: fn(&PgRow) -> Result<T, sqlx::Error>,
 }
 
-impl<T: Send + 'static> Work for Scan<T> {
-    type Output = Page<T>;
+impl Work for Scan {
+    type Output = Page<PgRow>;
     const ACTION: &'static str = "scanning a table";
     const BEGIN: &'static str = statements::BEGIN_SCAN;
 
-    async fn run(self, snapshot: &mut Session) -> Result<End<Page<T>>, sqlx::Error> {
+    async fn run(self, snapshot: &mut Session) -> Result<End<Page<PgRow>>, sqlx::Error> {
         let (from, to) = (self.from.0, self.from.0.saturating_add(BLOCKS));
         let blocks: i64 = snapshot.read_one(self.table.blocks).await?.try_get(0)?;
         let mut arguments = PgArguments::default();
         arguments.add(storable(from)).map_err(sqlx::Error::Encode)?;
         arguments.add(storable(to)).map_err(sqlx::Error::Encode)?;
         let rows = snapshot.read(self.table.rows, arguments).await?;
-        let rows = rows.iter().map(self.decode).collect::<Result<_, _>>()?;
         let next = (storable(to) < blocks).then_some(ScanPlace(to));
         Ok(End::Commit(Page { rows, next }))
     }
