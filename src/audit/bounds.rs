@@ -20,6 +20,20 @@ pub(super) struct LogBounds {
     pub(super) is_copied: bool,
 }
 
+impl LogBounds {
+    /// Those of a window of which no record was read yet.
+    pub(super) fn of(span: Span) -> Self {
+        Self { span, appended_ms: None, is_copied: false }
+    }
+
+    /// Records were appended between these times, both included.
+    pub(super) fn widen(&mut self, (first_ms, last_ms): (i64, i64), is_copied: bool) {
+        let (first, last) = self.appended_ms.unwrap_or((first_ms, last_ms));
+        self.appended_ms = Some((first.min(first_ms), last.max(last_ms)));
+        self.is_copied |= is_copied;
+    }
+}
+
 /// Times between which, both excluded, every submission of a partition lies in the window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Reach {

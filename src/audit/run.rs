@@ -5,10 +5,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
 use crate::account::{CommunicationNumber, Offset, Partition, Timestamp};
 use crate::queue::{BatchId, Queue, QueueError, ReadRange, Topic};
 use crate::replay::{Bound, Span, WindowError};
-use crate::spill::{Spill, SpillError};
+use crate::spill::{Spill, SpillError, SpillFile};
 use crate::spread::spread;
 use crate::store::{
     Deliveries, DeliveryKey, EndpointName, Replays, Scans, Store, StoreError, Wanted, WantedDeliveries,
@@ -243,12 +246,10 @@ impl<Q: Queue, S: Store + Scans + Deliveries + Replays> Audit<'_, Q, S> {
     ) -> Result<(), AuditError> {
         let Gathered { numbers, mut places, mut accounts, sieve: _ } = gathered;
         let room = Others { places: places.encoder(), accounts: accounts.encoder() };
-        let of_numbers = Arc::clone(bounds);
-        let work = move |file| Ok(compare::numbers(file, &of_numbers, room.clone())?);
-        let mut files = numbers.into_files();
-        spread(
-            async || Ok(files.next()),
-            work,
+        each_file(
+            numbers,
+            bounds,
+            move |file, bounds| compare::numbers(file, bounds, room.clone()),
             async |of_numbers: ComparedNumbers| {
                 let ComparedNumbers { compared, missing, others } = of_numbers;
                 note(&compared, leaves, counts, tell)?;
@@ -258,14 +259,9 @@ impl<Q: Queue, S: Store + Scans + Deliveries + Replays> Audit<'_, Q, S> {
             },
         )
         .await?;
-        let of_places = Arc::clone(bounds);
-        let work = move |file| Ok(compare::places(file, &of_places)?);
-        let mut files = places.into_files();
-        spread(
-            async || Ok(files.next()),
-            work,
-            async |compared: Compared| note(&compared, leaves, counts, tell),
-        )
+        each_file(places, bounds, compare::places, async |compared: Compared| {
+            note(&compared, leaves, counts, tell)
+        })
         .await?;
         if self.scope.is_deep {
             self.accounts(accounts, bounds, counts, tell).await?;
@@ -314,24 +310,17 @@ impl<Q: Queue, S: Store + Scans + Deliveries + Replays> Audit<'_, Q, S> {
         counts: &mut Counts,
         tell: &mut impl Telling,
     ) -> Result<(), AuditError> {
-        let of_accounts = Arc::clone(bounds);
-        let work = move |file| Ok(compare::accounts(file, &of_accounts)?);
-        let mut files = accounts.into_files();
-        spread(
-            async || Ok(files.next()),
-            work,
-            async |compared: ComparedAccounts| {
-                tell.read(Stage::Comparing, compared.facts);
-                counts.add(&compared.counts);
-                for (key, finding) in &compared.findings {
-                    if self.is_still_so(finding, key, bounds).await? {
-                        counts.findings += 1;
-                        tell.found(finding);
-                    }
+        each_file(accounts, bounds, compare::accounts, async |compared: ComparedAccounts| {
+            tell.read(Stage::Comparing, compared.facts);
+            counts.add(&compared.counts);
+            for (key, finding) in &compared.findings {
+                if self.is_still_so(finding, key, bounds).await? {
+                    counts.findings += 1;
+                    tell.found(finding);
                 }
-                Ok(())
-            },
-        )
+            }
+            Ok(())
+        })
         .await
     }
 
@@ -378,6 +367,21 @@ fn narrowed(spans: &[Span], range: &ReadRange) -> Result<Span, AuditError> {
         Some(span) if to <= settled(span) => Err(AuditError::Deleted { partition, earliest: span.from }),
         Some(_) | None => Err(AuditError::NotThatLog { partition }),
     }
+}
+
+/// Has every file of facts compared, and what each came to taken, in the order of the files.
+async fn each_file<F, T>(
+    facts: Spill<F>,
+    bounds: &Arc<Bounds>,
+    compare: impl Fn(SpillFile<F>, &Bounds) -> Result<T, SpillError> + Clone + Send + 'static,
+    take: impl AsyncFnMut(T) -> Result<(), AuditError>,
+) -> Result<(), AuditError>
+where
+    F: Serialize + DeserializeOwned + Send + 'static,
+    T: Send + 'static,
+{
+    let (bounds, mut files) = (Arc::clone(bounds), facts.into_files());
+    spread(async || Ok(files.next()), move |file| Ok(compare(file, &bounds)?), take).await
 }
 
 /// Adds what a file came to. How submissions ended is noted if a chain is made of it.

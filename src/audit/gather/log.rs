@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::account::{CommunicationNumber, Generation, LogPartition, Offset, Partition, Submission};
+use crate::account::{CommunicationNumber, Generation, LogPartition, Partition, Submission};
 use crate::audit::bounds::{LogBounds, settled};
 use crate::audit::facts::{
     AccountState, Key, NumberFact, Origin, PlaceFact, PlaceSays, Says, Submitted, account_digest,
@@ -65,15 +65,16 @@ pub(in crate::audit) async fn log<Q: Queue>(
     into: &mut Gathered,
     tell: &mut impl Telling,
 ) -> Result<ReadLog, AuditError> {
-    let bounds = |span: &Span| LogBounds { span: *span, appended_ms: None, is_copied: false };
-    let mut bounds: BTreeMap<_, _> = spans.iter().map(|span| (span.partition, bounds(span))).collect();
+    let spans_of: BTreeMap<_, _> = spans.iter().map(|span| (span.partition, *span)).collect();
+    let mut bounds: BTreeMap<_, _> =
+        spans.iter().map(|span| (span.partition, LogBounds::of(*span))).collect();
     let mut counts = Counts::default();
     let mut unmet = scope.numbers.clone().unwrap_or_default();
     let mut reader = queue.open_reader(Topic::Submitted, ranges(spans)).await?;
     let next = async || next_of(&mut reader, scope.limits, Stage::Log, tell).await;
     let looking = Looking {
         scope: Arc::clone(scope),
-        settled: spans.iter().map(|span| (span.partition, settled(span))).collect(),
+        spans: spans_of,
         sieve: Arc::clone(&into.sieve),
         room: into.room(),
     };
@@ -81,11 +82,16 @@ pub(in crate::audit) async fn log<Q: Queue>(
         next,
         move |received| looking.at(received),
         async |said: Said| {
-            for (partition, of_piece) in said.appended {
-                bounds.entry(partition).and_modify(|bounds| widen(bounds, of_piece));
+            for (partition, of_piece) in said.bounds {
+                let (bounds, appended) = (bounds.get_mut(&partition), of_piece.appended_ms);
+                if let Some((bounds, appended)) = bounds.zip(appended) {
+                    bounds.widen(appended, of_piece.is_copied);
+                }
             }
             counts.add(&said.counts);
-            unmet.retain(|number| !said.met.contains(number));
+            for number in &said.met {
+                unmet.remove(number);
+            }
             Ok(into.add(&said.facts)?)
         },
     )
@@ -93,25 +99,11 @@ pub(in crate::audit) async fn log<Q: Queue>(
     Ok(ReadLog { bounds: bounds.into_values().collect(), counts, unmet })
 }
 
-/// When records were appended, and whether some were copied from another log.
-#[derive(Clone, Copy)]
-struct Appended {
-    first_ms: i64,
-    last_ms: i64,
-    is_copied: bool,
-}
-
-fn widen(bounds: &mut LogBounds, by: Appended) {
-    let (first, last) = bounds.appended_ms.unwrap_or((by.first_ms, by.last_ms));
-    bounds.appended_ms = Some((first.min(by.first_ms), last.max(by.last_ms)));
-    bounds.is_copied |= by.is_copied;
-}
-
 /// How records of the log are looked at.
 #[derive(Clone)]
 struct Looking {
     scope: Arc<Scope>,
-    settled: BTreeMap<Partition, Offset>,
+    spans: BTreeMap<Partition, Span>,
     sieve: Arc<Sieve>,
     room: Facts,
 }
@@ -119,9 +111,9 @@ struct Looking {
 /// What a piece of the log says.
 struct Said {
     facts: Facts,
-    appended: BTreeMap<Partition, Appended>,
+    bounds: BTreeMap<Partition, LogBounds>,
     counts: Counts,
-    /// The numbers of its submissions, where some are looked at alone.
+    /// The numbers that it has of those that are looked at alone.
     met: BTreeSet<CommunicationNumber>,
 }
 
@@ -129,14 +121,16 @@ impl Looking {
     fn at(&self, received: Vec<Received>) -> Result<Said, AuditError> {
         let mut said = Said {
             facts: self.room.clone(),
-            appended: BTreeMap::new(),
+            bounds: BTreeMap::new(),
             counts: Counts::default(),
             met: BTreeSet::new(),
         };
         for received in received {
-            said.note_appended(&received);
-            let settled = self.settled.get(&received.partition);
-            let is_settled = settled.is_some_and(|settled| received.offset < *settled);
+            let Some(span) = self.spans.get(&received.partition) else { continue };
+            let at_ms = first_appended_at(&received).unix_millis();
+            let bounds = said.bounds.entry(received.partition).or_insert_with(|| LogBounds::of(*span));
+            bounds.widen((at_ms, at_ms), is_copied(&received));
+            let is_settled = received.offset < settled(span);
             self.record(&Item::decode(received, self.scope.generation), is_settled, &mut said)?;
         }
         Ok(said)
@@ -156,11 +150,11 @@ impl Looking {
             return Ok(());
         };
         let number = &submission.account.communication_number;
-        if scope.numbers.is_some() {
-            said.met.insert(number.clone());
-        }
         if !scope.has(number.as_str()) {
             return Ok(());
+        }
+        if scope.numbers.is_some() {
+            said.met.insert(number.clone());
         }
         let submitted = submitted(item, submission, is_settled, scope.is_deep);
         sieve.put(number.as_str());
@@ -169,19 +163,6 @@ impl Looking {
         }
         let fact = NumberFact::new(number, Says::Submitted(submitted));
         Ok(said.facts.numbers.push(fact.number.as_bytes(), &fact)?)
-    }
-}
-
-impl Said {
-    fn note_appended(&mut self, received: &Received) {
-        let at_ms = first_appended_at(received).unix_millis();
-        let one = Appended { first_ms: at_ms, last_ms: at_ms, is_copied: is_copied(received) };
-        let add = |appended: &mut Appended| {
-            appended.first_ms = appended.first_ms.min(at_ms);
-            appended.last_ms = appended.last_ms.max(at_ms);
-            appended.is_copied |= one.is_copied;
-        };
-        self.appended.entry(received.partition).and_modify(add).or_insert(one);
     }
 }
 
