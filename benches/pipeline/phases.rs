@@ -12,6 +12,10 @@ use crate::support::process::Role;
 /// A worker joins its group within this time, and never stands still for so long afterwards.
 const PATIENCE: Duration = Duration::from_mins(1);
 
+/// What makes each item a row of its own, so that the drain's floor has the same rows to write.
+pub(crate) const NEW_ACCOUNTS: [&str; 8] =
+    ["--invalid", "0", "--repeat", "0", "--conflict", "0", "--update", "0"];
+
 /// Sends `items` new accounts to an intake that does not wait for outcomes.
 pub(crate) fn door(
     servers: &Servers,
@@ -22,8 +26,7 @@ pub(crate) fn door(
 ) -> Door {
     let intake = installation.intake();
     let mut options = vec!["--respond-async"];
-    // Each one a row of its own, so that the drain's floor has the same rows to write.
-    options.extend(["--invalid", "0", "--repeat", "0", "--conflict", "0", "--update", "0"]);
+    options.extend(NEW_ACCOUNTS);
     let roles = [&intake];
     let meter = Meter::start(servers, &roles);
     let loaded = load(items, batch_size, connections, &options).run(intake.address("url"));
@@ -93,7 +96,8 @@ pub(crate) fn end_to_end(
     }
 }
 
-fn load(items: u64, batch_size: u64, connections: u64, options: &[&str]) -> Load {
+/// Items of a load that knows the token.
+pub(crate) fn load(items: u64, batch_size: u64, connections: u64, options: &[&str]) -> Load {
     let options = [&["--token", TOKEN], options].concat();
     let options = options.into_iter().map(str::to_owned).collect();
     Load { items, batch_size, connections, options }

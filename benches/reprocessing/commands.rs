@@ -5,10 +5,11 @@ use std::path::Path;
 use serde_json::Value;
 use sqlx::ConnectOptions;
 
-use crate::installation::{Installation, TOKEN};
+use crate::installation::Installation;
+use crate::meter::us_per_item;
+use crate::phases::{NEW_ACCOUNTS, load};
 use crate::reprocessed::Gone;
 use crate::servers::Servers;
-use crate::support::load::Load;
 use crate::support::process::{Measured, measured};
 
 /// The list of account types as it is at first.
@@ -30,10 +31,9 @@ pub(crate) fn fill(installation: &Installation, items: u64) -> u64 {
     let rejected = items / OF;
     for _ in 0..PARTS {
         for (account_type, items) in [("CURRENT", items / PARTS - rejected), ("SAVINGS", rejected)] {
-            let options = ["--token", TOKEN, "--respond-async", "--account-type", account_type];
-            let none = ["--invalid", "0", "--repeat", "0", "--conflict", "0", "--update", "0"];
-            let options = options.into_iter().chain(none).map(str::to_owned).collect();
-            Load { items, batch_size: 1_000, connections: 8, options }.run(intake.address("url"));
+            let mut options = vec!["--respond-async", "--account-type", account_type];
+            options.extend(NEW_ACCOUNTS);
+            load(items, 1_000, 8, &options).run(intake.address("url"));
         }
     }
     intake.stop();
@@ -97,7 +97,7 @@ pub(crate) async fn rebuild(
 fn gone(measured: &Measured, items: u64) -> Gone {
     Gone {
         items_per_second: items as f64 / measured.took.as_secs_f64(),
-        cpu_us: measured.usage.cpu.as_secs_f64() * 1e6 / items as f64,
+        cpu_us: us_per_item(measured.usage.cpu, items),
         peak_resident_mib: measured.usage.peak_resident_mib,
     }
 }

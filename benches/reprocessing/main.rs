@@ -54,7 +54,7 @@ use support::{say, write_result};
 struct Args {
     #[command(flatten)]
     run: Run,
-    /// Submissions on the topic, in hundreds [default: 1000000, or 100000 with --quick].
+    /// Submissions on the topic, in two hundreds [default: 1000000, or 100000 with --quick].
     #[arg(long)]
     items: Option<u64>,
     /// First port of the servers, which take three.
@@ -82,7 +82,7 @@ async fn main() {
 
 async fn repeat(servers: &Servers, folder: &Path, number: usize, items: u64) -> Reprocessed {
     let installation = Installation::create(servers, folder, &format!("repeat{number}")).await;
-    installation.change_settings("intake.listen", &format!("{LIST}\nintake.listen"));
+    installation.add_settings(LIST);
     let rejected = commands::fill(&installation, items);
     servers.settle().await;
     let (worker, drain) = phases::drain(servers, &installation, items);
