@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::json;
 
+use crate::account::account;
 use crate::process::{Dev, until};
 use crate::receiver::Receiver;
 
@@ -38,19 +39,18 @@ async fn an_endpoint_gets_the_units_requesters_and_types_that_it_asks_for() {
     std::fs::write(&config, format!("[callbacks]\nendpoints = [\n{endpoints}\n]\n")).unwrap();
     let dev = Dev::start(&directory, &["--config", config.to_str().unwrap()]).await;
 
-    let account = |number: &str, unit: &str, requester: &str, currency: &str| {
-        json!({
-            "communicationNumber": number, "requester": requester, "businessUnit": unit,
-            "accountExtId": format!("A-{number}"), "accountNumber": "LT121000011101001000",
-            "businessEntityExtId": "C-1", "accountStatus": "ACTIVE", "currencyCode": currency,
-            "openingDate": "2024-01-01T00:00:00Z",
-        })
+    let of = |number: &str, unit: &str, requester: &str, currency: &str| {
+        let mut account = account(number, &format!("A-{number}"));
+        account["businessUnit"] = unit.into();
+        account["requester"] = requester.into();
+        account["currencyCode"] = currency.into();
+        account
     };
     let batch = json!({ "accounts": [
-        account("a", "retail", "CORE", "EUR"),
-        account("b", "corporate", "CARDS", "EUR"),
-        account("c", "private", "CARDS", "EUR"),
-        account("d", "corporate", "CORE", "ZZZ"),
+        of("a", "retail", "CORE", "EUR"),
+        of("b", "corporate", "CARDS", "EUR"),
+        of("c", "private", "CARDS", "EUR"),
+        of("d", "corporate", "CORE", "ZZZ"),
     ] });
     assert_eq!(dev.send(batch.to_string()).await.0, 200);
     for (name, receiver, expected) in &receivers {

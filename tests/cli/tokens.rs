@@ -6,6 +6,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::account::account;
 use crate::process::{DEADLINE, Dev};
 
 const BATCH: &str = "/amlyze-ws-rest/batch-accounts";
@@ -35,21 +36,18 @@ async fn dev(directory: &TempDir, tokens: &[(&str, &str)], auth: &str) -> Dev {
     Dev::start(directory, &["--config", config.to_str().unwrap()]).await
 }
 
-fn account(number: &str, unit: Option<&str>) -> Value {
-    let mut account = json!({
-        "communicationNumber": number, "requester": "CORE", "accountExtId": format!("A-{number}"),
-        "accountNumber": "LT121000011101001000", "businessEntityExtId": "C-1", "accountStatus": "ACTIVE",
-        "currencyCode": "EUR", "openingDate": "2024-01-01T00:00:00Z",
-    });
-    if let Some(unit) = unit {
-        account["businessUnit"] = unit.into();
+fn of_unit(number: &str, unit: Option<&str>) -> Value {
+    let mut account = account(number, &format!("A-{number}"));
+    match unit {
+        Some(unit) => account["businessUnit"] = unit.into(),
+        None => drop(account.as_object_mut().unwrap().remove("businessUnit")),
     }
     account
 }
 
 /// What is asked of a route: accounts where it takes some, the outcome of a number where it has such.
 async fn ask(dev: &Dev, token: &str, route: &str, number: &str, unit: Option<&str>) -> (u16, Value) {
-    let account = account(number, unit);
+    let account = of_unit(number, unit);
     let (method, path, body) = match route {
         SINGLE => (Method::POST, route.to_owned(), Some(account)),
         BATCH | VALIDATE => (Method::POST, route.to_owned(), Some(json!({ "accounts": [account] }))),
