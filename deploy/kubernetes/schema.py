@@ -21,7 +21,7 @@ NOT_IN_VALUES = [
     "store.postgres.password_file", "callbacks.endpoints[].secrets", "callbacks.operator.secrets",
     "telemetry.otlp.headers",
 ]
-PASSWORD_IN_URL = "^postgres(ql)?://([^:@/?]+@)?[^@]+$"
+NO_PASSWORD_IN_URL = "^postgres(ql)?://([^:@/?]+@)?[^@]+$"
 
 
 def section(schema, path):
@@ -42,9 +42,12 @@ def settings_schema(binary):
         del where["properties"][last]
         if last in where.get("required", []):
             where["required"].remove(last)
-    where, last = section(schema, "store.postgres.url")
-    where["properties"][last] = {"type": "string", "pattern": PASSWORD_IN_URL,
-                                 "description": "Where the server is and as whom to connect, without a password."}
+    for path, pattern in [("store.postgres.url", NO_PASSWORD_IN_URL),
+                          ("store.postgres.replica_url", f"^$|{NO_PASSWORD_IN_URL}")]:
+        where, last = section(schema, path)
+        told = where["properties"][last]["description"].removesuffix(".")
+        where["properties"][last] = {"type": "string", "pattern": pattern,
+                                     "description": f"{told}; without a password."}
     for key in ("$schema", "title"):
         schema.pop(key, None)
     return schema

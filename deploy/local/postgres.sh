@@ -8,6 +8,7 @@
 #   deploy/local/postgres.sh crash     stop it at once, as by a failure (pg_ctl -m immediate)
 #   deploy/local/postgres.sh backup    take a base backup of the running one, in place of the last
 #   deploy/local/postgres.sh restore   put the data of the stopped one back to the backup
+#   deploy/local/postgres.sh standby   start a standby of the running one, print its URL; it stops with that
 #
 # Data, log and password live in a directory of their own:
 #
@@ -143,6 +144,7 @@ start() {
 }
 
 stop() {
+    of_standby "$2"
     running || return 0
     require_server
     as_owner "$bin/pg_ctl" stop --pgdata="$data" --mode="$1" --wait >/dev/null ||
@@ -165,12 +167,32 @@ restore() {
     cp -a "$directory/backup" "$data"
 }
 
+# A server of its own, in a directory below that of the one it follows.
+standby() {
+    running || die "it does not run: start it with deploy/local/postgres.sh start"
+    require_server
+    of_standby stop
+    rm -rf "$directory/standby"
+    as_owner mkdir "$directory/standby"
+    cp -p "$directory/password" "$directory/standby/password"
+    as_owner env "PGPASSWORD=$(cat "$directory/password")" "$bin/pg_basebackup" --write-recovery-conf \
+        --dbname="$(cat "$url_file")" --pgdata="$directory/standby/data" --checkpoint=fast >/dev/null ||
+        die "no copy for the standby could be taken: see above"
+    of_standby start
+}
+
+of_standby() {
+    [[ ! -d "$directory/standby" ]] ||
+        env -u PENSTOCK_POSTGRES_PORT "PENSTOCK_POSTGRES_DIR=$directory/standby" "$0" "$1"
+}
+
 case "${1:-}" in
     start) start ;;
-    stop) stop fast ;;
-    crash) stop immediate ;;
+    stop) stop fast stop ;;
+    crash) stop immediate crash ;;
     backup) backup ;;
     restore) restore ;;
+    standby) standby ;;
     url)
         running || die "it does not run: start it with deploy/local/postgres.sh start"
         cat "$url_file"

@@ -115,13 +115,21 @@ fn check_files(settings: &Settings, findings: &mut Findings) {
     }
 }
 
+/// How a URL of a PostgreSQL server begins.
+const POSTGRES_SCHEMES: [&str; 2] = ["postgres://", "postgresql://"];
+
 fn check_postgres(settings: &Settings, findings: &mut Findings) {
     let (store, lanes) = (&settings.store.postgres, settings.worker.lanes);
     let used = settings.store.kind == StoreKind::Postgres;
-    if used && !store.url.begins_with(&["postgres://", "postgresql://"]) {
+    if used && !store.url.begins_with(&POSTGRES_SCHEMES) {
         let what = "must be postgres://user:password@host:5432/database when store.kind is postgres; \
                     PENSTOCK__STORE__POSTGRES__URL_FILE reads it from a file";
         findings.add("store.postgres.url", what);
+    }
+    if !store.replica_url.is_empty() && !store.replica_url.begins_with(&POSTGRES_SCHEMES) {
+        let what = "must be postgres://user:password@host:5432/database, of a standby of the server of \
+                    store.postgres.url; \"\" reads whole tables on that server";
+        findings.add("store.postgres.replica_url", what);
     }
     findings.range("store.postgres.max_connections", store.max_connections, 1..=1_000);
     if used && store.max_connections <= lanes {

@@ -113,6 +113,8 @@ pub struct StoreSettings {
 pub struct PostgresStoreSettings {
     /// Where the server is, and as whom to connect.
     pub url: Secret,
+    /// A standby of that server, on which whole tables are read; none when empty.
+    pub replica_url: Secret,
     /// File with the password; none when empty.
     pub password_file: PathBuf,
     /// File with further trusted authorities; none when empty.

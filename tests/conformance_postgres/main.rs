@@ -26,6 +26,7 @@ mod scans;
 #[path = "../support/servers/mod.rs"]
 #[allow(dead_code, reason = "others need the rest")]
 mod servers;
+mod standby;
 #[path = "../conformance/store.rs"]
 mod store;
 

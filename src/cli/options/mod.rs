@@ -102,6 +102,7 @@ pub(super) fn sqlite_store(settings: &SqliteStoreSettings) -> SqliteStoreOptions
 pub(super) fn postgres_store(settings: &PostgresStoreSettings) -> PostgresStoreOptions {
     PostgresStoreOptions {
         url: settings.url.secret(),
+        replica_url: (!settings.replica_url.is_empty()).then(|| settings.replica_url.secret()),
         password_file: named_file(&settings.password_file),
         ca_file: named_file(&settings.ca_file),
         max_connections: settings.max_connections,

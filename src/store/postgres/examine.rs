@@ -9,9 +9,11 @@ use sqlx::{Arguments, Row};
 use crate::account::Timestamp;
 use crate::telemetry::{Finding, clock_finding};
 
+use super::connections::Connections;
 use super::error;
 use super::options::PostgresStoreOptions;
 use super::session::Session;
+use super::standby::Standby;
 use super::statements::NeededRights;
 use super::{schema, statements};
 
@@ -31,7 +33,18 @@ pub async fn examine(options: &PostgresStoreOptions) -> Vec<Finding> {
                 .push(Finding::wrong("postgres: server", format!("it cannot be looked at: {cause}")));
         }
     }
+    findings.extend(replica(options).await);
     findings
+}
+
+/// Looks at the server's replica, if there is to be one.
+async fn replica(options: &PostgresStoreOptions) -> Option<Finding> {
+    let standby = Standby::of(options.replica()?);
+    let server = Connections::new(options.clone());
+    let finding = standby.examine(&server).await;
+    standby.close().await;
+    server.close().await;
+    Some(finding)
 }
 
 async fn look(

@@ -19,6 +19,7 @@ mod rows;
 mod scans;
 mod schema;
 mod session;
+mod standby;
 pub mod statements;
 mod work;
 
@@ -27,6 +28,7 @@ use crate::account::{CommunicationNumber, Plan, View};
 use super::{Applied, Cause, PersistedOutcome, Store, StoreError, Wanted};
 use connections::{Connections, Work};
 use rows::WantedRows;
+use standby::Standby;
 use work::{Apply, Load, Outcomes, Probe};
 
 pub use deliveries::statements as delivery_statements;
@@ -43,26 +45,34 @@ const SYSTEM: &str = "postgresql";
 
 /// A handle to the production store; cheap to clone. All clones share its sessions.
 #[derive(Clone)]
-pub struct PostgresStore(Connections);
+pub struct PostgresStore {
+    sessions: Connections,
+    /// Where whole tables are read, if not there too.
+    standby: Option<Standby>,
+}
 
 impl PostgresStore {
     /// Connects, and sees that server and schema are what this release needs. Creates nothing.
     pub async fn open(options: PostgresStoreOptions) -> Result<Self, PostgresOpenError> {
         let session = schema::check(&options).await?;
-        let connections = Connections::new(options);
-        connections.keep(session);
-        Ok(Self(connections))
+        let store = Self::connect_later(options);
+        store.sessions.keep(session);
+        Ok(store)
     }
 
     /// A handle to a server that is connected to when it is first needed. Neither the server nor its
     /// schema is looked at.
     pub fn connect_later(options: PostgresStoreOptions) -> Self {
-        Self(Connections::new(options))
+        let standby = options.replica().map(Standby::of);
+        Self { sessions: Connections::new(options), standby }
     }
 
     /// Finishes what was asked for and closes every session. Every handle is of no use afterwards.
     pub async fn close(&self) {
-        self.0.close().await;
+        self.sessions.close().await;
+        if let Some(standby) = &self.standby {
+            standby.close().await;
+        }
     }
 }
 
@@ -73,7 +83,7 @@ impl Store for PostgresStore {
 
     async fn load(&self, wanted: &Wanted) -> Result<View, StoreError> {
         let rows = WantedRows::of(wanted).map_err(encoding_error::<Load>)?;
-        self.0.run(Load(rows)).await
+        self.sessions.run(Load(rows)).await
     }
 
     async fn apply(&self, plan: &Plan) -> Result<Applied, StoreError> {
@@ -81,7 +91,7 @@ impl Store for PostgresStore {
             return Ok(Applied::Done);
         }
         let steps = rows::steps(plan).map_err(encoding_error::<Apply>)?;
-        self.0.run(Apply(steps)).await
+        self.sessions.run(Apply(steps)).await
     }
 
     async fn outcomes(
@@ -89,11 +99,11 @@ impl Store for PostgresStore {
         number: &CommunicationNumber,
         limit: usize,
     ) -> Result<Vec<PersistedOutcome>, StoreError> {
-        self.0.run(Outcomes { number: number.clone(), limit }).await
+        self.sessions.run(Outcomes { number: number.clone(), limit }).await
     }
 
     async fn check(&self) -> Result<(), StoreError> {
-        self.0.run(Probe).await
+        self.sessions.run(Probe).await
     }
 }
 

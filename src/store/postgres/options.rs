@@ -18,6 +18,8 @@ pub struct PostgresStoreOptions {
     /// `postgres://user:password@host:port/database?sslmode=…`, as libpq reads it. Without `sslmode`
     /// the server's certificate is verified fully, unless the server is on this machine.
     pub url: SecretString,
+    /// A standby of that server, on which whole tables are read. All that is set here holds there too.
+    pub replica_url: Option<SecretString>,
     /// File with the password, read anew for every connection. Takes the place of the URL's.
     pub password_file: Option<PathBuf>,
     /// Certificates of authorities that are trusted besides the system's, as PEM.
@@ -42,6 +44,7 @@ impl PostgresStoreOptions {
     pub fn new(url: impl Into<SecretString>) -> Self {
         Self {
             url: url.into(),
+            replica_url: None,
             password_file: None,
             ca_file: None,
             max_connections: 8,
@@ -51,6 +54,12 @@ impl PostgresStoreOptions {
             idle_timeout: Duration::from_secs(10),
             statement_cache: 100,
         }
+    }
+
+    /// How its replica is reached, if it has one.
+    pub(super) fn replica(&self) -> Option<Self> {
+        let url = self.replica_url.clone()?;
+        Some(Self { url, replica_url: None, ..self.clone() })
     }
 
     /// Checks what can be checked without the server.

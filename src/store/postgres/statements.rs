@@ -344,3 +344,14 @@ pub const NEEDED_RIGHTS: [NeededRights; 6] = [
         ],
     },
 ];
+
+/// Which cluster the server is of, and up to where its log is written by now.
+pub const WRITTEN: &str = "
+SELECT system_identifier::text, pg_current_wal_insert_lsn()::text FROM pg_control_system()";
+
+/// Which cluster the server is of, whether it is a standby, and by how many bytes what it has replayed lies behind
+/// the place `$1` of the log; none when it replays nothing.
+pub const REPLAYED: &str = "
+SELECT system_identifier::text, pg_is_in_recovery(),
+       pg_wal_lsn_diff($1::text::pg_lsn, pg_last_wal_replay_lsn())::bigint
+FROM pg_control_system()";

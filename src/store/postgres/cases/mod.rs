@@ -19,14 +19,14 @@ impl Cases for PostgresStore {
     async fn decide(&self, letters: &[Coordinates], decided: &Decided) -> Result<u64, StoreError> {
         let arguments = decisions(letters, decided).map_err(encoding_error::<Change<Letters>>)?;
         let Some(arguments) = arguments else { return Ok(0) };
-        self.0.run(Change::<Letters>::with(statements::DECIDE, arguments)).await
+        self.sessions.run(Change::<Letters>::with(statements::DECIDE, arguments)).await
     }
 
     async fn cases(&self, ranges: &[OffsetRange]) -> Result<Vec<Case>, StoreError> {
         type Found = Read<Letters, Case>;
         let arguments = columns(ranges, range_columns).map_err(encoding_error::<Found>)?;
         let Some(arguments) = arguments else { return Ok(Vec::new()) };
-        self.0.run(Found::with(statements::CASES, decode::case, arguments)).await
+        self.sessions.run(Found::with(statements::CASES, decode::case, arguments)).await
     }
 
     async fn lease_cases(
@@ -42,7 +42,7 @@ impl Cases for PostgresStore {
             arguments.add(time(until))?;
             arguments.add(storable(limit as u64))
         });
-        let mut letters = self.0.run(lease?).await?;
+        let mut letters = self.sessions.run(lease?).await?;
         letters.sort_unstable();
         Ok(letters)
     }
@@ -55,7 +55,7 @@ impl Cases for PostgresStore {
     ) -> Result<(), StoreError> {
         let arguments = endings(runner, settled, now).map_err(encoding_error::<Change<Letters>>)?;
         let Some(arguments) = arguments else { return Ok(()) };
-        self.0.run(Change::<Letters>::with(statements::SETTLE, arguments)).await.map(|_| ())
+        self.sessions.run(Change::<Letters>::with(statements::SETTLE, arguments)).await.map(|_| ())
     }
 }
 

@@ -30,7 +30,7 @@ impl Deliveries for PostgresStore {
         if keys.is_none() && lines.is_none() && logs.is_none() {
             return Ok(KnownDeliveries::default());
         }
-        self.0.run(Look { keys, lines, logs }).await
+        self.sessions.run(Look { keys, lines, logs }).await
     }
 
     async fn record(
@@ -40,7 +40,7 @@ impl Deliveries for PostgresStore {
         now: Timestamp,
     ) -> Result<Vec<LogPartition>, StoreError> {
         match Record::of(new, frontiers, now).map_err(encoding_error::<Record>)? {
-            Some(work) => self.0.run(work).await,
+            Some(work) => self.sessions.run(work).await,
             None => Ok(Vec::new()),
         }
     }
@@ -52,20 +52,20 @@ impl Deliveries for PostgresStore {
         until: Timestamp,
     ) -> Result<Vec<Leased>, StoreError> {
         match rows::claims(claims, now, until).map_err(encoding_error::<ClaimDue>)? {
-            Some(arguments) => self.0.run(ClaimDue(arguments)).await,
+            Some(arguments) => self.sessions.run(ClaimDue(arguments)).await,
             None => Ok(Vec::new()),
         }
     }
 
     async fn settle(&self, settled: &[Settled], now: Timestamp) -> Result<(), StoreError> {
         match Settle::of(settled, now).map_err(encoding_error::<Settle>)? {
-            Some(work) => self.0.run(work).await,
+            Some(work) => self.sessions.run(work).await,
             None => Ok(()),
         }
     }
 
     async fn remove_ended(&self, before: Timestamp, limit: usize) -> Result<u64, StoreError> {
-        self.0.run(RemoveEnded { before, limit }).await
+        self.sessions.run(RemoveEnded { before, limit }).await
     }
 
     async fn give_up(
@@ -75,7 +75,7 @@ impl Deliveries for PostgresStore {
         limit: usize,
     ) -> Result<u64, StoreError> {
         let (selection, giving_up) = (selection.clone(), giving_up.clone());
-        self.0.run(GiveUp { selection, giving_up, limit }).await
+        self.sessions.run(GiveUp { selection, giving_up, limit }).await
     }
 
     async fn release_stranded(
@@ -84,7 +84,7 @@ impl Deliveries for PostgresStore {
         limit: usize,
         now: Timestamp,
     ) -> Result<Released, StoreError> {
-        self.0.run(ReleaseStranded { after: after.cloned(), limit, now }).await
+        self.sessions.run(ReleaseStranded { after: after.cloned(), limit, now }).await
     }
 
     async fn attend(
@@ -94,24 +94,24 @@ impl Deliveries for PostgresStore {
         until: Timestamp,
     ) -> Result<Attendance, StoreError> {
         let arguments = rows::attend(process, now, until).map_err(encoding_error::<Attend>)?;
-        self.0.run(Attend(arguments)).await
+        self.sessions.run(Attend(arguments)).await
     }
 
     async fn register(&self, endpoints: &[(EndpointName, Timestamp)]) -> Result<(), StoreError> {
         match rows::registered(endpoints).map_err(encoding_error::<Register>)? {
-            Some(arguments) => self.0.run(Register(arguments)).await,
+            Some(arguments) => self.sessions.run(Register(arguments)).await,
             None => Ok(()),
         }
     }
 
     async fn endpoint_states(&self) -> Result<Vec<EndpointState>, StoreError> {
         let read = Read::<Operating, _>::of(statements::ENDPOINTS, decode::endpoint_state, |_| Ok(()));
-        self.0.run(read?).await
+        self.sessions.run(read?).await
     }
 
     async fn change_endpoint(&self, state: &EndpointState) -> Result<Changed, StoreError> {
         let arguments = rows::endpoint(state).map_err(encoding_error::<Change>)?;
-        self.0.run(Change(arguments)).await
+        self.sessions.run(Change(arguments)).await
     }
 
     async fn list(
@@ -119,18 +119,20 @@ impl Deliveries for PostgresStore {
         selection: &Selection,
         limit: usize,
     ) -> Result<Vec<DeliveryRecord>, StoreError> {
-        let listed = self.0.run(List { selection: selection.clone(), limit }).await?;
+        let listed = self.sessions.run(List { selection: selection.clone(), limit }).await?;
         Ok(newest(listed, limit))
     }
 
     async fn count(&self, selection: &Selection, limit: Option<u64>) -> Result<Counted, StoreError> {
-        self.0.run(Count { selection: selection.clone(), limit }).await
+        self.sessions.run(Count { selection: selection.clone(), limit }).await
     }
 
     async fn failed_attempts(&self, key: &DeliveryKey) -> Result<Vec<Attempt>, StoreError> {
         type Attempts = Read<Operating, Attempt>;
         let arguments = rows::key(key).map_err(encoding_error::<Attempts>)?;
-        self.0.run(Attempts::with(statements::FAILED_ATTEMPTS, decode::failed_attempt, arguments)).await
+        self.sessions
+            .run(Attempts::with(statements::FAILED_ATTEMPTS, decode::failed_attempt, arguments))
+            .await
     }
 
     async fn redeliver(
@@ -141,7 +143,7 @@ impl Deliveries for PostgresStore {
         now: Timestamp,
     ) -> Result<Redelivered, StoreError> {
         let selection = selection.clone();
-        self.0.run(Redeliver { selection, mark, limit, now }).await
+        self.sessions.run(Redeliver { selection, mark, limit, now }).await
     }
 
     async fn hasten(
@@ -152,14 +154,14 @@ impl Deliveries for PostgresStore {
         now: Timestamp,
     ) -> Result<u64, StoreError> {
         let selection = selection.clone();
-        self.0.run(Hasten { selection, due_after, limit, now }).await
+        self.sessions.run(Hasten { selection, due_after, limit, now }).await
     }
 
     async fn state_counts(&self) -> Result<Vec<StateCount>, StoreError> {
-        self.0.run(Tallies(&DeliveryState::ALL)).await.map(state_counts)
+        self.sessions.run(Tallies(&DeliveryState::ALL)).await.map(state_counts)
     }
 
     async fn backlog(&self) -> Result<Vec<Backlog>, StoreError> {
-        self.0.run(Tallies(&DeliveryState::LIVE)).await.map(backlogs)
+        self.sessions.run(Tallies(&DeliveryState::LIVE)).await.map(backlogs)
     }
 }

@@ -37,7 +37,7 @@ impl Operations for PostgresStore {
             arguments.add(step.and_then(|new| new.note.as_deref()))?;
             arguments.add(step.and_then(|new| time(new.taken_at)))
         });
-        self.0.run(enter?).await.map(|_| ())
+        self.sessions.run(enter?).await.map(|_| ())
     }
 
     async fn take_operation_step(&self, id: OperationId, step: &NewStep) -> Result<bool, StoreError> {
@@ -51,14 +51,14 @@ impl Operations for PostgresStore {
             arguments.add(note.as_deref())?;
             arguments.add(time(*taken_at))
         });
-        Ok(self.0.run(take?).await? > 0)
+        Ok(self.sessions.run(take?).await? > 0)
     }
 
     async fn operation(&self, id: OperationId) -> Result<Option<Operation>, StoreError> {
         let read = Read::<Record, OperationRow>::of(statements::OPERATION, operation_row, |arguments| {
             arguments.add(id.0)
         });
-        Ok(operations(self.0.run(read?).await?).pop())
+        Ok(operations(self.sessions.run(read?).await?).pop())
     }
 
     async fn operations(
@@ -75,7 +75,7 @@ impl Operations for PostgresStore {
                 arguments.add(to.and_then(time))?;
                 arguments.add(storable(limit as u64))
             });
-        Ok(operations(self.0.run(read?).await?))
+        Ok(operations(self.sessions.run(read?).await?))
     }
 }
 

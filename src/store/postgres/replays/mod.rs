@@ -28,20 +28,20 @@ impl Replays for PostgresStore {
             texts.into_iter().try_for_each(|text| arguments.add(text))?;
             arguments.add(time(now))
         });
-        Ok(self.0.run(change?).await? > 0)
+        Ok(self.sessions.run(change?).await? > 0)
     }
 
     async fn job(&self, name: &JobName) -> Result<Option<Job>, StoreError> {
         let read =
             Read::<Jobs, _>::of(statements::JOB, decode::job, |arguments| arguments.add(name.as_str()));
-        let mut jobs = self.0.run(read?).await?;
+        let mut jobs = self.sessions.run(read?).await?;
         Ok(jobs.pop())
     }
 
     async fn jobs(&self, limit: usize) -> Result<Vec<Job>, StoreError> {
         let limit = storable(limit as u64);
         let read = Read::<Jobs, _>::of(statements::JOBS, decode::job, |arguments| arguments.add(limit));
-        self.0.run(read?).await
+        self.sessions.run(read?).await
     }
 
     async fn lease_job(
@@ -57,7 +57,7 @@ impl Replays for PostgresStore {
             arguments.add(time(now))?;
             arguments.add(time(until))
         });
-        Ok(self.0.run(change?).await? > 0)
+        Ok(self.sessions.run(change?).await? > 0)
     }
 
     async fn move_job(
@@ -76,7 +76,7 @@ impl Replays for PostgresStore {
             arguments.add(problem)?;
             arguments.add(time(now))
         });
-        Ok(self.0.run(change?).await? > 0)
+        Ok(self.sessions.run(change?).await? > 0)
     }
 
     async fn take_step(
@@ -86,7 +86,7 @@ impl Replays for PostgresStore {
         changes: &[OutcomeChange],
     ) -> Result<Applied, StoreError> {
         let steps = steps(step, plan, changes).map_err(encoding_error::<TakeStep>)?;
-        self.0.run(TakeStep(steps)).await
+        self.sessions.run(TakeStep(steps)).await
     }
 
     async fn outcome_changes(
@@ -99,14 +99,14 @@ impl Replays for PostgresStore {
         let Some(mut arguments) = arguments else { return Ok(Vec::new()) };
         arguments.add(name.as_str()).map_err(encoding_error::<Changes>)?;
         let (statement, decode) = (statements::CHANGES, decode::outcome_change);
-        self.0.run(Changes::with(statement, decode, arguments)).await
+        self.sessions.run(Changes::with(statement, decode, arguments)).await
     }
 
     async fn changes_at(&self, places: &[Coordinates]) -> Result<Vec<JobChange>, StoreError> {
         type Changes = Read<Jobs, JobChange>;
         let places = columns(places, |places, columns| columns.coordinates(places.iter().copied()));
         let Some(arguments) = places.map_err(encoding_error::<Changes>)? else { return Ok(Vec::new()) };
-        self.0.run(Changes::with(statements::CHANGES_AT, decode::job_change, arguments)).await
+        self.sessions.run(Changes::with(statements::CHANGES_AT, decode::job_change, arguments)).await
     }
 }
 

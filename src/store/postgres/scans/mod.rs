@@ -1,5 +1,6 @@
 //! The scans port on PostgreSQL: a table is read in the order of its blocks, some at a time, so that a page costs
-//! what its blocks cost and no index is walked.
+//! what its blocks cost and no index is walked. Where there is a standby it is read there, and a scan begins once
+//! that has everything that was committed before: a row that is there by then is brought, as the port promises.
 
 pub mod statements;
 
@@ -51,7 +52,12 @@ impl PostgresStore {
         from: ScanPlace,
         decode: fn(&PgRow) -> Result<T, sqlx::Error>,
     ) -> Result<Page<T>, StoreError> {
-        let Page { rows, next } = self.0.run(Scan { table, from }).await?;
+        let sessions = match &self.standby {
+            None => &self.sessions,
+            Some(standby) if from == ScanPlace::default() => standby.caught_up(&self.sessions).await?,
+            Some(standby) => standby.sessions(),
+        };
+        let Page { rows, next } = sessions.run(Scan { table, from }).await?;
         let rows = rows.iter().map(decode).collect::<Result<_, _>>();
         Ok(Page { rows: rows.map_err(|error| store_error(Scan::ACTION, error))?, next })
     }
