@@ -70,7 +70,8 @@ impl Bounds {
             .iter()
             .filter_map(|it| Some((it.span.partition, reach(generation, window, it, newest?)?)))
             .collect();
-        let is_whole = window.partitions.is_empty();
+        // Whoever knows nothing of one partition knows nothing of all of them.
+        let is_whole = window.partitions.is_empty() && reaches.len() == log.len();
         let narrower =
             |a: Reach, b: Reach| Reach { after: a.after.max(b.after), before: a.before.min(b.before) };
         let reach_of_all = reaches.values().copied().reduce(narrower).filter(|_| is_whole);
@@ -132,25 +133,28 @@ pub(super) fn settled(span: &Span) -> Offset {
     span.to.min(span.settled)
 }
 
+/// None when nobody knows: of a window without a record that does not begin at a time, what came before it may be from
+/// whenever.
 fn reach(generation: Generation, window: &Window, log: &LogBounds, newest: i64) -> Option<Reach> {
-    let (first, last) = log.appended_ms?;
     if log.is_copied && log.span.deleted_before.is_some() {
         // What was deleted may have been appended whenever.
         return None;
     }
+    let (first, last) = log.appended_ms.unzip();
     let after = match window.from {
-        _ if log.span.deleted_before.is_some() => Some(first),
+        _ if log.span.deleted_before.is_some() => Some(first?),
         Bound::Time(from) => Some(from.unix_millis() - 1),
         // Before the first record of a later generation come those of the one before.
         Bound::Open | Bound::Offset(_) if log.span.from > Offset(0) || generation > Generation(1) => {
-            Some(first)
+            Some(first?)
         }
         Bound::Open | Bound::Offset(_) => None,
     };
+    let looked_at = newest - SLACK_MS;
     let before = match window.to {
-        Bound::Time(to) => to.unix_millis().min(newest - SLACK_MS).max(last),
-        Bound::Offset(_) => last,
-        Bound::Open => last.max(newest - SLACK_MS),
+        Bound::Time(to) => to.unix_millis().min(looked_at).max(last.unwrap_or(i64::MIN)),
+        Bound::Offset(_) => last?,
+        Bound::Open => last.unwrap_or(i64::MIN).max(looked_at),
     };
     Some(Reach { after, before })
 }
@@ -246,5 +250,11 @@ mod tests {
         let empty = [log(0, 0, 9, Some((1_000, 60_000))), log(1, 4, 4, None)];
         let empty = Bounds::of(Generation(1), &open, &empty, true);
         assert!(!empty.must_be_submitted(Some(1), Some(5_000)), "nobody knows of an empty partition");
+        assert!(!empty.must_be_submitted(None, Some(5_000)), "so nobody knows of all of them");
+        assert!(empty.must_be_submitted(Some(0), Some(5_000)));
+        let never = [log(0, 0, 9, Some((1_000, 60_000))), log(1, 0, 0, None)];
+        let never = Bounds::of(Generation(1), &open, &never, true);
+        assert!(never.must_be_submitted(None, Some(5_000)), "nothing was ever there");
+        assert!(!never.must_be_submitted(Some(1), Some(50_000)), "nor when it was looked at");
     }
 }

@@ -74,8 +74,12 @@ impl Digest {
         hex(&Sha256::digest(bytes))
     }
 
-    /// Partitions of which this digest does not begin where the one before ended.
+    /// Partitions of which this digest does not begin where the one before ended; where that is of another
+    /// generation of the log, those of which it does not begin at the beginning.
     pub fn gaps(&self, previous: &Self) -> Vec<u32> {
+        if previous.generation != self.generation {
+            return self.partitions.iter().filter(|own| own.from > 0).map(|own| own.partition).collect();
+        }
         let begins_there = |before: &Chain| {
             let own = self.partitions.iter().find(|own| own.partition == before.partition);
             own.is_some_and(|own| own.from == before.to)
@@ -135,6 +139,10 @@ mod tests {
         assert_eq!(read.gaps(&read), [1], "it begins at 0, and ends at 9");
         let mut next = read.clone();
         (next.partitions[0].from, next.partitions[0].to) = (9, 12);
+        assert_eq!(next.gaps(&read), [] as [u32; 0]);
+        next.generation = 2;
+        assert_eq!(next.gaps(&read), [1], "the log began anew, at 0");
+        next.partitions[0].from = 0;
         assert_eq!(next.gaps(&read), [] as [u32; 0]);
     }
 

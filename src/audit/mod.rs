@@ -10,6 +10,7 @@ mod bounds;
 mod chain;
 mod compare;
 mod digest;
+mod extent;
 mod facts;
 mod findings;
 mod gather;
@@ -20,6 +21,7 @@ mod sieve;
 
 pub use chain::{Chain, ChainError, Mark};
 pub use digest::{Digest, NoDigest};
+pub use extent::Extent;
 pub use findings::{Counts, Finding, Kind, Sums};
 pub use gather::{Receiver, Scope};
 pub use run::{Audit, AuditError, Audited, Stage, Telling};

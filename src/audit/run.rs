@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::account::{CommunicationNumber, Offset, Partition, Timestamp};
-use crate::queue::{BatchId, Queue, QueueError, ReadRange, Topic};
+use crate::queue::{BatchId, Queue, QueueError, Topic};
 use crate::replay::{Bound, Span, WindowError};
 use crate::spill::{Spill, SpillError, SpillFile};
 use crate::spread::spread;
@@ -17,9 +17,10 @@ use crate::store::{
     Deliveries, DeliveryKey, EndpointName, Replays, Scans, Store, StoreError, Wanted, WantedDeliveries,
 };
 
-use super::bounds::{Bounds, LogBounds, settled};
+use super::bounds::{Bounds, LogBounds};
 use super::chain::{Chain, ChainError, Leaves};
 use super::compare::{self, Compared, ComparedAccounts, ComparedNumbers};
+use super::extent::Extent;
 use super::facts::{AccountFact, Key, event_id};
 use super::findings::{Counts, Finding, Kind};
 use super::gather::{self, Behind, Gathered, Kept, Others, ReadLog, Scope};
@@ -57,9 +58,23 @@ pub enum AuditError {
         /// The first offset that it still holds.
         earliest: Offset,
     },
+    /// The log no longer holds what comes after a digest.
+    #[error(
+        "the digest before ended at offset {} of partition {}, which begins at offset {} by now: what was in between is \
+         deleted and can no longer be audited. Say with --since what the new one is of",
+        ended.0, partition.0, earliest.0
+    )]
+    Gap {
+        /// The partition.
+        partition: Partition,
+        /// Where the digest ended.
+        ended: Offset,
+        /// The first offset that the partition still holds.
+        earliest: Offset,
+    },
     /// A digest is of another log.
     #[error(
-        "partition {} is not, or not as far as the digest says, applied here: it is of another log, or this store was set          back", partition.0
+        "partition {} is not, or not as far as the digest says, applied here: it is of another log, or this store was set back", partition.0
     )]
     NotThatLog {
         /// The partition.
@@ -133,8 +148,8 @@ pub struct Audit<'a, Q, S> {
     pub scope: Scope,
     /// A batch of which all numbers are looked at.
     pub batch: Option<BatchId>,
-    /// The ranges of a digest, in place of the window.
-    pub ranges: Option<Vec<ReadRange>>,
+    /// Which part of the window.
+    pub extent: Extent,
     /// Where facts are kept while they are compared.
     pub scratch: PathBuf,
     /// Whether the chain over records and outcomes is made.
@@ -155,7 +170,7 @@ impl<Q: Queue, S: Store + Scans + Deliveries + Replays> Audit<'_, Q, S> {
     pub async fn run(mut self, tell: &mut impl Telling) -> Result<Audited, AuditError> {
         let begun_at = Timestamp::from(SystemTime::now());
         let spans = self.spans().await?;
-        if self.ranges.is_some() {
+        if matches!(self.extent, Extent::Of(_)) {
             // What lies in it is known by its offsets alone.
             self.scope.window.to = Bound::Offset(Offset(0));
         }
@@ -182,11 +197,7 @@ impl<Q: Queue, S: Store + Scans + Deliveries + Replays> Audit<'_, Q, S> {
 
     async fn spans(&self) -> Result<Vec<Span>, AuditError> {
         let Scope { window, workers, generation, .. } = &self.scope;
-        let spans = window.spans(self.queue, self.store, workers, *generation).await?;
-        match &self.ranges {
-            None => Ok(spans),
-            Some(ranges) => ranges.iter().map(|range| narrowed(&spans, range)).collect(),
-        }
+        self.extent.of(window.spans(self.queue, self.store, workers, *generation).await?)
     }
 
     /// A batch is its numbers.
@@ -355,17 +366,6 @@ impl<Q: Queue, S: Store + Scans + Deliveries + Replays> Audit<'_, Q, S> {
                 is_of_another && version == finding.at
             }
         })
-    }
-}
-
-/// A range of a digest, as the log has it now.
-fn narrowed(spans: &[Span], range: &ReadRange) -> Result<Span, AuditError> {
-    let ReadRange { partition, from, to } = *range;
-    let span = spans.iter().find(|span| span.partition == partition);
-    match span {
-        Some(span) if span.from <= from && to <= settled(span) => Ok(Span { from, to, ..*span }),
-        Some(span) if to <= settled(span) => Err(AuditError::Deleted { partition, earliest: span.from }),
-        Some(_) | None => Err(AuditError::NotThatLog { partition }),
     }
 }
 

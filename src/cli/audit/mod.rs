@@ -13,7 +13,7 @@ use tempfile::NamedTempFile;
 use uuid::Uuid;
 
 use crate::account::CommunicationNumber;
-use crate::audit::{Audit, AuditError, Audited, Digest, Scope};
+use crate::audit::{Audit, AuditError, Audited, Digest, Extent, Scope};
 use crate::queue::BatchId;
 use crate::replay::Window;
 use crate::settings::{Loaded, Settings};
@@ -68,7 +68,8 @@ struct RunArgs {
     /// Write sums, and a chain of digests over records and outcomes, to this file, which is not there yet
     #[arg(long, value_name = "FILE", conflicts_with_all = ["batch", "number", "numbers"])]
     digest: Option<PathBuf>,
-    /// The digest that was written before; the new one names it
+    /// The digest that was written before; the new one names it, and goes on where it ended unless --since or others
+    /// say from where
     #[arg(long, value_name = "FILE", requires = "digest")]
     previous: Option<PathBuf>,
     /// How findings and sums are told
@@ -112,20 +113,20 @@ fn audit(args: RunArgs) -> anyhow::Result<Exit> {
         None => Some(number.into_iter().collect::<BTreeSet<_>>()).filter(|it| !it.is_empty()),
     };
     let previous = previous.as_deref().map(read).transpose()?;
-    if let Some(previous) = &previous {
-        Digest::parse(previous).map_err(|error| Misused(format!("--previous: {error}")))?;
-    }
+    let before = previous.as_deref().map(Digest::parse).transpose();
+    let before = before.map_err(|error| Misused(format!("--previous: {error}")))?;
     // Before anything is read: what cannot be written in the end is known at the beginning.
     let file = digest.as_deref().map(begun).transpose()?;
     let window = window.window(now());
     let scope = Scope { numbers, is_deep: deep, window, ..scope(&settings)? };
     let generation = scope.generation;
+    let extent = extent(&scope, before.as_ref());
     let scratch = scratch.directory();
     raise_limit(None);
     runtime()?.block_on(beside_ports(&settings, async |queue, store| {
         let batch = batch.map(BatchId);
         let is_chained = file.is_some();
-        let audit = Audit { queue, store, scope, batch, ranges: None, scratch, is_chained };
+        let audit = Audit { queue, store, scope, batch, extent, scratch, is_chained };
         let mut printer = Printer::new(output);
         let audited = audit.run(&mut printer).await.map_err(refused)?;
         let Audited { counts, .. } = &audited;
@@ -138,6 +139,16 @@ fn audit(args: RunArgs) -> anyhow::Result<Exit> {
         }
         Ok(if counts.balance() { Exit::Ok } else { Exit::Differences })
     }))
+}
+
+/// Without a window, a digest goes on where the one before ended. A log that has begun anew since is new from its
+/// beginning.
+fn extent(scope: &Scope, before: Option<&Digest>) -> Extent {
+    let is_of_this_log = |before: &&Digest| before.generation == scope.generation.0;
+    match before.filter(is_of_this_log) {
+        Some(before) if scope.window == Window::whole() => Extent::After(before.ranges()),
+        _ => Extent::All,
+    }
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Misused> {
@@ -186,6 +197,7 @@ fn refused(error: AuditError) -> anyhow::Error {
         AuditError::NoBatch(_)
         | AuditError::NoNumbers(_)
         | AuditError::Deleted { .. }
+        | AuditError::Gap { .. }
         | AuditError::NotThatLog { .. } => Misused(error.to_string()).into(),
     }
 }

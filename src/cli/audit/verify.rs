@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::account::{Generation, LogPartition, Offset, Partition};
-use crate::audit::{Audit, Digest, Finding, Scope, Stage, Telling};
+use crate::audit::{Audit, Digest, Extent, Finding, Scope, Stage, Telling};
 use crate::cli::config::PlaceArgs;
 use crate::cli::output::progress_spinner;
 use crate::cli::process::{AnyStore, beside_ports, raise_limit};
@@ -63,8 +63,8 @@ pub(super) fn run(args: VerifyArgs) -> anyhow::Result<Exit> {
     let scratch = scratch.directory();
     raise_limit(None);
     runtime()?.block_on(beside_ports(&settings, async |queue, store| {
-        let ranges = Some(digest.ranges());
-        let audit = Audit { queue, store, scope, batch: None, ranges, scratch, is_chained: true };
+        let extent = Extent::Of(digest.ranges());
+        let audit = Audit { queue, store, scope, batch: None, extent, scratch, is_chained: true };
         let mut counted = Counted(progress_spinner("gone through"));
         let audited = audit.run(&mut counted).await.map_err(refused)?;
         counted.0.finish_and_clear();
