@@ -60,12 +60,22 @@ pub(crate) fn run(installation: &Installation, items: u64, rejected: u64) -> Gon
 
 /// Holds everything against everything.
 pub(crate) fn audit(installation: &Installation, scratch: &Path, items: u64, options: &[&str]) -> Gone {
+    let (audit, sums) = balances(installation, scratch, options);
+    assert_eq!((&sums["submitted"], &sums["accepted"]), (&items.into(), &items.into()), "{sums}");
+    gone(&audit, items)
+}
+
+/// An audit that finds nothing, and its sums.
+pub(crate) fn balances(
+    installation: &Installation,
+    scratch: &Path,
+    options: &[&str],
+) -> (Measured, Value) {
     let mut audit = installation.command(&["audit", "--output", "json"]);
     let audit = measured(audit.args(options).arg("--scratch").arg(scratch));
     let sums: Value = serde_json::from_slice(&audit.stdout).unwrap();
     assert_eq!(audit.code, Some(0), "{sums}");
-    assert_eq!((&sums["submitted"], &sums["accepted"]), (&items.into(), &items.into()), "{sums}");
-    gone(&audit, items)
+    (audit, sums)
 }
 
 /// Restores an empty store from the topic; the audit of the restored one balances.

@@ -9,11 +9,12 @@
 //! ```
 //!
 //! One submission of twenty is rejected for an account type that the list lacks; then the list is completed. What
-//! each command says it did is held against that. The result is printed and written to
+//! each command says it did is held against that. Then the same again, smaller, beside clients and an endpoint. The result is printed and written to
 //! `target/reprocessing.json`. Everything shares the machine; with other work on it no figure means much, the
 //! ratios more than the rates.
 #![allow(clippy::unwrap_used, reason = "a benchmark that cannot run has nothing to tell")]
 
+mod beside;
 mod commands;
 #[path = "../pipeline/figures.rs"]
 #[allow(dead_code, reason = "the other benchmark uses the rest")]
@@ -28,6 +29,9 @@ mod pair;
 #[path = "../pipeline/phases.rs"]
 #[allow(dead_code, reason = "the other benchmark uses the rest")]
 mod phases;
+#[path = "../callbacks/receiver.rs"]
+#[allow(dead_code, reason = "the other benchmark uses the rest")]
+mod receiver;
 mod report;
 mod reprocessed;
 #[path = "../pipeline/servers.rs"]
@@ -49,6 +53,9 @@ use reprocessed::Reprocessed;
 use servers::Servers;
 use support::run::Run;
 use support::{say, write_result};
+
+/// Submissions, at most, of the replay beside live traffic.
+const BESIDE: u64 = 400_000;
 
 #[derive(Debug, Parser)]
 struct Args {
@@ -96,5 +103,6 @@ async fn repeat(servers: &Servers, folder: &Path, number: usize, items: u64) -> 
     let deep_audit = commands::audit(&installation, folder, items, &["--deep"]);
     let rebuild = commands::rebuild(servers, &installation, folder, items).await;
     installation.remove(servers).await;
-    Reprocessed { drain, plan, run, audit, deep_audit, rebuild }
+    let beside = beside::measure(servers, folder, number, items.min(BESIDE)).await;
+    Reprocessed { drain, plan, run, audit, deep_audit, rebuild, beside }
 }

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use comfy_table::Table;
 use serde::Serialize;
 
+use crate::beside::Beside;
 use crate::reprocessed::{Gone, Reprocessed};
 use crate::servers::Servers;
 use crate::support::aims::{Aim, medians};
@@ -44,13 +45,14 @@ impl Result {
         for settings in &self.servers {
             let _infallible = writeln!(text, "{settings}");
         }
-        let _infallible = writeln!(text, "{}\n{}", figures(&self.medians), aims(&self.aims));
+        let _infallible = writeln!(text, "{}", figures(&self.medians));
+        let _infallible = writeln!(text, "{}\n{}", latencies(&self.medians.beside), aims(&self.aims));
         text
     }
 }
 
 fn figures(figures: &Reprocessed) -> Table {
-    let Reprocessed { drain, plan, run, audit, deep_audit, rebuild } = figures;
+    let Reprocessed { drain, plan, run, audit, deep_audit, rebuild, beside: _ } = figures;
     let header = ["", "submissions/s", "own CPU µs", "resident MiB", "hours for 100 million"];
     let mut table = table(&header);
     let mut row = |name: &str, figures: [f64; 3]| {
@@ -72,16 +74,30 @@ fn figures(figures: &Reprocessed) -> Table {
     table
 }
 
+fn latencies(beside: &Beside) -> Table {
+    let mut table = table(&["live batches of 100", "p50 ms", "p99 ms"]);
+    for (name, latency) in
+        [("alone", &beside.alone), ("beside a replay and its callbacks", &beside.replay)]
+    {
+        let figures = [latency.p50_ms, latency.p99_ms].map(rounded);
+        table.add_row(std::iter::once(name.to_owned()).chain(figures));
+    }
+    table
+}
+
 /// One repeat in a line.
 pub(crate) fn repeat(number: usize, figures: &Reprocessed) -> String {
-    let Reprocessed { drain, plan, run, audit, deep_audit, rebuild } = figures;
+    let Reprocessed { drain, plan, run, audit, deep_audit, rebuild, beside } = figures;
     format!(
-        "repeat {number}: drain {:.0}, plan {:.0}, run {:.0}, audit {:.0} (deep {:.0}), rebuild {:.0} a second",
+        "repeat {number}: drain {:.0}, plan {:.0}, run {:.0}, audit {:.0} (deep {:.0}), rebuild {:.0} a second; live \
+         p99 {:.0} ms alone, {:.0} ms beside a replay",
         drain.items_per_second,
         plan.items_per_second,
         run.items_per_second,
         audit.items_per_second,
         deep_audit.items_per_second,
         rebuild.items_per_second,
+        beside.alone.p99_ms,
+        beside.replay.p99_ms,
     )
 }

@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::beside::Beside;
 use crate::figures::Drain;
 use crate::support::aims::{Aim, at_least, at_most};
 
@@ -18,6 +19,7 @@ pub(crate) struct Reprocessed {
     pub(crate) deep_audit: Gone,
     /// Into an empty store.
     pub(crate) rebuild: Gone,
+    pub(crate) beside: Beside,
 }
 
 /// Submissions that a command went through, its start and its end included.
@@ -39,6 +41,8 @@ impl Reprocessed {
             at_least(100_000.0, self.audit.items_per_second).named("audit: submissions/s"),
             at_most(200.0, megabytes(&self.audit)).named("audit: resident MB"),
             at_most(200.0, megabytes(&self.deep_audit)).named("audit --deep: resident MB"),
+            at_most(2.0, self.beside.replay.p99_ms / self.beside.alone.p99_ms)
+                .named("live p99 beside a replay: times that without"),
         ]
     }
 }
