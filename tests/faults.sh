@@ -2,7 +2,7 @@
 # Real processes over a real Kafka cluster and a real PostgreSQL while things break.
 #
 #   tests/faults.sh                        every fault once, the random mix short: about 15 minutes
-#   tests/faults.sh --long                 a restored backup of 100,000 submissions, a long random mix
+#   tests/faults.sh --long                 a restored backup of 100,000 submissions, a long random mix, a replay
 #   tests/faults.sh --seed N               the choices of another run again
 #   tests/faults.sh --list                 what there is
 #   tests/faults.sh "broker killed" lock   only what has one of these in its name

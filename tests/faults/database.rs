@@ -1,10 +1,11 @@
 //! The database of a run, read and disturbed from outside.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use penstock::account::{Offset, Partition};
+use penstock::account::{EventId, Offset, Partition};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor};
+use uuid::Uuid;
 
 use crate::checker::Stored;
 use crate::checker::tables::{POSTGRES, Rows};
@@ -75,6 +76,17 @@ impl Database {
             Ok((Partition(u32::try_from(partition)?), Offset(u64::try_from(offset)?)))
         };
         rows.into_iter().map(typed).collect()
+    }
+
+    /// The events of outcomes that a replay has changed.
+    pub async fn former_events(&self) -> anyhow::Result<BTreeSet<EventId>> {
+        let mut session = self.session().await?;
+        let ids: Vec<Uuid> = sqlx::query_scalar(
+            "SELECT event_id_before FROM outcome_changes WHERE event_id_before IS NOT NULL",
+        )
+        .fetch_all(&mut session)
+        .await?;
+        Ok(ids.into_iter().map(EventId).collect())
     }
 
     /// All tables as of one moment.

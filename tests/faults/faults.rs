@@ -180,20 +180,16 @@ async fn postgres_crashed(installation: &mut Installation<'_>, _: Extent) -> any
 
 async fn postgres_restored(installation: &mut Installation<'_>, extent: Extent) -> anyhow::Result<()> {
     installation.servers.postgres_script("backup").await?;
-    let before = submitted(installation).await?;
+    let before = installation.submitted().await?;
     let wanted = before + extent.submissions_since_backup as u64;
     wait_until("enough was submitted since the backup", PATIENCE * 10, async || {
         installation.check()?;
-        Ok(submitted(installation).await? >= wanted)
+        Ok(installation.submitted().await? >= wanted)
     })
     .await?;
     installation.servers.postgres_script("crash").await?;
     installation.servers.postgres_script("restore").await?;
     installation.servers.start_postgres().await.map(drop)
-}
-
-async fn submitted(installation: &Installation<'_>) -> anyhow::Result<u64> {
-    Ok(installation.log.ends("accounts.submitted").await?.values().map(|end| end.0).sum())
 }
 
 async fn sessions_terminated(installation: &mut Installation<'_>, _: Extent) -> anyhow::Result<()> {
@@ -349,7 +345,8 @@ pub fn account(number: &str, account: &str, action: &str) -> serde_json::Value {
     })
 }
 
-async fn post(url: &str, batch: &serde_json::Value) -> anyhow::Result<(u16, serde_json::Value)> {
+/// Posts a batch to an intake; the status and the answer.
+pub async fn post(url: &str, batch: &serde_json::Value) -> anyhow::Result<(u16, serde_json::Value)> {
     let answer = reqwest::Client::new()
         .post(url)
         .header("content-type", "application/json")

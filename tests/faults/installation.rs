@@ -2,7 +2,7 @@
 //! known of it in the end.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -58,6 +58,8 @@ pub struct Setup {
     pub feed: Feed,
     /// Where the database lies.
     pub tablespace: &'static str,
+    /// Further settings of every process.
+    pub settings: &'static str,
 }
 
 /// Everything of one run.
@@ -168,7 +170,7 @@ impl<'a> Installation<'a> {
         Ok(Role::new(kind, self.write_config(kind, index)?))
     }
 
-    fn write_config(&self, kind: &str, index: usize) -> anyhow::Result<std::path::PathBuf> {
+    fn write_config(&self, kind: &str, index: usize) -> anyhow::Result<PathBuf> {
         let proxied = self.setup.proxied;
         let kafka_proxied = matches!(
             (proxied, kind),
@@ -194,12 +196,45 @@ impl<'a> Installation<'a> {
              intake.listen = '{listen}'\n\
              worker.lanes = {LANES}\n\
              worker.retry_max_backoff = '1s'\n\
-             telemetry.log_format = 'json'\n"
+             telemetry.log_format = 'json'\n\
+             {}",
+            self.setup.settings
         );
         let config = pair::settings(&brokers, &self.prefix, &url, TOKEN) + &own;
-        let file = self.directory.path().join(format!("{kind}-{index}.toml"));
+        let file = self.config_file(kind, index);
         std::fs::write(&file, config)?;
         Ok(file)
+    }
+
+    /// The configuration of who runs commands.
+    pub fn admin_config(&self) -> PathBuf {
+        self.config_file("admin", 0)
+    }
+
+    fn config_file(&self, kind: &str, index: usize) -> PathBuf {
+        self.directory.path().join(format!("{kind}-{index}.toml"))
+    }
+
+    /// Has every process go by other settings: roles are restarted one after the other.
+    pub async fn change_settings(&mut self, from: &str, to: &str) -> anyhow::Result<()> {
+        let of_role = |kind: &'static str| move |index| (kind, index);
+        let files = (0..self.intakes.len()).map(of_role("intake"));
+        let files = files.chain((0..self.workers.len()).map(of_role("worker"))).chain([("admin", 0)]);
+        for file in files.map(|(kind, index)| self.config_file(kind, index)) {
+            let settings = std::fs::read_to_string(&file)?;
+            ensure!(settings.contains(from), "{from:?} is not set");
+            std::fs::write(&file, settings.replace(from, to))?;
+        }
+        for role in self.intakes.iter_mut().chain(&mut self.workers) {
+            role.stop().await?;
+            role.start().await?;
+        }
+        Ok(())
+    }
+
+    /// How many records there are on the submitted topic.
+    pub async fn submitted(&self) -> anyhow::Result<u64> {
+        Ok(self.log.ends(SUBMITTED).await?.values().map(|end| end.0).sum())
     }
 
     /// Waits until every load has an answer to a batch that was sent after this call.
@@ -256,6 +291,7 @@ impl<'a> Installation<'a> {
             dead_letters: dead_letters.collect::<Result<_, _>>().map_err(anyhow::Error::msg)?,
             committed,
             answers: self.answers.clone(),
+            former: self.database.former_events().await?,
         })
     }
 

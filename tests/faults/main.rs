@@ -13,6 +13,7 @@ mod faults;
 mod installation;
 mod options;
 mod proxy;
+mod reprocessing;
 mod sabotage;
 mod scale;
 mod servers;

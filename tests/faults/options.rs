@@ -19,7 +19,8 @@ const BEYOND: Duration = Duration::from_secs(4);
 pub struct Options {
     #[command(flatten)]
     pub choice: Choice,
-    /// A restored backup of many submissions, a pause beyond what clients bear, a long random mix
+    /// A restored backup of many submissions, a pause beyond what clients bear, a long random mix, a replay while
+    /// everything breaks
     #[arg(long)]
     long: bool,
     /// Items a second of each load [default: 200, or 500 with --long]
@@ -43,6 +44,11 @@ impl Options {
             mixed_faults: if self.long { 150 } else { 8 },
             seed: self.choice.seed,
         }
+    }
+
+    /// Whether what takes minutes is run too.
+    pub fn is_long(&self) -> bool {
+        self.long
     }
 
     /// Items a second of each load.

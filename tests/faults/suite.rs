@@ -13,6 +13,7 @@ use crate::installation::{Installation, Proxied, Setup, Summary};
 use crate::options::Options;
 use crate::process::Feed;
 use crate::program::{Tally, guarded, say};
+use crate::reprocessing::{self, Reprocessed};
 use crate::sabotage::Guard;
 use crate::scale;
 use crate::servers::{Servers, run};
@@ -56,6 +57,9 @@ impl<'o> Suite<'o> {
         }
         notes.extend(tally.run(SCALE_KILLED, Box::pin(self.killed_worker())).await);
         notes.extend(tally.run(SCALE_OUT_AND_IN, Box::pin(self.out_and_in())).await);
+        if self.options.is_long() {
+            notes.extend(tally.run(REPROCESSED, Box::pin(self.reprocessed())).await);
+        }
         for control in controls::ALL {
             Box::pin(tally.run(control.name, self.control(control))).await;
         }
@@ -77,6 +81,7 @@ impl<'o> Suite<'o> {
                 conflict: "3%",
             },
             tablespace: "pg_default",
+            settings: "",
         }
     }
 
@@ -175,6 +180,29 @@ impl<'o> Suite<'o> {
         ))
     }
 
+    async fn reprocessed(&self) -> anyhow::Result<String> {
+        let setup = Setup { settings: reprocessing::LIST, ..self.setup() };
+        let mut installation = Installation::new(&self.servers, setup).await?;
+        let played = guarded(async {
+            installation.start().await?;
+            let reprocessed = reprocessing::reprocessed(&mut installation).await?;
+            let summary = installation.finish().await?;
+            reprocessing::balances(&installation).await?;
+            Ok((reprocessed, summary))
+        })
+        .await;
+        let Ok((Reprocessed { runners, audits }, summary)) = played else {
+            self.abandon(REPROCESSED, installation).await?;
+            return played.map(|_| String::new());
+        };
+        installation.clean_up().await?;
+        Ok(format!(
+            "a replay while everything breaks: {runners} runners; {audits} audits balanced meanwhile; {} events \
+             repeated",
+            summary.counts.copies
+        ))
+    }
+
     /// With the guard the checker finds nothing, without it the checker objects.
     async fn control(&self, control: Control) -> anyhow::Result<()> {
         for guard in [Guard::None, control.guard] {
@@ -221,13 +249,18 @@ fn print_table(rows: &[String]) {
 
 const SCALE_KILLED: &str = "a killed worker's partitions move on";
 const SCALE_OUT_AND_IN: &str = "1 to 4 to 2 workers";
+const REPROCESSED: &str = "replay and audits while everything breaks";
 const SORTING: &str = "sorting off";
 
 /// What there is, in the order in which it is run.
 pub fn names() -> Vec<&'static str> {
     let faults = faults::all().into_iter().map(|fault| fault.name);
     let controls = controls::ALL.into_iter().map(|control| control.name);
-    faults.chain([SCALE_KILLED, SCALE_OUT_AND_IN]).chain(controls).chain([SORTING]).collect()
+    faults
+        .chain([SCALE_KILLED, SCALE_OUT_AND_IN, REPROCESSED])
+        .chain(controls)
+        .chain([SORTING])
+        .collect()
 }
 
 fn row(name: &str, recovered: Duration, summary: &Summary) -> String {

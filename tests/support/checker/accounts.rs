@@ -43,7 +43,7 @@ fn are_the_fold(world: &World<'_>) -> Check {
                 if let Some(code) = broken_rule(account, state) {
                     return Err(format!("{at} was accepted against {code} (account state)"));
                 }
-                accounts.insert(account.key(), (at, submission.fingerprint, account));
+                accounts.insert(account.key(), (submission.version(), submission.fingerprint, account));
             }
             Some(Ending::Rejected(RejectionCode::O005, _)) => {
                 let claim = world.ledger.get(&account.communication_number);

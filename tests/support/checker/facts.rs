@@ -1,13 +1,13 @@
 //! The facts a check is made on, as any queue and any store can give them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use penstock::account::{
     Account, AccountKey, CommunicationNumber, Coordinates, EventId, Fingerprint, Generation,
     LogPartition, Offset, Partition, RejectionCode, Submission, Verdict,
 };
-use penstock::queue::{Envelope, Received};
+use penstock::queue::{Envelope, Received, redriven_origin};
 use uuid::Uuid;
 
 /// All that is known after a run.
@@ -25,6 +25,8 @@ pub struct Facts {
     pub committed: BTreeMap<Partition, Offset>,
     /// The final answers clients got.
     pub answers: Vec<Answered>,
+    /// The events of outcomes that a replay has changed: they were told, and stay.
+    pub former: BTreeSet<EventId>,
 }
 
 /// A record of the submitted topic.
@@ -107,12 +109,12 @@ impl Submitted {
         let coordinates = log.at(received.offset);
         let text = std::str::from_utf8(&received.record.value);
         let account = text.ok().and_then(|text| Account::parse(text).ok());
-        let unit = Envelope::from_headers(&received.record.headers).default_business_unit;
-        Self {
-            coordinates,
-            submission: account.map(|account| Submission::new(account, unit, coordinates)),
-            value: received.record.value,
-        }
+        let headers = &received.record.headers;
+        let unit = Envelope::from_headers(headers).default_business_unit;
+        let submission = account.map(|account| {
+            Submission::new(account, unit, coordinates).put_back_from(redriven_origin(headers))
+        });
+        Self { coordinates, submission, value: received.record.value }
     }
 }
 

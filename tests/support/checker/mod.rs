@@ -206,9 +206,9 @@ impl<'a> World<'a> {
         Ok(())
     }
 
-    /// Promise 3: every event tells a persisted outcome.
+    /// Promise 3: every event tells a persisted outcome, or one that a replay has changed.
     fn events_are_of_outcomes(&self) -> Check {
-        let mut outcomes = HashSet::new();
+        let mut outcomes: HashSet<EventId> = self.facts.former.iter().copied().collect();
         for submitted in &self.facts.submitted {
             if let Some(Ending::Accepted(id) | Ending::Rejected(_, id)) = self.ending(submitted)? {
                 outcomes.insert(id);
