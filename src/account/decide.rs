@@ -237,11 +237,11 @@ impl<'a> Desk<'a> {
         violation.or_else(|| self.is_superseded(submission).then_some(RejectionCode::A016))
     }
 
-    /// Whether the submission was put back and its account has a newer state by now.
+    /// Whether the submission was put back and its account has a newer state by now. No policy takes an older state
+    /// for it.
     fn is_superseded(&self, submission: &Submission) -> bool {
         let version = submission.origin.and(self.version(submission));
-        !self.policy.disabled.contains(&RejectionCode::A016)
-            && version.is_some_and(|version| version.may_follow(submission.version()))
+        version.is_some_and(|version| version.may_follow(submission.version()))
     }
 
     /// The version of the submission's account now.
@@ -433,7 +433,11 @@ mod tests {
         let expected = (vec![Verdict::Accepted, superseded], Some(6));
         assert_eq!(decided(&backwards, &with_version(3), &policy), expected);
         let off = Policy { disabled: [RejectionCode::A016].into(), ..Policy::default() };
-        assert_eq!(decided(&one, &with_version(7), &off).0, [Verdict::Accepted]);
+        assert_eq!(
+            decided(&one, &with_version(7), &off),
+            (vec![superseded], None),
+            "it is no matter of policy"
+        );
     }
 
     #[test]

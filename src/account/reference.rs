@@ -54,7 +54,7 @@ pub struct Policy {
     pub update_missing: UpdateMissing,
     /// Whether an account must name its business unit (A008).
     pub business_unit_mandatory: bool,
-    /// Rules that are not applied. O005, A009 and A010 always are.
+    /// Rules that are not applied. O005, A009, A010 and A016 always are.
     pub disabled: BTreeSet<RejectionCode>,
 }
 

@@ -15,8 +15,10 @@ use super::tree::{
     WorkerSettings,
 };
 
-/// Rules that are always applied: without them outcomes would depend on more than what is stored.
-const ALWAYS_ON: [RejectionCode; 3] = [RejectionCode::O005, RejectionCode::A009, RejectionCode::A010];
+/// Rules that are always applied: without them outcomes would depend on more than what is stored, or an account would
+/// go back to an older state.
+const ALWAYS_ON: [RejectionCode; 4] =
+    [RejectionCode::O005, RejectionCode::A009, RejectionCode::A010, RejectionCode::A016];
 
 /// Longest wait for an answer; beyond it clients and proxies give up on their own.
 const LONGEST_WAIT: Duration = Duration::from_mins(5);

@@ -253,9 +253,18 @@ fn rules_and_lists_become_the_policy() {
 
 #[test]
 fn rules_that_are_always_applied_cannot_be_disabled() {
-    let found = problems("rules.disabled = ['O005', 'B001']", &[]);
-    assert!(found[0].contains("O005, which is always applied"), "{found:?}");
-    assert!(found[1].contains("\"B001\", which is no code"), "{found:?}");
+    let always = ["O005", "A009", "A010", "A016"];
+    for code in RejectionCode::ALL.iter().map(ToString::to_string) {
+        let disabled = format!("rules.disabled = ['{code}']");
+        if always.contains(&code.as_str()) {
+            let found = problems(&disabled, &[]);
+            assert!(found[0].contains(&format!("{code}, which is always applied")), "{found:?}");
+        } else {
+            assert!(load(&disabled, &[]).is_ok(), "{code}");
+        }
+    }
+    let found = problems("rules.disabled = ['B001']", &[]);
+    assert!(found[0].contains("\"B001\", which is no code"), "{found:?}");
 }
 
 #[test]
