@@ -376,6 +376,44 @@ async fn the_commands_of_the_readme_audit() {
 }
 
 #[tokio::test]
+async fn a_batch_and_a_part_of_the_log_are_audited_by_themselves() {
+    let installation = Installation::with_history().await;
+    let (config, data) = (installation.config(), installation.data());
+    let shown = penstock(&["show", "n-4", "--json", "--config"]).arg(&config).output().await.unwrap();
+    let shown: Value = serde_json::from_slice(&shown.stdout).unwrap();
+    let submission = &shown["submissions"][0];
+    let (batch, received) =
+        (submission["record"]["batch"].as_str().unwrap(), submission["record"]["appended_at"].as_str());
+    let coordinates: Vec<u64> = submission["coordinates"]
+        .as_str()
+        .unwrap()
+        .split('/')
+        .map(|part| part.parse().unwrap())
+        .collect();
+    let [_, partition, offset] = coordinates[..] else { panic!("{coordinates:?}") };
+    let (partition, from, to) = (partition.to_string(), offset.to_string(), (offset + 1).to_string());
+    for arguments in [
+        &["--batch", batch][..],
+        &["--partition", &partition, "--from-offset", &from, "--to-offset", &to],
+    ] {
+        let said = audit(&config, &data, arguments).await;
+        let sums = (&said.sums["submitted"], &said.sums["accepted"]);
+        assert_eq!((said.code, sums), (0, (&json!(1), &json!(1))), "{arguments:?} {}", said.told);
+    }
+    let since = audit(&config, &data, &["--since", received.unwrap()]).await;
+    let until = audit(&config, &data, &["--until", received.unwrap()]).await;
+    let submitted = |said: &Said| said.sums["submitted"].as_u64().unwrap();
+    assert_eq!((since.code, until.code), (0, 0), "{}{}", since.told, until.told);
+    assert!(submitted(&since) > 0 && submitted(&until) > 0);
+    assert_eq!(submitted(&since) + submitted(&until), 8, "each is on one side");
+
+    let gone = installation.changed(STORE, "DELETE FROM communications WHERE number = 'n-4'").await;
+    let said = audit(&config, gone.path(), &["--batch", batch]).await;
+    let numbers: BTreeSet<_> = said.findings.iter().filter_map(|(_, number)| number.clone()).collect();
+    assert_eq!((said.code, numbers), (3, BTreeSet::from(["n-4".to_owned()])), "{}", said.told);
+}
+
+#[tokio::test]
 async fn a_digest_is_verified_until_a_record_or_an_outcome_is_another() {
     let installation = Installation::with_history().await;
     let file = |name: &str| installation.directory.path().join(name).to_str().unwrap().to_owned();

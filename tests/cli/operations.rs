@@ -80,6 +80,8 @@ async fn what_operators_do_is_recorded_with_why_and_how_it_ended() {
     alice(&["callbacks", "redeliver", "--apply"], 0).await;
     assert_eq!(listed(config, &[]).await, Vec::<Value>::new(), "nothing was done");
 
+    let redrive = ["dlq", "redrive", "--class", "not_storable", "--reason", "column widened"];
+    alice(&[&redrive, apply].concat(), 0).await;
     alice(&[&DISCARD, apply].concat(), 0).await;
     alice(&["callbacks", "pause", "risk", "--reason", "a \u{1b}[1mmove"], 0).await;
     alice(&["callbacks", "pause", "risk"], 0).await;
@@ -98,10 +100,11 @@ async fn what_operators_do_is_recorded_with_why_and_how_it_ended() {
         "callbacks.resume",
         "callbacks.pause",
         "dlq.discard",
+        "dlq.redrive",
     ];
     assert_eq!(commands(&operations), expected);
     let states: Vec<_> = operations.iter().map(|it| it["state"].as_str().unwrap()).collect();
-    assert_eq!(states, ["failed", "done", "done", "done", "done", "done"]);
+    assert_eq!(states, ["failed", "done", "done", "done", "done", "done", "done"]);
     assert!(operations[0]["steps"][1]["note"].as_str().unwrap().contains("a new file"));
     let discarded = &operations[5];
     assert_eq!(
@@ -116,10 +119,10 @@ async fn what_operators_do_is_recorded_with_why_and_how_it_ended() {
     assert_eq!(commands(&listed(config, &["--command", "dlq.discard"]).await), ["dlq.discard"]);
     assert_eq!(listed(config, &["--limit", "2"]).await.len(), 2);
     assert_eq!(listed(config, &["--until", "1h"]).await.len(), 0);
-    assert_eq!(listed(config, &["--since", "1h", "--operator", "alice"]).await.len(), 4);
+    assert_eq!(listed(config, &["--since", "1h", "--operator", "alice"]).await.len(), 5);
     let (table, told) = alice(&["operations", "list"], 0).await;
     assert!(table.contains("callbacks.pause") && table.contains("a \\u{1b}[1mmove"), "{table}");
-    assert!(told.contains("6 operations"), "{told}");
+    assert!(told.contains("7 operations"), "{told}");
     let id = discarded["id"].as_str().unwrap();
     let (page, _) = alice(&["operations", "show", id], 0).await;
     assert!(page.contains("dlq.discard  done") && page.contains("test messages"), "{page}");

@@ -134,6 +134,28 @@ async fn the_contract_holds_behind_a_pooler_in_transaction_mode_also_after_resta
     }
 }
 
+#[tokio::test]
+async fn roles_whose_store_is_away_are_not_ready() {
+    let installation = Installation::ready().await;
+    let pooler = Pooler::start(4);
+    let endpoint = "[[callbacks.endpoints]]\nname = 'risk'\nurl = 'http://127.0.0.1:9/'\nallow_http = true\n\
+                    unsigned = true\n";
+    let further = format!("store.postgres.statement_cache = 0\n{endpoint}");
+    installation.configure(&pooler.url(installation.database.name()), &further);
+    let (worker, callbacks) =
+        (installation.start("worker").await, installation.start("callbacks").await);
+    for process in [&worker, &callbacks] {
+        process.until_ready().await;
+    }
+    drop(pooler);
+    for process in [&worker, &callbacks] {
+        until(async || process.readiness().await == 503).await;
+    }
+    for process in [worker, callbacks] {
+        process.stop().await;
+    }
+}
+
 /// What became of the example's second account. A worker that has just started may take longer to it than an
 /// answer waits; sent again, it has the same outcome.
 async fn outcome(intake: &Dev) -> serde_json::Value {

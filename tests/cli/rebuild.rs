@@ -123,6 +123,13 @@ impl Installation {
         self.directory.path().join("data/store.db")
     }
 
+    /// How many records there are on all topics.
+    async fn records(&self) -> i64 {
+        let queue = self.directory.path().join("data/queue.db");
+        let mut connection = SqliteConnectOptions::new().filename(queue).connect().await.unwrap();
+        sqlx::query_scalar("SELECT count(*) FROM records").fetch_one(&mut connection).await.unwrap()
+    }
+
     /// Moves the store away.
     fn lose_store(&self) -> std::path::PathBuf {
         let kept = self.directory.path().join("kept");
@@ -150,6 +157,7 @@ async fn a_store_is_rebuilt_row_for_row_by_what_was_told() {
     let selected = installation.says(&["replay", "run", "other", "--no-events", "--reason=lost"]).await;
     assert_eq!(selected.status.code(), Some(2), "{}", text(&selected.stderr));
     let kept = installation.lose_store();
+    let told_before = installation.records().await;
     let [command] = commands_marked("rebuild")[..] else { panic!("one command rebuilds") };
     let (command, reason) = command.split_once("--reason ").unwrap();
     let arguments: Vec<&str> =
@@ -161,6 +169,7 @@ async fn a_store_is_rebuilt_row_for_row_by_what_was_told() {
         assert!(!before.is_empty(), "{table}");
         assert_eq!(before, after, "{table}");
     }
+    assert_eq!(installation.records().await, told_before, "nobody is told again");
     // What was parked is lost with the store, so callbacks are told that they begin anew.
     let reread = installation.says(&["callbacks", "reread", "--apply"]).await;
     assert!(reread.status.success(), "{}", text(&reread.stderr));

@@ -3,6 +3,9 @@
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
+use penstock::queue::sqlite::{SqliteQueue, SqliteQueueOptions};
+use penstock::queue::{Headers, Queue, Record, Topic};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -39,6 +42,20 @@ async fn send_some(dev: &Dev) {
     let corrected = json!({"accounts": [account("n-3", "a-3", "CHECKING", "south")]});
     let (_, answer) = dev.send(corrected.to_string()).await;
     assert_eq!(answer["results"][0]["resultType"], "REQUEST_ACCEPTED", "{answer}");
+}
+
+/// Two accounts of types that the complete list has.
+async fn send_some_typed(dev: &Dev) {
+    let batch = json!({"accounts": [
+        account("n-1", "a-1", "CHECKING", "north"),
+        account("n-2", "a-2", "SAVINGS", "north"),
+    ]});
+    let (status, answer) = dev.send(batch.to_string()).await;
+    assert_eq!(
+        (status, &answer["results"][1]["resultType"]),
+        (200, &json!("REQUEST_ACCEPTED")),
+        "{answer}"
+    );
 }
 
 /// Waits until workers have told so many outcomes: they say so a little after the answer.
@@ -226,6 +243,47 @@ async fn a_run_accepts_what_passes_now_and_tells_that_alone() {
     assert!(told.contains("there is no job unknown"), "{told}");
     dev.stop().await;
     assert_eq!(receiver.arrivals().len(), 5, "a resubmission is told nobody");
+}
+
+#[tokio::test]
+async fn a_run_stops_at_more_errors_than_it_may_have() {
+    let setup = Setup { directory: tempfile::tempdir().unwrap() };
+    let config = setup.with("complete.toml", COMPLETE);
+    let dev = Dev::start(&setup.directory, &["--config", config.to_str().unwrap()]).await;
+    send_some_typed(&dev).await;
+    dev.stop().await;
+    let queue = setup.directory.path().join("data/queue.db");
+    let queue = SqliteQueue::open(queue, SqliteQueueOptions::default()).await.unwrap();
+    let no_account = |key: &'static [u8]| Record {
+        key: Bytes::from_static(key),
+        value: Bytes::from_static(b"no account"),
+        headers: Headers::default(),
+    };
+    queue.publish(Topic::Submitted, vec![no_account(b"/a-1"), no_account(b"/a-2")]).await.unwrap();
+    queue.close().await;
+    let dev = Dev::start(&setup.directory, &["--config", config.to_str().unwrap()]).await;
+    until_told(&config, 4).await;
+    dev.stop().await;
+
+    let run = |name, most| ["run", name, "--reason", "test", "--max-errors", most];
+    let (_, told) = says(&config, &run("too-many", "1"), 1).await;
+    assert!(
+        told.contains("2 submissions could not be gone through, more than --max-errors 1"),
+        "{told}"
+    );
+    let (status, _) = says(&config, &["status", "too-many", "--json"], 0).await;
+    let status: Value = serde_json::from_str(&status).unwrap();
+    assert_eq!(status["state"], "failed", "{status}");
+    let (said, _) = says(&config, &run("enough", "2"), 0).await;
+    assert!(said.contains("0 end otherwise"), "{said}");
+    let (_, told) = says(&config, &["abort", "too-many", "--reason", "no use"], 0).await;
+    assert!(!told.contains("error"), "{told}");
+    let (status, _) = says(&config, &["status", "too-many", "--json"], 0).await;
+    let status: Value = serde_json::from_str(&status).unwrap();
+    assert_eq!(status["state"], "aborted", "{status}");
+    let mut list = penstock(&["operations", "list", "--json", "--command", "replay.abort", "--config"]);
+    let listed = text(&list.arg(&config).output().await.unwrap().stdout);
+    assert!(listed.contains("too-many") && listed.contains("no use"), "{listed}");
 }
 
 #[tokio::test]
