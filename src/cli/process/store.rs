@@ -11,7 +11,7 @@ use crate::store::{Applied, PersistedOutcome, Store, StoreError, Wanted};
 use crate::telemetry::with_causes;
 
 use super::directory::Directory;
-use crate::cli::options;
+use crate::cli::{options, unavailable};
 
 /// How long the server may work on one statement of a command, at least: an operator waits for an answer, a
 /// lane for the next batch.
@@ -66,6 +66,17 @@ impl AnyStore {
                 let statement_timeout = options.statement_timeout.max(COMMANDS_TIMEOUT);
                 let options = PostgresStoreOptions { statement_timeout, ..options };
                 Self::Postgres(PostgresStore::open(options).await?)
+            }
+        })
+    }
+
+    /// The same, whole tables of which are read on the standby that the settings name, if they name one.
+    pub(in crate::cli) async fn with_tables_on_standby(&self) -> anyhow::Result<Self> {
+        Ok(match self {
+            Self::Sqlite(store) => Self::Sqlite(store.clone()),
+            Self::Postgres(store) => {
+                let store = store.clone().with_tables_on_standby().await;
+                Self::Postgres(store.map_err(unavailable)?)
             }
         })
     }

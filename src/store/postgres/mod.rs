@@ -47,8 +47,17 @@ const SYSTEM: &str = "postgresql";
 #[derive(Clone)]
 pub struct PostgresStore {
     sessions: Connections,
-    /// Where whole tables are read, if not there too.
     standby: Option<Standby>,
+    tables: Tables,
+}
+
+/// Where whole tables are read.
+#[derive(Clone)]
+enum Tables {
+    /// Where everything is.
+    OnServer,
+    /// On a standby that has what the server had when a scan began.
+    OnStandby(Standby),
 }
 
 impl PostgresStore {
@@ -64,7 +73,15 @@ impl PostgresStore {
     /// schema is looked at.
     pub fn connect_later(options: PostgresStoreOptions) -> Self {
         let standby = options.replica().map(Standby::of);
-        Self { sessions: Connections::new(options), standby }
+        Self { sessions: Connections::new(options), standby, tables: Tables::OnServer }
+    }
+
+    /// The same store, whole tables of which are read on the standby that its options name, if they name one. An
+    /// error when that is not there, or is none of this server.
+    pub async fn with_tables_on_standby(self) -> Result<Self, StoreError> {
+        let Some(standby) = self.standby.clone() else { return Ok(self) };
+        standby.behind(&self.sessions).await?;
+        Ok(Self { tables: Tables::OnStandby(standby), ..self })
     }
 
     /// Finishes what was asked for and closes every session. Every handle is of no use afterwards.

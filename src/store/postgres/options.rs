@@ -74,6 +74,10 @@ impl PostgresStoreOptions {
                 return Err(PostgresOpenError::File { setting, path: path.clone(), cause });
             }
         }
+        if let Some(replica) = self.replica() {
+            let refused = |cause| PostgresOpenError::Replica { cause: Box::new(cause) };
+            replica.connect_options().map_err(refused)?;
+        }
         self.connect_options().map(drop)
     }
 

@@ -50,6 +50,13 @@ pub enum PostgresOpenError {
         /// What there is in its place.
         instead: String,
     },
+    /// The URL of the replica would be refused as that of the server.
+    #[error("store.postgres.replica_url is refused as store.postgres.url would be")]
+    Replica {
+        /// Why.
+        #[source]
+        cause: Box<PostgresOpenError>,
+    },
     /// A file that a setting names cannot be read.
     #[error("{setting} names {}, which cannot be read; check the path and its permissions", path.display())]
     File {

@@ -345,13 +345,15 @@ pub const NEEDED_RIGHTS: [NeededRights; 6] = [
     },
 ];
 
-/// Which cluster the server is of, and up to where its log is written by now.
+/// Which tables are meant (cluster, database and schema), and up to where the server's log is on disk by now. What
+/// a commit that was told of wrote lies before.
 pub const WRITTEN: &str = "
-SELECT system_identifier::text, pg_current_wal_insert_lsn()::text FROM pg_control_system()";
+SELECT concat_ws('/', system_identifier, current_database(), current_schema()), pg_current_wal_flush_lsn()::text
+FROM pg_control_system()";
 
-/// Which cluster the server is of, whether it is a standby, and by how many bytes what it has replayed lies behind
+/// Which tables are meant, whether the server is a standby, and by how many bytes what it has replayed lies behind
 /// the place `$1` of the log; none when it replays nothing.
 pub const REPLAYED: &str = "
-SELECT system_identifier::text, pg_is_in_recovery(),
+SELECT concat_ws('/', system_identifier, current_database(), current_schema()), pg_is_in_recovery(),
        pg_wal_lsn_diff($1::text::pg_lsn, pg_last_wal_replay_lsn())::bigint
 FROM pg_control_system()";

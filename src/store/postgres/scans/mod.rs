@@ -1,6 +1,6 @@
 //! The scans port on PostgreSQL: a table is read in the order of its blocks, some at a time, so that a page costs
-//! what its blocks cost and no index is walked. Where there is a standby it is read there, and a scan begins once
-//! that has everything that was committed before: a row that is there by then is brought, as the port promises.
+//! what its blocks cost and no index is walked. Where tables are read on a standby, every page is read by a session
+//! that has what was committed on the server when the scan began, whichever server that session is with.
 
 pub mod statements;
 
@@ -13,10 +13,10 @@ use crate::store::{
     StoreError, decode_scan as decode,
 };
 
-use super::PostgresStore;
 use super::connections::Work;
 use super::error::store_error;
 use super::session::Session;
+use super::{PostgresStore, Tables};
 use statements::Table;
 
 /// Blocks of a page: 4 MiB of the table.
@@ -52,21 +52,21 @@ impl PostgresStore {
         from: ScanPlace,
         decode: fn(&PgRow) -> Result<T, sqlx::Error>,
     ) -> Result<Page<T>, StoreError> {
-        let sessions = match &self.standby {
-            None => &self.sessions,
-            Some(standby) if from == ScanPlace::default() => standby.caught_up(&self.sessions).await?,
-            Some(standby) => standby.sessions(),
+        let scan = Scan { table, from };
+        let Page { rows, next } = match &self.tables {
+            Tables::OnServer => self.sessions.run(scan).await?,
+            Tables::OnStandby(standby) => standby.scan(scan, &self.sessions).await?,
         };
-        let Page { rows, next } = sessions.run(Scan { table, from }).await?;
         let rows = rows.iter().map(decode).collect::<Result<_, _>>();
         Ok(Page { rows: rows.map_err(|error| store_error(Scan::ACTION, error))?, next })
     }
 }
 
 /// Reads some blocks of a table.
-struct Scan {
+#[derive(Clone, Copy)]
+pub(super) struct Scan {
     table: Table,
-    from: ScanPlace,
+    pub(super) from: ScanPlace,
 }
 
 impl Work for Scan {
@@ -75,6 +75,13 @@ impl Work for Scan {
     const BEGIN: &'static str = statements::BEGIN_SCAN;
 
     async fn run(self, snapshot: &mut Session) -> Result<End<Page<PgRow>>, sqlx::Error> {
+        Ok(End::Commit(self.page(snapshot).await?))
+    }
+}
+
+impl Scan {
+    /// Reads them within a transaction.
+    pub(super) async fn page(self, snapshot: &mut Session) -> Result<Page<PgRow>, sqlx::Error> {
         let (from, to) = (self.from.0, self.from.0.saturating_add(BLOCKS));
         let blocks: i64 = snapshot.read_one(self.table.blocks).await?.try_get(0)?;
         let mut arguments = PgArguments::default();
@@ -82,6 +89,6 @@ impl Work for Scan {
         arguments.add(storable(to)).map_err(sqlx::Error::Encode)?;
         let rows = snapshot.read(self.table.rows, arguments).await?;
         let next = (storable(to) < blocks).then_some(ScanPlace(to));
-        Ok(End::Commit(Page { rows, next }))
+        Ok(Page { rows, next })
     }
 }

@@ -6,7 +6,14 @@ pub const BEGIN_SCAN: &str = "
 BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL jit = off; SET LOCAL enable_seqscan = off;
 SET LOCAL plan_cache_mode = force_custom_plan";
 
+/// Begins the same on a standby: each statement sees what is replayed when it begins, so the rows are of no earlier
+/// moment than the question before them how far that is.
+pub const BEGIN_STANDBY_SCAN: &str = "
+BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY; SET LOCAL jit = off; SET LOCAL enable_seqscan = off;
+SET LOCAL plan_cache_mode = force_custom_plan";
+
 /// How a table is read.
+#[derive(Clone, Copy, Debug)]
 pub struct Table {
     /// How many blocks it has.
     pub blocks: &'static str,
