@@ -21,8 +21,8 @@ use crate::support::load::Loaded;
 /// room; a replay that takes all of it is measured by itself.
 const REPLAYED_PER_SECOND: u64 = 4_000;
 const SENT_PER_SECOND: u64 = 1_000;
-/// By how much the replay lasts longer than what is sent beside it.
-const LONGER: u64 = 2;
+/// The replay lasts so many times as long as what is sent beside it.
+const TIMES_LONGER: u64 = 2;
 /// Whoever is waited for never stands still for so long.
 const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -59,7 +59,8 @@ pub(crate) async fn measure(servers: &Servers, folder: &Path, number: usize, ite
     worker.stop();
     installation.change_settings(LIST, COMPLETED);
     let (worker, intake) = (installation.worker(), installation.intake());
-    let sent = items / REPLAYED_PER_SECOND / LONGER * SENT_PER_SECOND;
+    let sent = items / REPLAYED_PER_SECOND / TIMES_LONGER * SENT_PER_SECOND;
+    assert!(sent > 0, "too few submissions for a replay that lasts");
     let rate = format!("--rate={SENT_PER_SECOND}");
     let live = || load(sent, 100, 4, &[&rate]).run(intake.address("url"));
     // The first goes to a worker that has just begun.

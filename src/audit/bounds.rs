@@ -136,8 +136,9 @@ pub(super) fn settled(span: &Span) -> Offset {
 /// None when nobody knows: of a window without a record that does not begin at a time, what came before it may be from
 /// whenever.
 fn reach(generation: Generation, window: &Window, log: &LogBounds, newest: i64) -> Option<Reach> {
-    if log.is_copied && log.span.deleted_before.is_some() {
-        // What was deleted may have been appended whenever.
+    let begins_at_a_time = matches!(window.from, Bound::Time(_)) && log.span.deleted_before.is_none();
+    if log.is_copied && log.span.from > Offset(0) && !begins_at_a_time {
+        // What stands before the window may have been appended whenever.
         return None;
     }
     let (first, last) = log.appended_ms.unzip();
@@ -244,6 +245,12 @@ mod tests {
         copied[0].is_copied = true;
         let all = Bounds::of(Generation(1), &open, &copied, true);
         assert!(all.must_be_submitted(Some(0), Some(999)), "nothing is deleted of it");
+        copied[0].span.from = Offset(3);
+        let behind = Bounds::of(Generation(1), &open, &copied, true);
+        assert!(!behind.must_be_submitted(Some(0), Some(5_000)), "what stands before is from whenever");
+        let since = window(Bound::Time(Timestamp::from_unix_millis(900)), Bound::Open);
+        let timed = Bounds::of(Generation(1), &since, &copied, true);
+        assert!(timed.must_be_submitted(Some(0), Some(5_000)), "whatever is from then on is in it");
         copied[0].span.deleted_before = Some(Offset(3));
         let deleted = Bounds::of(Generation(1), &open, &copied, true);
         assert!(!deleted.must_be_submitted(Some(0), Some(5_000)), "what is deleted is from whenever");

@@ -1,6 +1,5 @@
 //! Which part of a window is audited, beside a digest that was made before.
 
-use crate::account::Partition;
 use crate::queue::ReadRange;
 use crate::replay::Span;
 
@@ -32,34 +31,30 @@ impl Extent {
 /// A range of a digest, as the log has it now.
 fn narrowed(spans: &[Span], range: &ReadRange) -> Result<Span, AuditError> {
     let ReadRange { partition, from, to } = *range;
-    match of(spans, partition) {
+    match spans.iter().find(|span| span.partition == partition) {
         Some(span) if span.from <= from && to <= settled(span) => Ok(Span { from, to, ..*span }),
         Some(span) if to <= settled(span) => Err(AuditError::Deleted { partition, earliest: span.from }),
         Some(_) | None => Err(AuditError::NotThatLog { partition }),
     }
 }
 
-fn of(spans: &[Span], partition: Partition) -> Option<&Span> {
-    spans.iter().find(|span| span.partition == partition)
-}
-
 /// What of a partition comes after the ranges of a digest: all of it, if they have none of it.
 fn after(span: Span, ranges: &[ReadRange]) -> Result<Span, AuditError> {
-    let partition = span.partition;
+    let (partition, ends) = (span.partition, settled(&span));
     match ranges.iter().find(|range| range.partition == partition) {
         None => Ok(span),
         Some(range) if range.to < span.from => {
             Err(AuditError::Gap { partition, ended: range.to, earliest: span.from })
         }
-        Some(range) if range.to <= span.to => Ok(Span { from: range.to, ..span }),
-        Some(_) => Err(AuditError::NotThatLog { partition }),
+        Some(range) if range.to <= ends => Ok(Span { from: range.to, ..span }),
+        Some(range) => Err(AuditError::Ahead { partition, ended: range.to, ends }),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::account::Offset;
+    use crate::account::{Offset, Partition};
 
     fn span(partition: u32, from: u64, to: u64) -> Span {
         Span {
@@ -95,8 +90,11 @@ mod tests {
         let of = |range| of(&Extent::After(vec![range]), &[span(0, 5, 20), span(1, 0, 9)]);
         assert_eq!(of(range(0, 0, 11)), Ok(vec![(0, 11, 20), (1, 0, 9)]));
         assert_eq!(of(range(0, 0, 5)), Ok(vec![(0, 5, 20), (1, 0, 9)]));
-        assert_eq!(of(range(0, 0, 20)), Ok(vec![(0, 20, 20), (1, 0, 9)]), "nothing is new");
+        assert_eq!(of(range(0, 0, 19)), Ok(vec![(0, 19, 20), (1, 0, 9)]), "nothing is new");
         assert!(of(range(0, 0, 4)).unwrap_err().contains("ended at offset 4 of partition 0"));
-        assert!(of(range(0, 0, 21)).unwrap_err().contains("is of another log"));
+        for beyond in [20, 21] {
+            let told = of(range(0, 0, beyond)).unwrap_err();
+            assert!(told.contains("what is audited ends at offset 19"), "{told}");
+        }
     }
 }

@@ -72,6 +72,19 @@ pub enum AuditError {
         /// The first offset that the partition still holds.
         earliest: Offset,
     },
+    /// What is audited ends before a digest did.
+    #[error(
+        "the digest before ended at offset {} of partition {}, and what is audited ends at offset {}: --until is too \
+         early, the digest is of another log, or this store was set back", ended.0, partition.0, ends.0
+    )]
+    Ahead {
+        /// The partition.
+        partition: Partition,
+        /// Where the digest ended.
+        ended: Offset,
+        /// Where what is settled of the window ends.
+        ends: Offset,
+    },
     /// A digest is of another log.
     #[error(
         "partition {} is not, or not as far as the digest says, applied here: it is of another log, or this store was set back", partition.0

@@ -219,7 +219,7 @@ fn unavailable(error: impl Into<anyhow::Error>) -> anyhow::Error {
 /// Why there is no Kafka in this binary.
 #[cfg(not(feature = "kafka"))]
 const WITHOUT_KAFKA: &str = "is \"kafka\", but this binary was built without it; build it with \
-                             `cargo build --release --features kafka`";
+                             `cargo build --profile dist`";
 
 /// The problem that there is no Kafka in this binary.
 #[cfg(not(feature = "kafka"))]

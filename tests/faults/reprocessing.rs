@@ -35,8 +35,12 @@ const REPLAYED_WITHIN: Duration = Duration::from_mins(4);
 const PATIENCE: Duration = Duration::from_mins(5);
 /// How soon a command is tried again that found a server away, or another runner.
 const TRIED_AGAIN_AFTER: Duration = Duration::from_secs(1);
+/// What a program ends with that has panicked.
+const PANICKED: i32 = 101;
 /// What a command ends with that has found differences.
 const DIFFERENCES: i32 = 3;
+/// What a command ends with that has found a server away.
+const UNAVAILABLE: i32 = 5;
 
 /// What it came to.
 #[derive(Clone, Copy, Debug)]
@@ -132,7 +136,9 @@ async fn breaking(installation: &mut Installation<'_>, operator: &Operator) -> a
     let second = operator.resume().output().await?;
     let is_told = text(&second.stderr).contains("another process runs the job");
     ensure!(!second.status.success() && is_told, "a second runner: {}", text(&second.stderr));
-    send_signal(operator.runner.load(Ordering::SeqCst), "KILL").await?;
+    let runner = operator.runner.load(Ordering::SeqCst);
+    ensure!(runner > 0, "nobody runs the job");
+    send_signal(runner, "KILL").await?;
     installation.progressed(PATIENCE).await?;
 
     operator.is_under_way().await?;
@@ -191,7 +197,10 @@ impl Operator {
     async fn run(&self, mut command: Command) -> anyhow::Result<Output> {
         let child = command.spawn()?;
         self.runner.store(child.id().unwrap_or_default(), Ordering::SeqCst);
-        Ok(child.wait_with_output().await?)
+        let ended = child.wait_with_output().await?;
+        self.runner.store(0, Ordering::SeqCst);
+        ensure!(ended.status.code() != Some(PANICKED), "{}", text(&ended.stderr));
+        Ok(ended)
     }
 
     async fn status(&self) -> anyhow::Result<Value> {
@@ -240,11 +249,13 @@ impl Operator {
             let is_done = self.status().await.is_ok_and(|status| status["state"] == "completed");
             let audit = self.command(&["audit"]).output().await?;
             match audit.status.code() {
-                Some(0) => audits += 1,
+                Some(0) => audits += u32::from(!is_done),
+                Some(UNAVAILABLE) => sleep(TRIED_AGAIN_AFTER).await,
                 Some(DIFFERENCES) => bail!("an audit found {}", text(&audit.stdout)),
-                _ => sleep(TRIED_AGAIN_AFTER).await,
+                other => bail!("an audit ended with {other:?}: {}", text(&audit.stderr)),
             }
-            if is_done && audits > 0 {
+            if is_done {
+                ensure!(audits > 0, "no audit came to an end while the job was under way");
                 return Ok(audits);
             }
             ensure!(begun.elapsed() < PATIENCE * 3, "{}", text(&audit.stderr));

@@ -15,7 +15,7 @@ use uuid::Uuid;
 use crate::account::CommunicationNumber;
 use crate::audit::{Audit, AuditError, Audited, Digest, Extent, Scope};
 use crate::queue::BatchId;
-use crate::replay::Window;
+use crate::replay::{Bound, Window};
 use crate::settings::{Loaded, Settings};
 
 use super::config::PlaceArgs;
@@ -68,8 +68,8 @@ struct RunArgs {
     /// Write sums, and a chain of digests over records and outcomes, to this file, which is not there yet
     #[arg(long, value_name = "FILE", conflicts_with_all = ["batch", "number", "numbers"])]
     digest: Option<PathBuf>,
-    /// The digest that was written before; the new one names it, and goes on where it ended unless --since or others
-    /// say from where
+    /// The digest that was written before; the new one names it, and goes on where it ended unless --since or
+    /// --from-offset says from where
     #[arg(long, value_name = "FILE", requires = "digest")]
     previous: Option<PathBuf>,
     /// How findings and sums are told
@@ -126,6 +126,7 @@ fn audit(args: RunArgs) -> anyhow::Result<Exit> {
     runtime()?.block_on(beside_ports(&settings, async |queue, store| {
         let batch = batch.map(BatchId);
         let is_chained = file.is_some();
+        let store = &store.with_tables_on_standby().await?;
         let audit = Audit { queue, store, scope, batch, extent, scratch, is_chained };
         let mut printer = Printer::new(output);
         let audited = audit.run(&mut printer).await.map_err(refused)?;
@@ -141,12 +142,12 @@ fn audit(args: RunArgs) -> anyhow::Result<Exit> {
     }))
 }
 
-/// Without a window, a digest goes on where the one before ended. A log that has begun anew since is new from its
+/// Unless it is said from where, a digest goes on where the one before ended. A log that has begun anew since is new from its
 /// beginning.
 fn extent(scope: &Scope, before: Option<&Digest>) -> Extent {
     let is_of_this_log = |before: &&Digest| before.generation == scope.generation.0;
     match before.filter(is_of_this_log) {
-        Some(before) if scope.window == Window::whole() => Extent::After(before.ranges()),
+        Some(before) if scope.window.from == Bound::Open => Extent::After(before.ranges()),
         _ => Extent::All,
     }
 }
@@ -198,6 +199,7 @@ fn refused(error: AuditError) -> anyhow::Error {
         | AuditError::NoNumbers(_)
         | AuditError::Deleted { .. }
         | AuditError::Gap { .. }
+        | AuditError::Ahead { .. }
         | AuditError::NotThatLog { .. } => Misused(error.to_string()).into(),
     }
 }

@@ -64,6 +64,7 @@ pub(super) fn run(args: VerifyArgs) -> anyhow::Result<Exit> {
     raise_limit(None);
     runtime()?.block_on(beside_ports(&settings, async |queue, store| {
         let extent = Extent::Of(digest.ranges());
+        let store = &store.with_tables_on_standby().await?;
         let audit = Audit { queue, store, scope, batch: None, extent, scratch, is_chained: true };
         let mut counted = Counted(progress_spinner("gone through"));
         let audited = audit.run(&mut counted).await.map_err(refused)?;
