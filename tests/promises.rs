@@ -257,8 +257,8 @@ fn unproved(proof: &str, source: impl Fn(&str) -> Option<String>) -> Option<Stri
     let Some((path, function)) = test.and_then(|test| test.split_once("::")) else {
         return Some(format!("\"{proof}\" is neither `path::function` nor `{NOT_TESTED}…`"));
     };
-    let Some(text) = source(path) else { return Some(format!("there is no file {path}")) };
-    let is_there = ["(", "<"].iter().any(|end| text.contains(&format!("fn {function}{end}")));
+    let Some(program) = source(path) else { return Some(format!("there is no file {path}")) };
+    let is_there = ["(", "<"].iter().any(|end| program.contains(&format!("fn {function}{end}")));
     (!is_there).then(|| format!("{path} has no function {function}"))
 }
 
