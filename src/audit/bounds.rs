@@ -97,13 +97,21 @@ impl Bounds {
     /// Whether the submission that an event is of must lie in the window. The partition is the event's, where it is
     /// known.
     pub(super) fn must_be_submitted(&self, partition: Option<u32>, time_ms: Option<i64>) -> bool {
-        let reach = match partition.filter(|_| self.are_alike) {
-            Some(partition) => self.reaches.get(&Partition(partition)).copied(),
-            None => self.reach_of_all,
-        };
-        reach.zip(time_ms).is_some_and(|(reach, time)| {
+        self.reach(partition).zip(time_ms).is_some_and(|(reach, time)| {
             reach.after.is_none_or(|after| after < time) && time < reach.before
         })
+    }
+
+    /// Whether the submission that an event is of may have come after the log was looked at: sent again, or put back.
+    pub(super) fn may_have_come_later(&self, partition: Option<u32>, time_ms: Option<i64>) -> bool {
+        self.reach(partition).zip(time_ms).is_some_and(|(reach, time)| reach.before < time)
+    }
+
+    fn reach(&self, partition: Option<u32>) -> Option<Reach> {
+        match partition.filter(|_| self.are_alike) {
+            Some(partition) => self.reaches.get(&Partition(partition)).copied(),
+            None => self.reach_of_all,
+        }
     }
 
     /// Whether the event of a submission may have been deleted. It stands on the submission's partition, where the
@@ -206,6 +214,13 @@ mod tests {
         assert!(!is_asked(&open, Some(0), 50_000) && is_asked(&open, Some(1), 59_999));
         assert!(!is_asked(&open, None, 50_000) && is_asked(&open, None, 49_999), "that of all");
         assert!(!open.must_be_submitted(Some(0), None), "nobody knows");
+        assert!(
+            open.may_have_come_later(Some(1), Some(60_001))
+                && open.may_have_come_later(Some(0), Some(50_001))
+        );
+        assert!(
+            !open.may_have_come_later(Some(1), Some(60_000)) && !open.may_have_come_later(Some(0), None)
+        );
         let from = Bound::Time(Timestamp::from_unix_millis(1_200));
         let timed = Bounds::of(Generation(1), &window(from, Bound::Open), &both, true);
         assert!(!is_asked(&timed, Some(0), 1_199) && is_asked(&timed, Some(0), 1_200));

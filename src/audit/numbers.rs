@@ -293,6 +293,8 @@ impl Reckoning<'_> {
         };
         if of.iter().any(|submitted| is_replayed(submitted.at)) {
             // What a replay has changed says so, also where nothing else is left of it.
+        } else if self.bounds.may_have_come_later(Some(copy.at.partition), copy.time_ms) {
+            // A dead letter that was put back since has an event that its first place does not have.
         } else if let Some(submitted) = settled.filter(|_| of.iter().all(|it| it.is_settled)) {
             let former =
                 PlaceSays::Former { number: self.number.into(), event: copy.event, told_at: copy.at };
