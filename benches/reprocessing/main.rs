@@ -9,9 +9,9 @@
 //! ```
 //!
 //! One submission of twenty is rejected for an account type that the list lacks; then the list is completed. What
-//! each command says it did is held against that. Then the same again, smaller, beside clients and an endpoint. The result is printed and written to
-//! `target/reprocessing.json`. Everything shares the machine; with other work on it no figure means much, the
-//! ratios more than the rates.
+//! each command says it did is held against that. Then the same again, smaller, beside clients and an endpoint. The
+//! result is printed and written to `target/reprocessing.json`. Everything shares the machine; with other work on it
+//! no figure means much, the ratios more than the rates.
 #![allow(clippy::unwrap_used, reason = "a benchmark that cannot run has nothing to tell")]
 
 mod beside;
